@@ -1,0 +1,42 @@
+"""What a data set is: settings in a recipe that open to indexed pictures on a grid."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from invkit.grid import Grid
+from invkit.settings import Settings
+
+Split = Literal["train", "test"]
+
+
+class Images(ABC):
+    """The opened pictures of one split on one grid. Any prefix of the ids is a fair sample of the split."""
+
+    grid: Grid
+    notes: tuple[str, ...] = ()  # what the person should know: pictures left out, data replaced
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, ids: Sequence[int]) -> Tensor:
+        """The pictures of some ids: (B, C, H, W) float32 in [-1, 1], area-averaged to the grid; a pure function."""
+
+    @abstractmethod
+    def group(self, image_id: int) -> str:
+        """The name of what a picture was cut from; pictures that share one are not independent."""
+
+
+class Dataset(Settings, ABC):
+    """A source of pictures; its typed fields are its settings in a recipe."""
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    @abstractmethod
+    def open(self, split: Split, grid: Grid, seed: int) -> Images:
+        """Open a split on a grid. Raises DataError, in one line with the way out, where the data cannot be used."""

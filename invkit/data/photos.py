@@ -1,0 +1,123 @@
+"""The shipped data set: crops of 49 embedded photographs, split by photograph."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+from torch import Tensor
+
+from invkit.data.area import Box, area_table, cell_averages, enlarges, to_batch
+from invkit.data.base import Dataset, Images, Split
+from invkit.grid import Grid
+from invkit.keys import Keys
+
+TEST_CROPS = 16  # of each test photograph
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One photograph, kept as its table of sums."""
+
+    name: str
+    table: NDArray[np.int_]  # (h+1, w+1, 3)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.table.shape[0] - 1, self.table.shape[1] - 1
+
+
+@cache
+def embedded(split: Split) -> tuple[Photo, ...]:
+    """The photographs of a split, decoded once a process (35 for training, 14 for testing)."""
+    folder = files("invkit.data") / "embedded"
+    photos = []
+    for entry in json.loads((folder / "photos.json").read_text("utf-8")):
+        if entry["split"] == split:
+            with (folder / entry["file"]).open("rb") as file, Image.open(file) as picture:
+                photos.append(Photo(entry["file"], area_table(np.asarray(picture.convert("RGB")))))
+    return tuple(photos)
+
+
+def crop_box(
+    shape: tuple[int, int],
+    scale: float,
+    place: tuple[float, float],
+    min_side: int,
+    grid: Grid,
+) -> Box:
+    """The box of a crop with the grid's aspect in a photograph of `shape` pixels.
+
+    Its shorter side is log-uniform in `scale`, from `min_side` to all of the photograph, and `place` moves it from the
+    upper left to the lower right corner. It is at least the grid's own side, where the photograph is as large as that,
+    so that nothing is enlarged; short of that bound it does not depend on how fine the grid is.
+    """
+    aspect = grid.height / min(grid.shape), grid.width / min(grid.shape)
+    longest = min(shape[0] / aspect[0], shape[1] / aspect[1])
+    side = longest * min(min_side / longest, 1.0) ** (1 - scale)
+    side = max(side, min(min(grid.shape), longest))
+    height, width = side * aspect[0], side * aspect[1]
+    top, left = (shape[0] - height) * place[0], (shape[1] - width) * place[1]
+    return top, left, top + height, left + width
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoCrops(Images):
+    """Crops of photographs, each a function of (seed, split, id) and cut when asked for."""
+
+    split: Split
+    grid: Grid
+    seed: int
+    count: int
+    min_side: int
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def _keys(self, ids: Sequence[int]) -> Keys:
+        return Keys.of(self.seed, f"photos/{self.split}", ids)
+
+    def _photos(self, keys: Keys, ids: Sequence[int]) -> list[Photo]:
+        photos = embedded(self.split)
+        if self.split == "test":  # round and round: any prefix shows all photographs equally
+            return [photos[i % len(photos)] for i in ids]
+        return [photos[i] for i in keys.integers("photo", len(photos)).tolist()]
+
+    def __getitem__(self, ids: Sequence[int]) -> Tensor:
+        keys = self._keys(ids)
+        photos = self._photos(keys, ids)
+        scale, place = keys.uniform("scale").tolist(), keys.uniform("place", 2).tolist()
+        flip = [self.split == "train" and u < 0.5 for u in keys.uniform("flip").tolist()]
+        crops = np.empty((len(photos), *self.grid.shape, 3))
+        for i, photo in enumerate(photos):
+            crop = cell_averages(
+                photo.table, crop_box(photo.shape, scale[i], place[i], self.min_side, self.grid), self.grid
+            )
+            crops[i] = crop[:, ::-1] if flip[i] else crop
+        return to_batch(crops, self.grid)
+
+    def group(self, image_id: int) -> str:
+        return self._photos(self._keys([image_id]), [image_id])[0].name
+
+
+class Photos(Dataset):
+    """Square-cell crops of 49 photographs that ship with the package: 35 to train on, 14 to test on.
+
+    A test crop depends on its number only, so every seed is tested on the same pictures.
+    """
+
+    crops: int = Field(65536, ge=1, description="crops in the training split; each is cut when it is asked for")
+    min_side: int = Field(64, ge=8, le=320, description="shorter side of the smallest crop, in pixels of a photograph")
+
+    def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
+        photos = embedded(split)
+        count = self.crops if split == "train" else TEST_CROPS * len(photos)
+        small = sum(enlarges(*photo.shape, grid) for photo in photos)
+        notes = (f"photos: {small} of {len(photos)} are smaller than {grid} and are enlarged",) if small else ()
+        return PhotoCrops(split, grid, seed if split == "train" else 0, min(count, limit or count), self.min_side, notes)

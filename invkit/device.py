@@ -1,0 +1,46 @@
+"""Device, precision and determinism, decided in one place."""
+
+import os
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from invkit.errors import RecipeError
+
+Precision = Literal["auto", "bf16", "float32"]
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+    return torch.device(name)
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """Mixed precision for the network: bfloat16 where asked for, or where the device is fast at it."""
+    on = precision == "bf16" or (precision == "auto" and _fast_bf16(device))
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
+
+
+def set_determinism(strict: bool) -> None:
+    """Ask torch for deterministic kernels; on CUDA an operation without one raises, naming itself."""
+    if strict:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(strict)
+    torch.backends.cudnn.benchmark = not strict
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device, so that a clock read now is right."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

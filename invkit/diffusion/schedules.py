@@ -1,0 +1,77 @@
+"""Noise schedules around one denoiser: `x_t = scale(t) (x_0 + sigma(t) n)`, sigma in deviations of the data."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invkit.settings import Settings
+
+
+class Schedule(Settings, ABC):
+    """Which noise levels are trained and in which steps samplers walk down them."""
+
+    @abstractmethod
+    def scale(self, t: Tensor) -> Tensor:
+        """Signal factor at time t in [0, 1]."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise deviation relative to the signal at time t in [0, 1]."""
+
+    @abstractmethod
+    def train_sigma(self, u: Tensor) -> Tensor:
+        """The noise level at quantile u in [0, 1) of the training distribution."""
+
+    @abstractmethod
+    def levels(self, steps: int) -> Tensor:
+        """`steps + 1` falling noise levels (float64), the last one zero."""
+
+
+class EdmSchedule(Schedule):
+    """Log-normal training levels and polynomial sampling steps (Karras et al. 2022, EDM, eq. 5 and table 1)."""
+
+    sigma_min: float = Field(0.01, gt=0, description="lowest sampled noise level, in deviations of the data")
+    sigma_max: float = Field(20.0, gt=0, description="highest sampled noise level, in deviations of the data")
+    rho: float = Field(7.0, ge=1, description="exponent of the sampling steps")
+    log_mean: float = Field(-0.6, description="mean of ln(sigma) in training")
+    log_std: float = Field(1.4, gt=0, description="deviation of ln(sigma) in training")
+
+    def scale(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return (low + t * (high - low)) ** self.rho
+
+    def train_sigma(self, u: Tensor) -> Tensor:
+        normal = torch.special.ndtri(u.double().clamp(1e-6, 1 - 1e-6)).to(u)
+        return torch.exp(self.log_mean + self.log_std * normal)
+
+    def levels(self, steps: int) -> Tensor:
+        t = torch.linspace(1, 0, steps, dtype=torch.float64)
+        return torch.cat([self.sigma(t), torch.zeros(1, dtype=torch.float64)])
+
+
+class VpCosineSchedule(Schedule):
+    """Variance preserving with `log SNR = -2 ln tan(pi t / 2)`, cut to +-limit (Lim et al. 2023, DDO; Nichol & Dhariwal 2021)."""
+
+    limit: float = Field(10.0, gt=0, le=30, description="bound of the log signal-to-noise ratio")
+
+    def _log_snr(self, t: Tensor) -> Tensor:
+        return (-2 * torch.log(torch.tan(math.pi / 2 * t))).clamp(-self.limit, self.limit)
+
+    def scale(self, t: Tensor) -> Tensor:
+        return torch.sigmoid(self._log_snr(t)).sqrt()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.exp(-0.5 * self._log_snr(t))
+
+    def train_sigma(self, u: Tensor) -> Tensor:
+        return self.sigma(u.clamp(min=1e-6))
+
+    def levels(self, steps: int) -> Tensor:
+        t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]
+        return torch.cat([self.sigma(t), torch.zeros(1, dtype=torch.float64)])

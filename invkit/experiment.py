@@ -1,0 +1,331 @@
+"""From a recipe to a trained model, a table and a report, in a folder that can be left and come back to at any time."""
+
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from invkit.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
+from invkit.data.base import Images, Split
+from invkit.data.photos import Photos
+from invkit.degradation import Measurement
+from invkit.device import pick_device, set_determinism
+from invkit.diffusion.model import ConditionalModel
+from invkit.errors import DataError, Interrupted
+from invkit.evaluation import Evaluation, evaluate_rows
+from invkit.field import FittedField
+from invkit.files import write_atomic
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.pictures import sample_sheet
+from invkit.recipe import Recipe
+from invkit.report import write_report
+from invkit.runfolder import RunFolder, environment
+from invkit.training import Problem, StepRecord, Trainer, as_grid, build_model
+
+SHEET = 8  # pictures on a sample grid
+
+
+class Listener:
+    """What a run tells its caller; the default hears nothing."""
+
+    def say(self, text: str) -> None:
+        """A line for the person."""
+
+    def trained(self, record: StepRecord, total: int) -> None:
+        """A step was made."""
+
+    def evaluated(self, done: int, total: int) -> None:
+        """Some pictures were evaluated."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained run: its recipe, and its model with averaged weights, ready to be asked.
+
+    `mean` and `sample` take a `Measurement`, made by `invkit.measure_points` or by `measure` in `invkit.degradation`.
+    """
+
+    recipe: Recipe
+    model: ConditionalModel
+    device: torch.device
+    step: int
+
+    def mean(self, measurement: Measurement) -> Tensor:
+        """Posterior mean (B, C, H, W), observed pixels pasted where they are exact."""
+        return measurement.paste(self.model.mean(measurement.to(self.device)).cpu())
+
+    def sample(self, measurement: Measurement, count: int, seed: int = 0) -> Tensor:
+        """`count` posterior samples (K, B, C, H, W), a function of the seed and the place in the batch."""
+        keys = Keys.of(seed, "posterior", range(len(measurement)), self.device)
+        return measurement.paste(self.model.sample(measurement.to(self.device), keys, count, self.recipe.sample).cpu())
+
+
+def run(
+    recipe: Recipe,
+    out: Path | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+    smoke: bool = False,
+    listener: Listener | None = None,
+) -> Path:
+    """Train, evaluate and report what is not done yet; returns the run's folder.
+
+    Raises RecipeError, DataError, NonFiniteError, ResourceError, or Interrupted with the state saved.
+    """
+    listener = listener or Listener()
+    name = recipe.name + "-smoke" * smoke
+    if smoke:
+        recipe = _smoke(recipe, listener)
+    folder = RunFolder(out or Path("runs") / name)
+    where = pick_device(device)
+    set_determinism(recipe.train.determinism == "strict")
+    folder.claim(recipe, fresh=fresh)
+    folder.update_record(environment(recipe, str(where)))
+    with _stop_requests() as stop:
+        trained = _train(recipe, folder, where, listener, stop)
+        _evaluate(recipe, folder, trained, listener, stop)
+    return folder.path
+
+
+def evaluate(
+    path: Path, overrides: Sequence[str] = (), device: str = "auto", listener: Listener | None = None
+) -> dict[str, Any]:
+    """The table of a run, computed if it is not there yet.
+
+    Overrides of `eval` and `sample` re-do the run's table; with any other (`degradation`, `noise`, `data`) the table is
+    computed and returned, and the run's own stays.
+    """
+    listener = listener or Listener()
+    trained = load(path, device)
+    folder, recipe = RunFolder.open(path, tuple(overrides))
+    with _stop_requests() as stop:
+        if all(text.split("=")[0].split(".")[0] in ("eval", "sample") for text in overrides):
+            return _evaluate(recipe, folder, trained, listener, stop)
+        return _rows(recipe, folder, trained, listener, stop).table
+
+
+def load(path: Path, device: str = "auto") -> Trained:
+    """The trained model of a run; raises DataError where there is none or it is damaged."""
+    folder, recipe = RunFolder.open(Path(path))
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    if checkpoint is None:
+        raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")
+    return _averaged(recipe, checkpoint, pick_device(device))
+
+
+def _averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
+    model = _rebuild(recipe, checkpoint)
+    _put(model, checkpoint.tensors["average"])
+    return Trained(recipe, model.to(device, memory_format=torch.channels_last).eval(), device, checkpoint.step)
+
+
+def _rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
+    """An unfilled model with the measured constants of a checkpoint."""
+    constants = checkpoint.tensors["constants"]
+    prior = FittedField(constants["modes"], constants["color"], float(constants["slope"]))
+    return ConditionalModel(recipe.model, recipe.diffusion, prior, float(constants["scale"]), recipe.train.precision)
+
+
+def _constants(model: ConditionalModel) -> dict[str, Tensor]:
+    numbers = {"slope": model.prior.slope, "scale": model.scale}
+    return {
+        "modes": model.prior.modes,
+        "color": model.prior.color,
+        **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
+    }
+
+
+def _put(model: ConditionalModel, weights: dict[str, Tensor]) -> None:
+    own = {name: p.shape for name, p in model.named_parameters()}
+    if own != {name: value.shape for name, value in weights.items()}:
+        raise DataError("the checkpoint's weights do not fit the recipe's model; start again with --fresh")
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(weights[name])
+
+
+def _open(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images]:
+    sizes = recipe.train.grids if split == "train" else recipe.eval.grids or recipe.train.grids
+    opened = {}
+    for grid in dict.fromkeys(as_grid(size, recipe.data.channels) for size in sizes):
+        opened[grid] = recipe.data.open(split, grid, recipe.seed)
+        for note in opened[grid].notes:
+            listener.say(note)
+        if not len(opened[grid]):
+            raise DataError(f"data: the {split} split holds no picture")
+    return opened
+
+
+def _train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Callable[[], bool]) -> Trained:
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    if checkpoint is not None and checkpoint.step >= recipe.train.steps:
+        listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
+        return _averaged(recipe, checkpoint, device)
+    problem = Problem(_open(recipe, "train", listener), recipe.degradation, recipe.noise, recipe.seed)
+    if checkpoint is None:
+        model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, device)
+    else:
+        model = _rebuild(recipe, checkpoint).to(device, memory_format=torch.channels_last)
+    trainer = Trainer(problem, model, recipe.train, device)
+    if checkpoint is not None:
+        trainer.restore(checkpoint.step, checkpoint.tensors)
+        listener.say(f"going on from step {checkpoint.step} in {folder.path}")
+    folder.keep_metrics(trainer.step)
+    parameters = sum(p.numel() for p in model.parameters())
+    folder.update_record({"parameters": parameters, "residual_scale": model.scale})
+    listener.say(
+        f"training {parameters / 1e6:.2f} M parameters on {device}: {recipe.train.steps - trainer.step} steps of "
+        f"{recipe.train.batch} pictures"
+    )
+    shadow = _rebuild(recipe, Checkpoint(0, {"constants": _constants(model)}, {})).to(device).eval()
+    scalars = _Scalars(folder, recipe, trainer.step)
+
+    def save() -> Checkpoint:
+        tensors = {**trainer.state(), "constants": _constants(model)}
+        save_checkpoint(folder.checkpoints, trainer.step, tensors, {"seed": recipe.seed})
+        return Checkpoint(trainer.step, tensors, {})
+
+    saved = None
+    for record in trainer.run():
+        listener.trained(record, recipe.train.steps)
+        scalars.add(record)
+        last = record.step == recipe.train.steps
+        if last or record.step % recipe.train.checkpoint_every == 0:
+            saved = save()
+        if last or record.step % recipe.train.sample_every == 0:
+            _put(shadow, trainer.average)
+            _sheet(Trained(recipe, shadow, device, record.step), folder, problem.grids[0], listener)
+        if stop() and not last:
+            save()
+            raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
+    scalars.close()
+    assert saved is not None
+    return _averaged(recipe, saved, device)
+
+
+class _Scalars:
+    """metrics.jsonl and TensorBoard; a logger that fails is left out, said in the run's log."""
+
+    def __init__(self, folder: RunFolder, recipe: Recipe, step: int) -> None:
+        self.folder, self.every, self.total, self.writer = folder, recipe.log.every, recipe.train.steps, None
+        if recipe.log.tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.writer = SummaryWriter(folder.tensorboard, purge_step=step + 1)
+            except Exception as error:
+                folder.note(f"no TensorBoard: {error}")
+
+    def add(self, record: StepRecord) -> None:
+        if record.step % self.every and record.step != self.total:
+            return
+        values = {"loss": record.loss, "grad_norm": record.grad_norm, "lr": record.lr}
+        self.folder.append_metrics({"step": record.step, **values, "images": record.images, "seconds": record.seconds})
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, record.step)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _sheet(trained: Trained, folder: RunFolder, grid: Grid, listener: Listener) -> None:
+    """Write the labelled sample grid of a step, from test pictures that are the same at every step."""
+    images = trained.recipe.data.open("test", grid, trained.recipe.seed)
+    problem = Problem({grid: images}, trained.recipe.degradation, trained.recipe.noise, trained.recipe.seed)
+    ids = list(range(min(SHEET, len(images))))
+    x = images[ids].to(trained.device)
+    keys = Keys.of(trained.recipe.seed, "sheet", ids, trained.device)
+    measurement = problem.measure(x, keys, grid)
+    fill = trained.model.condition(measurement).fill
+    mean = trained.model.mean(measurement)
+    samples = trained.model.sample(measurement, keys.child("samples"), 8, trained.recipe.sample)
+    picture = sample_sheet(x, measurement, fill, mean, samples)
+    folder.samples.mkdir(exist_ok=True)
+    write_atomic(folder.samples / f"iter_{trained.step:06d}.png", picture)
+
+
+def _fingerprint(recipe: Recipe, trained: Trained) -> str:
+    """What a table is a function of."""
+    digest = hashlib.sha256(recipe.model_dump_json(exclude={"log", "train"}, serialize_as_any=True).encode())
+    digest.update(json.dumps(recipe.train.model_dump()["grids"]).encode())
+    for name, p in sorted(trained.model.named_parameters()):
+        digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _evaluate(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]) -> dict[str, Any]:
+    """The run's table and report, made anew unless they are of these weights and settings already."""
+    stamp, fingerprint = folder.eval / "done.json", _fingerprint(recipe, trained)
+    if stamp.exists() and json.loads(stamp.read_text("utf-8"))["fingerprint"] == fingerprint:
+        listener.say(f"everything is done: the table and the report are in {folder.path}")
+        return json.loads((folder.eval / "table.json").read_text("utf-8"))
+    stamp.unlink(missing_ok=True)
+    result = _rows(recipe, folder, trained, listener, stop)
+    result.write(folder.eval)
+    record = folder.update_record({"evaluation": result.record})
+    write_report(folder.path, result, record)
+    write_atomic(stamp, json.dumps({"fingerprint": fingerprint}))
+    return result.table
+
+
+def _rows(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]) -> Evaluation:
+    def progress(done: int, total: int) -> None:
+        if stop():
+            raise Interrupted("stopped during the evaluation; training is saved, the same command evaluates again")
+        listener.evaluated(done, total)
+
+    model = trained.model
+    methods = [method.build(model, recipe.sample) for method in recipe.eval.methods]
+    return evaluate_rows(
+        methods, _open(recipe, "test", listener), recipe.degradation, recipe.noise, recipe.eval,
+        seed=recipe.seed, device=trained.device, run=folder.path.name,
+        degradation_name=recipe.registry.name_of(recipe.degradation) or "", progress=progress,
+    )  # fmt: skip
+
+
+def _smoke(recipe: Recipe, listener: Listener) -> Recipe:
+    """The whole recipe in seconds: few steps, pictures, samples; the photos where the data are missing."""
+    train, eval_ = recipe.train, recipe.eval
+    batch = min(train.batch, 8)
+    small = {
+        "steps": min(train.steps, 6), "batch": batch, "accumulate": min(train.accumulate, 2) if batch % 2 == 0 else 1,
+        "checkpoint_every": 3, "sample_every": 6, "warmup": min(train.warmup, 2),
+    }  # fmt: skip
+    data = recipe.data
+    if missing := data.missing():
+        listener.say(f"smoke run: {missing}; using the embedded photos in their place")
+        data = Photos()
+    changes = {
+        "train": train.model_copy(update=small),
+        "eval": eval_.model_copy(update={"images": min(eval_.images, 8), "samples": min(eval_.samples, 3), "batch": 8}),
+        "sample": recipe.sample.model_copy(update={"steps": min(recipe.sample.steps, 3)}),
+        "data": data,
+    }
+    return recipe.model_copy(update=changes)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turns SIGINT, SIGTERM and SIGUSR1 into a question that is asked where stopping is safe."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event.is_set
+        return
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    before = {number: signal.signal(number, lambda *_: event.set()) for number in numbers}
+    try:
+        yield event.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

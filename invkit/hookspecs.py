@@ -1,0 +1,41 @@
+"""The hooks of invkit: what a plugin can provide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from invkit.data.base import Dataset
+    from invkit.degradation import Degradation
+
+hookspec = pluggy.HookspecMarker("invkit")
+hookimpl = pluggy.HookimplMarker("invkit")
+
+
+@hookspec
+def invkit_degradations() -> Mapping[str, type[Degradation]]:
+    """Degradations, by their names in a recipe.
+
+    Example::
+
+        @hookimpl
+        def invkit_degradations():
+            return {"sparse-random": RandomPixels}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_datasets() -> Mapping[str, type[Dataset]]:
+    """Data sets, by their names in a recipe.
+
+    Example::
+
+        @hookimpl
+        def invkit_datasets():
+            return {"moons": Moons}
+    """
+    raise NotImplementedError

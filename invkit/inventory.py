@@ -1,0 +1,129 @@
+"""What is there: the machine, the plugins, and what each name of a recipe can be set to."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from invkit.errors import PluginError, RecipeError
+from invkit.plugins import KINDS, Registry, registry, suggest
+from invkit.settings import Settings
+
+_LIBRARIES = ("torch", "torchvision", "pydantic", "pluggy", "click", "numpy", "kornia", "torchmetrics", "safetensors")
+
+
+def doctor_report(own_version: str) -> dict[str, Any]:
+    """Versions, devices, cores, memory and plugins of this machine, as plain data."""
+    import torch
+
+    gib = 2**30
+    cuda = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return {
+        "invkit": own_version,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": {name: _installed(name) for name in _LIBRARIES},
+        "device": "cuda" if cuda else "cpu",
+        "cuda": [{"name": device.name, "memory_gib": round(device.total_memory / gib, 1)} for device in cuda],
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / gib, 1),
+        "plugins": _states(registry()),
+    }
+
+
+def doctor_text(report: dict[str, Any]) -> str:
+    lines = [f"{key:<12} {value}" for key, value in report.items() if not isinstance(value, dict | list)]
+    lines += [f"{key:<12} {value or 'not installed'}" for key, value in report["libraries"].items()]
+    lines += [f"{'cuda':<12} {device['name']}, {device['memory_gib']} GiB" for device in report["cuda"]]
+    lines += [f"{'plugin':<12} {plugin}: {state}" for plugin, state in report["plugins"].items()]
+    return "\n".join(lines)
+
+
+def listing(found: Registry) -> dict[str, Any]:
+    """Degradations and data sets with their origins, failures and conflicts, as plain data."""
+    rows = [
+        {"kind": kind, "name": name, "from": str(origin), "summary": _summary(found.names(kind)[name])}
+        for (kind, name), origin in sorted(found.origins.items())
+    ]
+    return {"plugins": rows, "failures": [str(f) for f in found.failures], "conflicts": list(found.conflicts.values())}
+
+
+def listing_text(found: dict[str, Any]) -> str:
+    rows = [[row["kind"], row["name"], row["from"], row["summary"]] for row in found["plugins"]]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
+    return "\n".join([*lines, *(f"failed: {text}" for text in found["failures"] + found["conflicts"])])
+
+
+def descriptions(found: Registry, name: str) -> list[dict[str, Any]]:
+    """Everything that bears a name: kind, origin, documentation and settings, as plain data.
+
+    Raises RecipeError for an unknown name, PluginError where a plugin that failed to load may be why.
+    """
+    described = []
+    for kind in KINDS:
+        if (kind, name) in found.conflicts:
+            raise PluginError(found.conflicts[kind, name])
+        if cls := found.names(kind).get(name):
+            described.append(
+                {
+                    "kind": kind,
+                    "name": name,
+                    "from": str(found.origins.get((kind, name), "core")),
+                    "documentation": (cls.__doc__ or "").strip(),
+                    "settings": [_setting(key, cls) for key in cls.model_fields],
+                }
+            )
+    if described:
+        return described
+    message = f"unknown name {name!r}{suggest(name, {known for kind in KINDS for known in found.names(kind)})}"
+    if found.failures:
+        raise PluginError(f"{message}; failed to load: {'; '.join(map(str, found.failures))}")
+    raise RecipeError(message)
+
+
+def description_text(described: list[dict[str, Any]]) -> str:
+    lines = []
+    for item in described:
+        lines += [f"{item['kind']} {item['name']}, from {item['from']}", "", item["documentation"], ""]
+        for setting in item["settings"]:
+            default = "required" if setting["required"] else f"default {setting['default']}"
+            limits = "".join(f", {limit}" for limit in setting["limits"])
+            lines.append(f"  {setting['name']}: {setting['type']} ({default}{limits})")
+            lines += [f"      {setting['description']}"] if setting["description"] else []
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _setting(key: str, cls: type[Settings]) -> dict[str, Any]:
+    info = cls.model_fields[key]
+    default = info.get_default(call_default_factory=True)
+    annotation = info.annotation
+    return {
+        "name": key,
+        "type": annotation.__name__ if type(annotation) is type else str(annotation).replace("typing.", ""),
+        "required": default is PydanticUndefined,
+        "default": None if default is PydanticUndefined else default,
+        "limits": [str(item) for item in info.metadata if type(item).__module__ == "annotated_types"],
+        "description": info.description,
+    }
+
+
+def _states(found: Registry) -> dict[str, str]:
+    states = {str(origin): "loaded" for origin in found.origins.values()}
+    return states | {f"{failure.plugin} ({failure.distribution})": failure.error for failure in found.failures}
+
+
+def _summary(cls: type[Settings]) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,145 @@
+"""The FNO U-Net: residual blocks of a spectral and a local convolution on a pyramid of grids."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from invkit.nn.base import Network
+from invkit.nn.spectral import SpectralConv, Weights
+
+
+def _groups(channels: int) -> int:
+    return math.gcd(channels, 32) if channels >= 64 else math.gcd(channels, 8)
+
+
+def dropout(x: Tensor, p: float, rng: torch.Generator | None) -> Tensor:
+    """Dropout from a generator of its own; none without one."""
+    if rng is None or p == 0:
+        return x
+    keep = torch.rand(x.shape, generator=rng, device=x.device) >= p
+    return x * keep / (1 - p)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    embedding: int
+    modes: int  # 0: local convolutions only
+    weights: Weights
+    dropout: float
+
+
+class _Block(nn.Module):
+    """`skip(x) + local(drop(act(norm(scale * (local + spectral)(act(norm(x))) + shift))))`, scale and shift by the embedding."""
+
+    def __init__(self, inner: int, outer: int, shape: _Shape) -> None:
+        super().__init__()
+        self.p = shape.dropout
+        self.norm1 = nn.GroupNorm(_groups(inner), inner)
+        self.local1 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.mix = nn.Conv2d(inner, outer, 1, bias=False) if shape.modes else None
+        self.spectral = SpectralConv(outer, shape.modes, shape.weights) if shape.modes else None
+        self.affine = nn.Linear(shape.embedding, 2 * outer)
+        self.norm2 = nn.GroupNorm(_groups(outer), outer)
+        self.local2 = nn.Conv2d(outer, outer, 3, padding=1)
+        self.skip = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
+        nn.init.zeros_(self.affine.weight)
+        nn.init.zeros_(self.affine.bias)
+        nn.init.zeros_(self.local2.weight)
+        nn.init.zeros_(self.local2.bias)
+
+    def forward(self, x: Tensor, e: Tensor, rng: torch.Generator | None) -> Tensor:
+        a = F.silu(self.norm1(x))
+        h = self.local1(a)
+        if self.spectral is not None and self.mix is not None:
+            h = h + self.spectral(self.mix(a))
+        scale, shift = self.affine(e)[:, :, None, None].chunk(2, 1)
+        h = F.silu(self.norm2(h) * (1 + scale) + shift)
+        return self.skip(x) + self.local2(dropout(h, self.p, rng))
+
+
+class UNet(nn.Module):
+    """`forward(x: (B, in, H, W), embedding: (B, E), rng) -> (B, out, H, W)`; H and W are padded to what the levels need."""
+
+    def __init__(self, settings: "UNetSettings", shape: _Shape, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        width, patch = settings.channels, settings.patch
+        widths = [width * m for m in settings.mult]
+        self.patch, self.multiple = patch, patch * 2 ** (len(widths) - 1)
+        first, second = nn.Linear(settings.embedding, shape.embedding), nn.Linear(shape.embedding, shape.embedding)
+        self.embed = nn.Sequential(first, nn.SiLU(), second, nn.SiLU())
+        self.entry = nn.Conv2d(in_channels * patch**2, width, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, inner = [width], width
+        for level, outer in enumerate(widths):
+            for _ in range(settings.blocks):
+                self.down.append(_Block(inner, outer, shape))
+                skips.append(inner := outer)
+            if level < len(widths) - 1:
+                self.down.append(nn.Conv2d(outer, outer, 3, stride=2, padding=1))
+                skips.append(outer)
+        self.middle = nn.ModuleList([_Block(inner, inner, shape)])
+        for level, outer in reversed(list(enumerate(widths))):
+            for _ in range(settings.blocks + 1):
+                self.up.append(_Block(inner + skips.pop(), outer, shape))
+                inner = outer
+            if level > 0:
+                self.up.append(nn.Conv2d(outer, outer, 3, padding=1))
+        self.norm = nn.GroupNorm(_groups(inner), inner)
+        self.exit = nn.Conv2d(inner, out_channels * patch**2, 3, padding=1)
+        nn.init.zeros_(self.exit.weight)
+        assert self.exit.bias is not None
+        nn.init.zeros_(self.exit.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        h, w = x.shape[-2:]
+        x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="replicate")
+        e = self.embed(embedding)
+        x = self.entry(F.pixel_unshuffle(x, self.patch))
+        skips = [x]
+        for layer in self.down:
+            x = layer(x, e, rng) if isinstance(layer, _Block) else layer(x)
+            skips.append(x)
+        for layer in self.middle:
+            x = layer(x, e, rng)
+        for layer in self.up:
+            if isinstance(layer, _Block):
+                x = layer(torch.cat([x, skips.pop()], 1), e, rng)
+            else:
+                x = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        x = F.pixel_shuffle(self.exit(F.silu(self.norm(x))), self.patch)
+        return x[..., :h, :w]
+
+
+class UNetSettings(Network):
+    """A plain convolutional U-Net: the control for the operator network."""
+
+    channels: int = Field(64, ge=8, multiple_of=8, description="width of the finest level")
+    mult: tuple[int, ...] = Field((1, 2), min_length=1, max_length=6, description="width of each level, in channels")
+    blocks: int = Field(2, ge=1, le=8, description="residual blocks a level")
+    patch: int = Field(2, ge=1, le=8, description="side of the pixel squares folded into channels before the first level")
+    embedding: int = Field(64, ge=4, multiple_of=2, description="size of the noise-level embedding")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped in a block while training")
+
+    @property
+    def embedding_size(self) -> int:
+        return self.embedding
+
+    def _shape(self) -> _Shape:
+        return _Shape(4 * self.embedding, 0, "depthwise", self.dropout)
+
+    def build(self, in_channels: int, out_channels: int) -> UNet:
+        return UNet(self, self._shape(), in_channels, out_channels)
+
+
+class FnoUNetSettings(UNetSettings):
+    """The FNO U-Net: every block adds a spectral convolution of the lowest frequencies to its local one."""
+
+    modes: int = Field(6, ge=1, le=64, description="frequencies kept per axis, in cycles on the domain")
+    weights: Weights = Field("depthwise", description="spectral weights: dense (mixing channels) or depthwise")
+
+    def _shape(self) -> _Shape:
+        return _Shape(4 * self.embedding, self.modes, self.weights, self.dropout)

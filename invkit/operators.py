@@ -1,0 +1,107 @@
+"""Linear measurement operators: immutable batches of maps from pictures to measured values."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from invkit.grid import Grid
+
+
+class LinearOperator(ABC):
+    """A batch of linear maps `A: (B, C, H, W) -> (B, *range_shape)`, one for each picture.
+
+    The inner product of pictures is the L2 one of the domain (`grid.area` per pixel); that of measurements weighs every
+    value with `range_weight`; `adjoint` is the adjoint in these. Subclasses are frozen dataclasses whose tensor fields
+    have the batch first.
+    """
+
+    @property
+    @abstractmethod
+    def grid(self) -> Grid: ...
+
+    @property
+    @abstractmethod
+    def range_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def range_weight(self) -> float:
+        return 1.0
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """`A x`: pictures (B, C, H, W) to measurements (B, *range_shape)."""
+
+    @abstractmethod
+    def adjoint(self, y: Tensor) -> Tensor:
+        """`A* y` in the weighted inner products: (B, *range_shape) to (B, C, H, W)."""
+
+    @abstractmethod
+    def pinv(self, y: Tensor) -> Tensor:
+        """The least-squares picture of least norm: (B, *range_shape) to (B, C, H, W)."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The batch size."""
+
+    def _map(self, fn: Callable[[Tensor], Tensor]) -> Self:
+        changes = {f.name: fn(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}  # type: ignore[arg-type]
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    def to(self, device: torch.device | str) -> Self:
+        return self._map(lambda t: t.to(device))
+
+    def __getitem__(self, index: slice) -> Self:
+        return self._map(lambda t: t[index])
+
+    def repeat(self, count: int) -> Self:
+        """The batch `count` times over, as `Keys.fork` orders it."""
+        return self._map(lambda t: t.repeat(count, *[1] * (t.ndim - 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class Mask(LinearOperator):
+    """Some pixels are seen, the others are not: `A x = observed * x`, zero where hidden.
+
+    `observed` is (B, 1, H, W), or (B, C, H, W) for a mask of its own in each channel. Pictures have `channels` channels.
+    """
+
+    observed: Tensor  # (B, 1 or C, H, W) bool
+    channels: int = 0  # 0: those of `observed`, or 3 where it has one
+
+    def __post_init__(self) -> None:
+        if self.observed.ndim != 4 or self.observed.dtype != torch.bool:
+            raise ValueError(
+                f"Mask wants a boolean tensor (B, 1 or C, H, W), got {self.observed.dtype} {tuple(self.observed.shape)}"
+            )
+        own = self.observed.shape[1]
+        object.__setattr__(self, "channels", self.channels or (own if own > 1 else 3))
+        if own not in (1, self.channels):
+            raise ValueError(f"a mask of {own} channels does not fit pictures of {self.channels}")
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.observed.shape[2], self.observed.shape[3], self.channels)
+
+    @property
+    def range_shape(self) -> tuple[int, ...]:
+        return self.grid.picture
+
+    @property
+    def range_weight(self) -> float:
+        return self.grid.area
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.observed
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y * self.observed
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return y * self.observed
+
+    def __len__(self) -> int:
+        return len(self.observed)

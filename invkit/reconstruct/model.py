@@ -1,0 +1,28 @@
+"""The trained conditional model as a row of the table."""
+
+from torch import Tensor
+
+from invkit.degradation import Measurement
+from invkit.diffusion import Sample
+from invkit.diffusion.model import ConditionalModel
+from invkit.keys import Keys
+from invkit.reconstruct.base import Reconstructor
+
+
+class Model(Reconstructor):
+    """Posterior mean by one network call, posterior samples by the sampler."""
+
+    name = "model"
+    readouts = ("mean", "sample")
+
+    def __init__(self, model: ConditionalModel, settings: Sample) -> None:
+        self.model, self.settings = model.eval(), settings
+
+    def nfe(self, readout: str) -> int:
+        return 1 if readout == "mean" else self.settings.calls
+
+    def mean(self, measurement: Measurement) -> Tensor:
+        return self.model.mean(measurement)
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        return self.model.sample(measurement, keys, count, self.settings)

@@ -1,0 +1,219 @@
+"""From a tree of plain data to frozen settings, through the registry, and back."""
+
+import copy
+import functools
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path as FilePath
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import PlainValidator, ValidationError, ValidationInfo, create_model
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from invkit.data.base import Dataset
+from invkit.degradation import Degradation
+from invkit.errors import PluginError, RecipeError
+from invkit.nn.base import Network
+from invkit.overrides import COMMAND_LINE
+from invkit.plugins import Registry, suggest
+from invkit.settings import IsPath, Settings
+from invkit.yamltree import Path, Problem, Tree, brief
+
+_BASES = {Dataset: "dataset", Degradation: "degradation", Network: "network"}
+_FAILED = object()
+S = TypeVar("S", bound=Settings)
+
+
+def resolve(
+    cls: type[S], tree: Tree, registry: Registry, choices: Mapping[Path, str], folder: FilePath
+) -> S:
+    """Settings of a class from a whole tree; paths in it are relative to `folder`.
+
+    `choices` says which key paths choose an implementation, and of which kind (`*` stands for each item of a list);
+    fields typed `Dataset`, `Degradation` or `Network` do so anywhere. Raises one RecipeError (or PluginError, where a
+    plugin that failed may be why) with a line for each mistake, in the order of the text.
+    """
+    resolver = _Resolver(tree, registry, choices, folder)
+    made = resolver.settings(cls, tree.data, ())
+    broken = {problem.path for problem in tree.problems if problem.path}
+    problems = tree.problems + [problem for problem in resolver.problems if problem.path not in broken]
+    if problems:
+        problems.sort(key=lambda problem: _line_and_column(problem.where))
+        raise resolver.error("\n".join(dict.fromkeys(map(str, problems))))
+    return made
+
+
+def _line_and_column(where: str) -> tuple[float, float]:
+    """A place as a key to sort by; the command line comes last."""
+    found = re.search(r":(\d+):(\d+)$", where)
+    return (int(found[1]), int(found[2])) if found else (math.inf, 0)
+
+
+class _Resolver:
+    """Builds settings from a tree and collects every mistake on the way."""
+
+    def __init__(self, tree: Tree, registry: Registry, choices: Mapping[Path, str], folder: FilePath) -> None:
+        self.tree, self.registry, self.choices, self.folder = tree, registry, choices, folder
+        self.problems: list[Problem] = []
+        self.error: type[RecipeError] | type[PluginError] = RecipeError
+
+    def settings(self, cls: type[Settings], node: Any, path: Path, also: tuple[str, ...] = ()) -> Any:
+        """Settings of a class from a node, or `_FAILED`; `also` are keys known beside the fields of the class."""
+        if not isinstance(node, dict):
+            return self._problem(path, f"should be settings (key: value), got {brief(node)}")
+        nested = {name: self._nested(cls, name, (*path, name)) for name in cls.model_fields}
+        nested = {name: build for name, build in nested.items() if build}
+        ready: list[Any] = []
+        plain: dict[str, Any] = {}
+        for key, value in node.items():
+            if build := nested.get(key):
+                ready.append(build(value))
+                plain[key] = len(ready) - 1
+            else:
+                plain[key] = self._located(cls, key, value, (*path, key))
+        model = _shadow(cls, tuple(nested)) if nested else cls
+        try:
+            made = model.model_validate_json(json.dumps(plain), context=ready)
+        except ValidationError as error:
+            self._explain(error.errors(include_url=False), cls, plain, path, also)
+            return _FAILED
+        if not nested:
+            return made
+        values = {name: getattr(made, name) for name in cls.model_fields}
+        return cls.model_construct(_fields_set=made.model_fields_set, **values)
+
+    def choice(self, kind: str, node: Any, path: Path, default: object = None) -> Any:
+        """The settings of the implementation that a node names."""
+        at = path
+        if isinstance(node, str):
+            node = {"name": node}
+        elif not isinstance(node, dict):
+            return self._problem(path, f"should be the name of a {kind}, or settings with a name, got {brief(node)}")
+        elif "name" in node:
+            at = (*path, "name")
+        elif isinstance(default, Settings):
+            node = {**plain(default, self.registry), **node}
+        else:
+            return self._problem(path, f"the setting 'name' is missing{suggest('', self.registry.names(kind))}")
+        if not isinstance(node["name"], str):
+            return self._problem(at, f"should be the name of a {kind}, got {brief(node['name'])}")
+        try:
+            cls = self.registry.get(kind, node["name"])
+        except (RecipeError, PluginError) as error:
+            if isinstance(error, PluginError):
+                self.error = PluginError
+            return self._problem(at, str(error))
+        return self.settings(cls, {key: value for key, value in node.items() if key != "name"}, path, ("name",))
+
+    def _items(self, build: Callable[..., Any], node: Any, path: Path) -> Any:
+        if not isinstance(node, list):
+            return self._problem(path, f"should be a list, got {brief(node)}")
+        made = tuple(build(item, (*path, i)) for i, item in enumerate(node))
+        return _FAILED if any(item is _FAILED for item in made) else made
+
+    def _nested(self, cls: type[Settings], name: str, path: Path) -> Callable[[Any], Any] | None:
+        """What builds a field that holds settings of its own; None for a plain value."""
+        info = cls.model_fields[name]
+        parts = _parts(info.annotation)
+        many = any(getattr(part, "__origin__", part) is tuple for part in parts)
+        starred: Path = tuple("*" if isinstance(key, int) else key for key in path)
+        kinds = [kind for part in parts if (kind := _BASES.get(part))]
+        if kind := self.choices.get((*starred, "*")) or (kinds[0] if kinds and many else None):
+            return functools.partial(self._items, functools.partial(self.choice, kind), path=path)
+        if kind := self.choices.get(starred) or (kinds[0] if kinds else None):
+            build = functools.partial(self.choice, kind, path=path, default=info.get_default(call_default_factory=True))
+        elif sections := [part for part in parts if isinstance(part, type) and issubclass(part, Settings)]:
+            section = functools.partial(self.settings, sections[0])
+            build = functools.partial(self._items, section, path=path) if many else functools.partial(section, path=path)
+        else:
+            return None
+        return (lambda node: None if node is None else build(node)) if type(None) in parts else build
+
+    def _located(self, cls: type[Settings], key: str, value: Any, path: Path) -> Any:
+        """A value, where it is a path made absolute: relative to the recipe or, on the command line, to the cwd."""
+        info = cls.model_fields.get(key)
+        if info is None or not isinstance(value, str) or not value:
+            return value
+        if not any(isinstance(part, IsPath) for part in [*info.metadata, *_parts(info.annotation)]):
+            return value
+        folder = FilePath() if self.tree.place(path).startswith(COMMAND_LINE) else self.folder
+        return os.path.abspath(folder / FilePath(value).expanduser())
+
+    def _problem(self, path: Path, message: str) -> object:
+        self.problems.append(Problem(self.tree.place(path), path, message))
+        return _FAILED
+
+    def _explain(
+        self, details: list[ErrorDetails], cls: type[Settings], node: Any, path: Path, also: tuple[str, ...]
+    ) -> None:
+        said: dict[Path, tuple[list[str], str]] = {}  # a value that fits no member of a union has an error for each
+        for detail in details:
+            if detail["type"] == "nested":
+                continue  # reported where it happened
+            loc, end = _cleaned(detail["loc"], node, detail["type"] == "missing"), ""
+            if detail["type"] == "extra_forbidden":
+                message = "unknown setting" + suggest(str(detail["loc"][-1]), [*cls.model_fields, *also])
+            elif detail["type"] == "missing":
+                message = "this setting is missing"
+            else:
+                message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+                message = message.replace("valid array", "valid list")
+                end = f", got {brief(detail['input'])}" if loc and not isinstance(detail["input"], dict) else ""
+            messages, _ = said.setdefault(loc, ([], end))
+            messages.append(message.removeprefix("should be ") if messages else message)
+        for loc, (messages, end) in said.items():
+            self._problem((*path, *loc), " or ".join(dict.fromkeys(messages)) + end)
+
+
+def plain(settings: Settings, registry: Registry) -> dict[str, Any]:
+    """Settings as plain data that resolves to equal ones, with the names of implementations put back."""
+
+    def node(value: Any) -> Any:
+        if isinstance(value, Settings):
+            return plain(value, registry)
+        return [node(item) for item in value] if isinstance(value, tuple) else value
+
+    name = registry.name_of(settings)
+    data = {key: node(getattr(settings, key)) for key in type(settings).model_fields}
+    return data if name is None else {"name": name, **data}
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """An annotation and everything inside it."""
+    metadata = getattr(annotation, "__metadata__", ())
+    return [annotation, *metadata, *(inner for arg in get_args(annotation) for inner in _parts(arg))]
+
+
+def _cleaned(loc: tuple[str | int, ...], node: Any, missing: bool) -> Path:
+    """The key path in an error's location, which also names the members of unions."""
+    path: list[str | int] = []
+    for key in loc:
+        inside = (isinstance(node, dict) and key in node) or (
+            isinstance(node, list) and isinstance(key, int) and key < len(node)
+        )
+        if inside:
+            node = node[key]
+        if inside or (missing and key == loc[-1]):
+            path.append(key)
+    return tuple(path)
+
+
+@functools.cache
+def _shadow(cls: type[Settings], names: tuple[str, ...]) -> type[Settings]:
+    """A copy of a class whose named fields take a number: the place in the context of what was built already."""
+    fields: dict[str, Any] = {}
+    for name in names:
+        info = copy.copy(cls.model_fields[name])
+        info.annotation = Annotated[Any, PlainValidator(_ready)]  # type: ignore[assignment]
+        fields[name] = (info.annotation, info)
+    return create_model(cls.__name__, __base__=cls, __module__=cls.__module__, **fields)
+
+
+def _ready(index: int, info: ValidationInfo) -> Any:
+    built = info.context[index]  # type: ignore[index]
+    if built is _FAILED:
+        raise PydanticCustomError("nested", "reported where it happened")
+    return built

@@ -1,0 +1,146 @@
+"""A run's folder: who it belongs to, what is in it, and what is already done."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from invkit.errors import DataError, RecipeError
+from invkit.files import write_atomic
+from invkit.recipe import Recipe, load_recipe
+
+# What may change between two runs into one folder; everything else decides the weights.
+_FREE = {"eval", "log", "sample"}
+_FREE_TRAIN = {"steps", "checkpoint_every", "sample_every"}
+
+
+def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, by key path, that a folder's weights depend on."""
+
+    def flat(node: Any, path: str) -> dict[str, Any]:
+        if isinstance(node, Mapping):
+            return {k: v for key, value in node.items() for k, v in flat(value, f"{path}.{key}").items()}
+        return {path[1:]: node}
+
+    kept = {key: value for key, value in resolved.items() if key not in _FREE}
+    kept["train"] = {key: value for key, value in kept["train"].items() if key not in _FREE_TRAIN}
+    return flat(kept, "")
+
+
+class RunFolder:
+    """The files of one run, by the names that the documentation gives them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+        self.eval = path / "eval"
+        self.metrics = path / "metrics.jsonl"
+        self.log = path / "log.txt"
+        self.report = path / "report.html"
+        self.tensorboard = path / "tensorboard"
+
+    def claim(self, recipe: Recipe, *, fresh: bool) -> None:
+        """Make the folder this recipe's own, or go on in it.
+
+        Raises RecipeError, with the way out, where it belongs to another recipe or seed or is no run folder at all.
+        """
+        if fresh and self.path.exists():
+            number = 1
+            while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+                number += 1
+            self.path.rename(aside)
+        resolved = self.path / "resolved.yaml"
+        new = yaml.safe_load(recipe.dump())
+        if resolved.exists():
+            mine, theirs = _identity(new), _identity(yaml.safe_load(resolved.read_text("utf-8")))
+            changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+            if changed:
+                first = changed[0]
+                more = f" and {len(changed) - 1} more settings" if len(changed) > 1 else ""
+                raise RecipeError(
+                    f"{self.path} holds a run with {first}={theirs.get(first)!r}, now {mine.get(first)!r}{more}; give "
+                    "another folder with --out DIR, or move the old one aside with --fresh"
+                )
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise RecipeError(f"{self.path} is not empty and holds no run; give another folder with --out DIR")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path / "recipe.yaml", recipe.text or recipe.dump())
+        write_atomic(resolved, recipe.dump())
+
+    @classmethod
+    def open(cls, path: Path, overrides: tuple[str, ...] = ()) -> tuple["RunFolder", Recipe]:
+        """An existing run and its recipe; raises DataError where there is none."""
+        resolved = path / "resolved.yaml"
+        if not resolved.is_file():
+            raise DataError(f"{path} is no run folder (it has no resolved.yaml); `invkit run RECIPE` makes one")
+        return cls(path), load_recipe(resolved, overrides)
+
+    def keep_metrics(self, step: int) -> None:
+        """Drop logged records after a step: what follows it will be logged anew."""
+        if self.metrics.exists():
+            lines = self.metrics.read_text("utf-8").splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+            write_atomic(self.metrics, "".join(f"{line}\n" for line in kept))
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def note(self, text: str) -> None:
+        """Add a line to the run's log."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def update_record(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Merge facts into `record.json`."""
+        path = self.path / "record.json"
+        record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        record.update(facts)
+        write_atomic(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
+        return record
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):  # a line that a kill cut short
+        return float("inf")
+
+
+def environment(recipe: Recipe, device: str) -> dict[str, Any]:
+    """What a reader needs to repeat a run: versions, plugins, seed, device, commit."""
+    from importlib.metadata import version
+
+    origins = recipe.registry.origins
+    used = [("degradation", recipe.degradation), ("dataset", recipe.data)]
+    plugins = {
+        f"{kind} {name}": str(origins[kind, name])
+        for kind, settings in used
+        if (name := recipe.registry.name_of(settings)) and (kind, name) in origins
+    }
+    packages = ("invkit", "torch", "torchvision", "torchmetrics", "kornia", "numpy", "pillow")
+    return {
+        "seed": recipe.seed,
+        "device": device,
+        "plugins": dict(sorted(plugins.items())),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of invkit's own source tree, where it runs from one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", os.fspath(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -42,7 +42,7 @@ def measure_points(
     if not bool(values.isfinite().all()):
         raise ValueError("some values are not finite; leave those points out")
     size = torch.tensor([grid.width, grid.height], device=coordinates.device)
-    cell = (coordinates.double() * size).long().minimum(size - 1)
+    cell = (coordinates * size).long().minimum(size - 1)
     place = cell[..., 1] * grid.width + cell[..., 0]  # (B, N)
     count = torch.zeros(len(place), grid.pixels, dtype=torch.float64, device=place.device)
     count.scatter_add_(1, place, torch.ones_like(place, dtype=torch.float64))

@@ -1,0 +1,51 @@
+"""Draws of a Gaussian field: the data set whose posterior is known in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+from torch import Tensor
+
+from invkit.data.base import Dataset, Images, Split
+from invkit.field import MaternField
+from invkit.grid import Grid
+from invkit.keys import Keys
+
+
+@dataclass(frozen=True, eq=False)
+class FieldDraws(Images):
+    """Pictures drawn when asked for; an id on a finer grid is the same draw, refined."""
+
+    field: MaternField
+    split: Split
+    grid: Grid
+    seed: int
+    count: int
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, ids: Sequence[int]) -> Tensor:
+        return self.field.sample(Keys.of(self.seed, f"fields/{self.split}", list(ids)), self.grid)
+
+    def group(self, image_id: int) -> str:
+        return f"draw {image_id}"
+
+
+class Fields(Dataset):
+    """Draws of a Matern field at any resolution; values are not bound to [-1, 1]."""
+
+    field: MaternField = Field(
+        MaternField(std=0.5, length=0.25, exponent=2.5, color=0.5), description="the law the pictures are drawn from"
+    )
+    train_size: int = Field(65536, ge=1, description="pictures in the training split")
+    test_size: int = Field(1024, ge=1, description="pictures in the test split")
+    colors: int = Field(3, ge=1, le=16, description="channels of a picture")
+
+    @property
+    def channels(self) -> int:
+        return self.colors
+
+    def open(self, split: Split, grid: Grid, seed: int) -> Images:
+        return FieldDraws(self.field, split, grid, seed, self.train_size if split == "train" else self.test_size)

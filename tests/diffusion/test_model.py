@@ -1,0 +1,123 @@
+import math
+
+import pytest
+import torch
+
+from invkit.degradation import Measurement, Noise, measure
+from invkit.diffusion import Diffusion, Sample
+from invkit.diffusion.model import ConditionalModel, fill_in
+from invkit.diffusion.samplers import Heun
+from invkit.field import FittedField, MaternField
+from invkit.gaussian import GaussianPosterior
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.nn import NETWORKS
+from invkit.operators import Mask
+
+GRID = Grid(16, 16)
+FIELD = MaternField(std=0.5, length=0.3, color=0.4)
+PRIOR = FittedField.fit(FIELD.sample(Keys.of(0, "prior", range(500)), GRID), GRID)
+
+
+def build(fill: str = "gaussian", perturb: float = 0.0) -> ConditionalModel:
+    torch.manual_seed(0)
+    network = NETWORKS["fno-unet"](fill=fill, channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3)
+    model = ConditionalModel(network, Diffusion(), PRIOR, 0.3, "float32").eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(perturb * torch.randn_like(p))
+    return model
+
+
+def observe(n: int = 4, sigma: float = 0.0, purpose: str = "obs") -> tuple[torch.Tensor, Measurement]:
+    keys = Keys.of(0, purpose, range(n))
+    x = FIELD.sample(keys, GRID)
+    mask = Mask((keys.permutation("p", GRID.pixels) < 26).view(-1, 1, *GRID.shape))
+    return x, measure(mask, x, Noise(sigma=sigma), keys)
+
+
+def test_at_step_zero_the_mean_is_kriging():
+    _, m = observe()
+    want = GaussianPosterior(PRIOR, m).mean()
+    torch.testing.assert_close(build().mean(m), want)
+
+
+@pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
+def test_fills(fill):
+    _, m = observe()
+    out = fill_in(fill, PRIOR, m)
+    torch.testing.assert_close(out * m.observed, m.y, rtol=0, atol=2e-2 if fill == "gaussian" else 1e-6)
+    hidden = out[~m.observed.expand_as(out)]
+    if fill == "zero":
+        assert not hidden.any()
+    if fill == "mean":
+        assert len(hidden.unique()) == 3
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+def test_the_truth_beyond_the_measurement_never_enters(sigma):
+    """Leakage: the hidden pixels of the truth permuted, everything else kept, and no output moves."""
+    model = build(perturb=0.1)
+    x, m = observe(sigma=sigma)
+    hidden = (~m.observed).expand_as(x)
+    shuffled = x.clone()
+    shuffled[hidden] = x[hidden].flip(0)
+    assert not torch.equal(x, shuffled)
+    keys = Keys.of(0, "obs", range(4))
+    again = measure(m.operator, shuffled, Noise(sigma=sigma), keys)
+    for out in (lambda q: model.mean(q), lambda q: model.sample(q, Keys.of(1, "s", range(4)), 2, Sample(steps=2))):
+        torch.testing.assert_close(out(m), out(again), rtol=0, atol=0)
+
+
+def test_another_measurement_gives_another_output():
+    model = build(perturb=0.1)
+    _, m = observe()
+    other = Measurement(m.operator, m.y + 0.2 * m.observed, 0.0)
+    keys = lambda: Keys.of(1, "s", range(4))  # noqa: E731
+    assert (model.mean(m) - model.mean(other)).abs().mean() > 0.01
+    assert (model.sample(m, keys(), 1, Sample(steps=2)) - model.sample(other, keys(), 1, Sample(steps=2))).abs().mean() > 0.01
+
+
+def test_samples_are_keyed_by_picture():
+    model = build(perturb=0.1)
+    _, m = observe()
+    whole = model.sample(m, Keys.of(1, "s", range(4)), 3, Sample(steps=2))
+    part = model.sample(m[2:], Keys.of(1, "s", [2, 3]), 3, Sample(steps=2), chunk=2)
+    torch.testing.assert_close(whole[:, 2:], part, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5])
+def test_an_untrained_model_samples_white_residuals(sigma):
+    """A zero network is the exact denoiser of unit white residuals on what is hidden."""
+    model = build()
+    _, m = observe(2, sigma)
+    draws = model.sample(m, Keys.of(1, "s", range(2)), 60, Sample(method=Heun(), steps=20))
+    z = (draws - model.condition(m).fill) / model.scale
+    free = torch.ones_like(z[0]) if sigma else (~m.observed).float().expand_as(z[0])
+    assert float((z.var(0) * free).sum() / free.sum()) == pytest.approx(1, rel=0.05)
+    if not sigma:
+        assert not (z * m.observed).any()
+
+
+def test_loss_is_the_weighted_denoising_error():
+    """With a zero network the target is a unit variance: the loss of residuals of deviation `scale` is one."""
+    model = build()
+    keys = Keys.of(0, "l", range(64))
+    _, m = observe(64)
+    x = model.condition(m).fill + model.scale * keys.normal("r", *GRID.picture)
+    for share in (0.0, 1.0):
+        assert model.loss(x, m, keys.child(str(share)), mean_share=share).mean().item() == pytest.approx(1, rel=0.05)
+    weight = torch.zeros(64, 1, 16, 16)
+    weight[..., :2, :2] = 1
+    x[..., 4:, 4:] += 100
+    plain, query = (model.loss(x, m, keys.child(n), mean_share=1.0, weight=w).mean() for n, w in (("a", None), ("b", weight)))
+    assert plain > 1000 and query < 3
+
+
+def test_infinity_ignores_the_state():
+    model = build(perturb=0.1)
+    _, m = observe()
+    condition = model.condition(m)
+    infinity = torch.full((4,), math.inf)
+    a, b = (model.denoise(z, infinity, condition) for z in (torch.zeros(4, 3, 16, 16), torch.randn(4, 3, 16, 16)))
+    assert torch.equal(a, b)

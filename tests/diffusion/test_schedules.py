@@ -1,0 +1,31 @@
+import math
+
+import pytest
+import torch
+
+from invkit.diffusion import SCHEDULES
+from invkit.diffusion.schedules import EdmSchedule, VpCosineSchedule
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_levels_fall_to_zero(name):
+    levels = SCHEDULES[name]().levels(25)
+    assert levels.dtype == torch.float64 and len(levels) == 26 and levels[-1] == 0
+    assert (levels.diff() <= 0).all() and (levels[:-1] > 0).all()
+
+
+def test_vp_cosine_is_the_published_one():
+    """lambda(t) = -2 ln tan(pi t / 2) cut to +-10; alpha^2 = sigmoid(lambda), sigma^2 = sigmoid(-lambda)."""
+    s, t = VpCosineSchedule(), torch.tensor([0.0001, 0.2, 0.5, 0.7, 0.9999], dtype=torch.float64)
+    lam = [min(10.0, max(-10.0, -2 * math.log(math.tan(math.pi * u / 2)))) for u in t.tolist()]
+    alpha2 = torch.tensor([1 / (1 + math.exp(-v)) for v in lam], dtype=torch.float64)
+    torch.testing.assert_close(s.scale(t) ** 2, alpha2)
+    torch.testing.assert_close(s.scale(t) ** 2 * s.sigma(t) ** 2, 1 - alpha2)
+
+
+def test_edm_training_levels_are_log_normal():
+    s = EdmSchedule(log_mean=-1.0, log_std=0.5)
+    logs = s.train_sigma((torch.arange(100_000) + 0.5) / 100_000).log()
+    assert float(logs.mean()) == pytest.approx(-1.0, abs=0.01) and float(logs.std()) == pytest.approx(0.5, abs=0.01)
+    levels = s.levels(9)
+    assert float(levels[0]) == pytest.approx(s.sigma_max) and float(levels[-2]) == pytest.approx(s.sigma_min)

@@ -1,0 +1,121 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+import invkit.gaussian
+from invkit.degradation import Measurement, Noise, measure
+from invkit.field import FittedField, MaternField
+from invkit.gaussian import GaussianPosterior
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.operators import LinearOperator, Mask
+
+FIELD = MaternField(std=0.8, length=0.3, exponent=2.0, color=0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Sums(LinearOperator):
+    """Random weighted sums of the picture: a range that is no picture."""
+
+    rows: Tensor  # (B, M, C, H, W)
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(*self.rows.shape[3:], self.rows.shape[2])
+
+    @property
+    def range_shape(self) -> tuple[int, ...]:
+        return (self.rows.shape[1],)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bmchw,bchw->bm", self.rows, x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return torch.einsum("bmchw,bm->bchw", self.rows, y) / self.grid.area
+
+    def pinv(self, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def problem(kind: str, grid: Grid, sigma: float, batch: int = 3) -> tuple[Measurement, Tensor]:
+    """A float64 measurement and its matrices (B, M, CHW)."""
+    keys = Keys.of(0, "test", range(batch))
+    if kind == "mask":
+        counts = torch.tensor([9, 14, 11])[:batch, None]  # unequal, so that padding is exercised
+        operator: LinearOperator = Mask((keys.permutation("p", grid.pixels) < counts).view(-1, 1, *grid.shape), grid.channels)
+        flat = operator.observed.expand(-1, grid.channels, -1, -1).flatten(1)  # type: ignore[attr-defined]
+        matrices = torch.diag_embed(flat.double())
+    else:
+        operator = Sums(keys.normal("rows", 12, *grid.picture).double())
+        matrices = operator.rows.flatten(2)
+    x = FIELD.sample(keys, grid).double()
+    y = measure(operator, x, Noise(sigma=sigma), keys).y.double()
+    return Measurement(operator, y, sigma), matrices
+
+
+def closed_form(field, measurement: Measurement, matrices: Tensor) -> tuple[Tensor, Tensor]:
+    grid, n = measurement.grid, measurement.grid.pixels * measurement.grid.channels
+    prior = field.covariance(torch.eye(n, dtype=torch.float64).view(n, *grid.picture), grid).view(n, n)
+    means, covariances = [], []
+    for y, a in zip(measurement.y.flatten(1), matrices, strict=True):
+        kept = a.abs().sum(1) > 0
+        a, y = a[kept], y[kept]
+        gain = prior @ a.T @ torch.linalg.inv(a @ prior @ a.T + max(measurement.sigma, 1e-6) ** 2 * torch.eye(len(a)).double())
+        means.append((gain @ y).view(grid.picture))
+        covariances.append(prior - gain @ a @ prior)
+    return torch.stack(means), torch.stack(covariances)
+
+
+@pytest.mark.parametrize("kind", ["mask", "sums"])
+@pytest.mark.parametrize("sigma", [0.0, 0.2])
+@pytest.mark.parametrize("shape", [(6, 6, 3), (5, 8, 2)])
+def test_mean_against_the_closed_form(kind, sigma, shape):
+    measurement, matrices = problem(kind, Grid(*shape), sigma)
+    want, _ = closed_form(FIELD, measurement, matrices)
+    got = GaussianPosterior(FIELD, measurement, tolerance=1e-9).mean()
+    torch.testing.assert_close(got, want, rtol=0, atol=2e-4 if sigma == 0 else 1e-7)  # without noise a nugget stands in
+
+
+def test_cholesky_and_conjugate_gradients_agree(monkeypatch):
+    measurement, _ = problem("mask", Grid(8, 8), 0.1)
+    dense = GaussianPosterior(FIELD, measurement)
+    monkeypatch.setattr(invkit.gaussian, "DENSE_POINTS", 0)
+    iterative = GaussianPosterior(FIELD, measurement, tolerance=1e-10)
+    assert dense.dense and not iterative.dense
+    torch.testing.assert_close(dense.mean(), iterative.mean(), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["mask", "sums"])
+def test_samples_have_the_posterior_mean_and_covariance(kind):
+    measurement, matrices = problem(kind, Grid(4, 4, 2), 0.3, batch=1)
+    mean, covariance = closed_form(FIELD, measurement, matrices)
+    k = 20_000
+    samples = GaussianPosterior(FIELD, measurement, tolerance=1e-6).sample(Keys.of(1, "s", [0]), k).view(k, -1)
+    error = 5 / k**0.5
+    assert (samples.mean(0) - mean.flatten()).abs().max() < error * covariance[0].diagonal().max() ** 0.5
+    assert (torch.cov(samples.T) - covariance[0]).abs().max() < 1.5 * error * covariance[0].diagonal().max()
+    # the mutant: prior draws around the mean, not conditioned, are far off
+    wrong = FIELD.sample(Keys.of(1, "s", [0]).fork(k), measurement.grid).double().view(k, -1)
+    assert (torch.cov(wrong.T) - covariance[0]).abs().max() > 5 * error * covariance[0].diagonal().max()
+
+
+def test_a_solve_that_does_not_converge_says_so(monkeypatch):
+    monkeypatch.setattr(invkit.gaussian, "DENSE_POINTS", 0)
+    measurement, _ = problem("mask", Grid(8, 8), 0.0)
+    with pytest.warns(UserWarning, match=r"relative residual of .* after 2 steps"):
+        GaussianPosterior(FIELD, measurement, max_steps=2).mean()
+
+
+def test_a_fitted_mean_colour_is_where_nothing_is_known():
+    grid = Grid(8, 8)
+    field = FittedField.fit(FIELD.sample(Keys.of(0, "x", range(200)), grid) * 0.1 + 0.5, grid)
+    observed = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    observed[..., 0, 0] = True
+    y = torch.zeros(1, 3, 8, 8) + 0.5 * observed
+    out = GaussianPosterior(field, Measurement(Mask(observed), y)).mean()
+    torch.testing.assert_close(out, torch.full_like(out, 0.5), rtol=0, atol=0.05)

@@ -1,0 +1,143 @@
+import pytest
+import torch
+
+from invkit.data.fields import Fields
+from invkit.degradation import Noise
+from invkit.diffusion import Diffusion
+from invkit.errors import NonFiniteError, RecipeError
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.nn import NETWORKS
+from invkit.training import Problem, Train, Trainer, build_model, picture_ids, query
+from invkit_sparse import RandomPixels
+
+CPU = torch.device("cpu")
+NETWORK = NETWORKS["fno-unet"](channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3, dropout=0.1)
+SETTINGS = {"steps": 8, "batch": 8, "warmup": 2, "precision": "float32", "lr": 1e-3}
+
+
+def trainer(settings: dict | None = None, degradation=None, grids=(16,)) -> Trainer:
+    train = Train(**{**SETTINGS, **(settings or {})})
+    images = {Grid(n, n): Fields(train_size=50).open("train", Grid(n, n), 0) for n in grids}
+    problem = Problem(images, degradation or RandomPixels(), Noise(), 0)
+    return Trainer(problem, build_model(problem, NETWORK, Diffusion(), train.precision, CPU), train, CPU)
+
+
+def weights(t: Trainer) -> list[torch.Tensor]:
+    return [v.clone() for group in t.state().values() for _, v in sorted(group.items())]
+
+
+def test_resumed_at_any_step_nothing_changes():
+    whole = trainer()
+    records = list(whole.run())
+    for cut in (1, 3, 7):
+        first = trainer()
+        run = first.run()
+        for _ in range(cut):
+            next(run)
+        saved = {name: {k: v.clone() for k, v in group.items()} for name, group in first.state().items()}
+        second = trainer()
+        second.restore(cut, saved)
+        losses = [r.loss for r in second.run()]
+        assert losses == [r.loss for r in records[cut:]]
+        assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
+
+
+@pytest.mark.parametrize("part", ["weights", "average", "optimiser"])
+def test_a_state_that_is_not_restored_is_noticed(part):
+    whole = trainer()
+    list(whole.run())
+    first = trainer()
+    run = first.run()
+    for _ in range(4):
+        next(run)
+    saved = {name: {k: v.clone() for k, v in group.items()} for name, group in first.state().items()}
+    saved[part] = {k: torch.zeros_like(v) for k, v in saved[part].items()}
+    second = trainer()
+    second.restore(4, saved)
+    list(second.run())
+    assert not all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
+
+
+def test_training_touches_no_global_generator():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    list(trainer({"steps": 2}).run())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_accumulation_is_the_large_batch():
+    plain = NETWORKS["fno-unet"](channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3)
+    results = []
+    for parts in (1, 4):
+        t = trainer({"accumulate": parts, "steps": 1})
+        model = build_model(t.problem, plain, Diffusion(), "float32", CPU)
+        t = Trainer(t.problem, model, t.settings, CPU)
+        results.append(next(t.run()))
+    assert results[0].loss == pytest.approx(results[1].loss, rel=1e-5)
+    assert results[0].grad_norm == pytest.approx(results[1].grad_norm, rel=1e-4)
+    with pytest.raises(RecipeError, match=r"train\.accumulate: 3 does not divide"):
+        trainer({"accumulate": 3})
+
+
+def test_the_loss_falls():
+    """From the mean colour there is much to learn: what lies near an observed pixel is like it."""
+    t = trainer({"steps": 100, "batch": 16})
+    model = build_model(t.problem, NETWORK.model_copy(update={"fill": "mean", "dropout": 0.0}), Diffusion(), "float32", CPU)
+    records = list(Trainer(t.problem, model, t.settings, CPU).run())
+    assert sum(r.loss for r in records[-20:]) < 0.85 * sum(r.loss for r in records[:20])
+
+
+def test_a_bad_loss_stops_before_the_update():
+    t = trainer()
+    with torch.no_grad():
+        next(p for n, p in t.model.named_parameters() if n == "network.exit.bias").fill_(float("nan"))
+    before = weights(t)
+    with pytest.raises(NonFiniteError, match="step 1: loss nan"):
+        next(t.run())
+    assert all(torch.equal(a, b) or a.isnan().any() for a, b in zip(before, weights(t), strict=True))
+
+
+def test_every_picture_once_an_epoch():
+    ids = picture_ids(0, torch.arange(150), 50)
+    assert all(sorted(ids[i : i + 50]) == list(range(50)) for i in (0, 50, 100))
+    assert ids[:50] != ids[50:100]
+    assert picture_ids(1, torch.arange(50), 50) != ids[:50]
+
+
+def test_rates_rise_stay_and_fall():
+    t = trainer({"steps": 100, "warmup": 9, "decay": 0.5})
+    rates = [t.rate(s) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == rates[49] == 1 and rates[75] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.02)
+
+
+def test_query_pixels_are_disjoint_and_counted():
+    images = Fields().open("train", Grid(16, 16), 0)
+    problem = Problem({Grid(16, 16): images}, RandomPixels(fraction=0.3), Noise(), 0)
+    keys = Keys.of(0, "q", range(6))
+    m = problem.measure(images[range(6)], keys, Grid(16, 16))
+    chosen = query(m, keys, 0.2)
+    assert chosen.sum((1, 2, 3)).tolist() == [51] * 6
+    assert not (chosen * m.observed).any()
+    everything = query(m, Keys.of(1, "q", range(6)), 1.0)
+    assert torch.equal(everything.bool(), ~m.observed)
+    assert next(trainer({"query_fraction": 0.2}).run()).loss != next(trainer().run()).loss
+
+
+def test_mixed_grids_are_trained():
+    t = trainer({"steps": 6}, grids=(16, 24))
+    assert len(list(t.run())) == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lr": 2e-3}, {"muon_lr": None}, {"weight_decay": 0.5}, {"ema": 0.1}, {"clip": 1e-3}, {"mean_share": 1.0}, {"flip": False}, {"warmup": 0}, {"decay": 0.9}],
+)
+def test_every_setting_reaches_the_weights(change):
+    results = []
+    for settings in ({}, change):
+        t = trainer({**SETTINGS, "steps": 4, **settings})
+        list(t.run())
+        results.append(weights(t))
+    assert len(results[0]) != len(results[1]) or not all(torch.equal(a, b) for a, b in zip(*results, strict=True))

@@ -1,6 +1,7 @@
 """The command line: prints and exit codes only. Results go to stdout, everything else to stderr."""
 
 import errno
+import json
 import os
 import sys
 import traceback
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from invkit.errors import InvkitError, RecipeError, ResourceError
+from invkit.errors import DataError, InvkitError, ResourceError
 from invkit.lookup import read_recipe
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
@@ -48,13 +49,19 @@ def cli() -> None:
 @click.option("--smoke", is_flag=True, help="The whole recipe in seconds, on few pictures and steps.")
 @_plugin
 def run(
-    recipe: str, overrides: tuple[str, ...], out: Path | None, device: str, fresh: bool, smoke: bool, plugins: tuple[str, ...]
+    recipe: str,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    device: str,
+    fresh: bool,
+    smoke: bool,
+    plugins: tuple[str, ...],
 ) -> None:
     """Train, evaluate and report what RECIPE says; go on where an earlier run of it stopped."""
     loaded = _load(recipe, overrides, plugins)
     from invkit import experiment
 
-    experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, console=_console())
+    experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke)
 
 
 @cli.command("eval")
@@ -69,15 +76,27 @@ def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, from_saved: 
     folders = [Path(text) for text in runs if text not in overrides]
     if not folders:
         raise click.UsageError("name at least one run folder")
-    from invkit import experiment
+    if from_saved:
+        tables = [_saved(folder) for folder in folders]
+    else:
+        from invkit import experiment
 
-    text = experiment.evaluate(
-        folders, overrides, device=device, format=format_, from_saved=from_saved, console=_console()
-    )
+        tables = [experiment.evaluate(folder, overrides, device=device) for folder in folders]
+    from invkit.report import render
+
+    text = render(tables, format_)
     if out:
         out.write_text(text, encoding="utf-8")
     else:
         click.echo(text, nl=not text.endswith("\n"))
+
+
+def _saved(folder: Path) -> dict[str, Any]:
+    path = folder / "eval" / "table.json"
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no saved table can be read ({error}); leave out --from-saved to make one") from None
 
 
 @cli.command()
@@ -159,15 +178,7 @@ def _load(recipe: str, overrides: Sequence[str], plugins: Sequence[str]) -> "Rec
     return load_recipe(recipe, overrides, _registry(plugins))
 
 
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
 def _print(value: Any) -> None:
-    import json
-
     click.echo(value if isinstance(value, str) else json.dumps(value, indent=2, default=str))
 
 

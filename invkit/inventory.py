@@ -55,7 +55,7 @@ def listing(found: Registry) -> dict[str, Any]:
 def listing_text(found: dict[str, Any]) -> str:
     rows = [[row["kind"], row["name"], row["from"], row["summary"]] for row in found["plugins"]]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
+    lines = ["  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows]
     return "\n".join([*lines, *(f"failed: {text}" for text in found["failures"] + found["conflicts"])])
 
 

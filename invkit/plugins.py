@@ -230,7 +230,7 @@ def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
         return f"{cls.__name__} does not define {', '.join(sorted(cls.__abstractmethods__))}"
     changed = [key for key in ("frozen", "strict", "extra") if cls.model_config.get(key) != base.model_config.get(key)]
     if changed:
-        return f"{cls.__name__} changes {', '.join(changed)} in its model_config; settings are frozen, strict and closed"
+        return f"{cls.__name__} changes {', '.join(changed)} in its model_config, which is fixed"
     if "name" in cls.model_fields:
         return f"{cls.__name__} has a field 'name', which in a recipe names the implementation"
     return None

@@ -27,9 +27,7 @@ _FAILED = object()
 S = TypeVar("S", bound=Settings)
 
 
-def resolve(
-    cls: type[S], tree: Tree, registry: Registry, choices: Mapping[Path, str], folder: FilePath
-) -> S:
+def resolve(cls: type[S], tree: Tree, registry: Registry, choices: Mapping[Path, str], folder: FilePath) -> S:
     """Settings of a class from a whole tree; paths in it are relative to `folder`.
 
     `choices` says which key paths choose an implementation, and of which kind (`*` stands for each item of a list);
@@ -126,8 +124,8 @@ class _Resolver:
         if kind := self.choices.get(starred) or (kinds[0] if kinds else None):
             build = functools.partial(self.choice, kind, path=path, default=info.get_default(call_default_factory=True))
         elif sections := [part for part in parts if isinstance(part, type) and issubclass(part, Settings)]:
-            section = functools.partial(self.settings, sections[0])
-            build = functools.partial(self._items, section, path=path) if many else functools.partial(section, path=path)
+            one = functools.partial(self.settings, sections[0])
+            build = functools.partial(self._items, one, path=path) if many else functools.partial(one, path=path)
         else:
             return None
         return (lambda node: None if node is None else build(node)) if type(None) in parts else build

@@ -184,7 +184,7 @@ def _decode(raw: bytes) -> str:
         raise _StopError(line, column, "not a text in UTF-8; a recipe is a YAML file") from None
     if bad := _UNPRINTABLE.search(text):
         line, column = _position(text[: bad.start()])
-        raise _StopError(line, column, f"the character {bad.group()!r} cannot stand in a recipe; is this a binary file?")
+        raise _StopError(line, column, f"the character {bad.group()!r} is not text; is this a binary file?")
     return text
 
 

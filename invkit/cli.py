@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from invkit.errors import DataError, InvkitError, ResourceError
+from invkit.errors import DataError, InvkitError, RecipeError, ResourceError
 from invkit.lookup import read_recipe
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
     from invkit.plugins import Registry
     from invkit.recipe import Recipe
+    from invkit.table import Format
 
 _plugin = click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(exists=True, dir_okay=False), help="Load a plugin file (.py)."
@@ -70,7 +71,7 @@ def run(
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
 @click.option("--from-saved", is_flag=True, help="Only print what was evaluated before.")
 @_device
-def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, from_saved: bool, device: str) -> None:
+def evaluate(runs: tuple[str, ...], format_: "Format", out: Path | None, from_saved: bool, device: str) -> None:
     """Evaluate trained runs and print their metric table; KEY=VALUE changes settings of `eval`."""
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]
@@ -82,13 +83,21 @@ def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, from_saved: 
         from invkit import experiment
 
         tables = [experiment.evaluate(folder, overrides, device=device) for folder in folders]
-    from invkit.report import render
+    from invkit.table import render
 
-    text = render(tables, format_)
+    text = render(_merged(tables), format_)
     if out:
         out.write_text(text, encoding="utf-8")
     else:
         click.echo(text, nl=not text.endswith("\n"))
+
+
+def _merged(tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """One table of several runs; each row names its own."""
+    if len({table["images"] for table in tables}) > 1:
+        raise RecipeError("the runs were evaluated on different numbers of pictures; give all the same eval.images=N")
+    lists = {key: [item for table in tables for item in table.get(key, [])] for key in ("rows", "differences")}
+    return {**tables[0], **lists}
 
 
 def _saved(folder: Path) -> dict[str, Any]:

@@ -196,7 +196,8 @@ def _reconstruct(
     rows: Sequence[_Row], truth: Tensor, measurement: Measurement, seed: int, ids: Sequence[int], samples: int
 ) -> list[Outcome]:
     """Every row's outcome on one batch; adds to each row's seconds."""
-    outcomes, means = [], {}
+    outcomes: list[Outcome] = []
+    means: dict[str, Tensor] = {}
     for row in rows:
         method = row.reconstructor
         synchronise(truth.device)

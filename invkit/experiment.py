@@ -47,6 +47,17 @@ class Listener:
         """Some pictures were evaluated."""
 
 
+class _Noted(Listener):
+    """Passes everything on, and writes what is said into the run's log."""
+
+    def __init__(self, listener: Listener, folder: RunFolder) -> None:
+        self.trained, self.evaluated, self._say, self._folder = listener.trained, listener.evaluated, listener.say, folder  # type: ignore[method-assign]
+
+    def say(self, text: str) -> None:
+        self._folder.note(text)
+        self._say(text)
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained run: its recipe, and its model with averaged weights, ready to be asked.
@@ -89,6 +100,7 @@ def run(
     where = pick_device(device)
     set_determinism(recipe.train.determinism == "strict")
     folder.claim(recipe, fresh=fresh)
+    listener = _Noted(listener, folder)
     folder.update_record(environment(recipe, str(where)))
     with _stop_requests() as stop:
         trained = _train(recipe, folder, where, listener, stop)
@@ -125,7 +137,7 @@ def load(path: Path, device: str = "auto") -> Trained:
 def _averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
     model = _rebuild(recipe, checkpoint)
     _put(model, checkpoint.tensors["average"])
-    return Trained(recipe, model.to(device, memory_format=torch.channels_last).eval(), device, checkpoint.step)
+    return Trained(recipe, model.to(memory_format=torch.channels_last).to(device).eval(), device, checkpoint.step)
 
 
 def _rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
@@ -174,7 +186,7 @@ def _train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Li
     if checkpoint is None:
         model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, device)
     else:
-        model = _rebuild(recipe, checkpoint).to(device, memory_format=torch.channels_last)
+        model = _rebuild(recipe, checkpoint).to(memory_format=torch.channels_last).to(device)
     trainer = Trainer(problem, model, recipe.train, device)
     if checkpoint is not None:
         trainer.restore(checkpoint.step, checkpoint.tensors)
@@ -188,6 +200,7 @@ def _train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Li
     )
     shadow = _rebuild(recipe, Checkpoint(0, {"constants": _constants(model)}, {})).to(device).eval()
     scalars = _Scalars(folder, recipe, trainer.step)
+    sheet = recipe.data.open("test", problem.grids[0], recipe.seed, SHEET)
 
     def save() -> Checkpoint:
         tensors = {**trainer.state(), "constants": _constants(model)}
@@ -203,7 +216,7 @@ def _train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Li
             saved = save()
         if last or record.step % recipe.train.sample_every == 0:
             _put(shadow, trainer.average)
-            _sheet(Trained(recipe, shadow, device, record.step), folder, problem.grids[0], listener)
+            _sheet(Trained(recipe, shadow, device, record.step), folder, problem.grids[0], sheet)
         if stop() and not last:
             save()
             raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
@@ -239,9 +252,8 @@ class _Scalars:
             self.writer.close()
 
 
-def _sheet(trained: Trained, folder: RunFolder, grid: Grid, listener: Listener) -> None:
+def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> None:
     """Write the labelled sample grid of a step, from test pictures that are the same at every step."""
-    images = trained.recipe.data.open("test", grid, trained.recipe.seed)
     problem = Problem({grid: images}, trained.recipe.degradation, trained.recipe.noise, trained.recipe.seed)
     ids = list(range(min(SHEET, len(images))))
     x = images[ids].to(trained.device)

@@ -173,7 +173,7 @@ class FittedField(GaussianField):
         return cls(modes, color, float(slope.clamp(2, 6)))
 
     def spectrum(self, grid: Grid) -> Tensor:
-        own = Grid(*self.modes.shape[2:], grid.channels)
+        own = Grid(self.modes.shape[2], self.modes.shape[3], grid.channels)
         if own == grid:
             return self.modes
         wanted = frequencies(grid, self.modes.device)

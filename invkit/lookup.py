@@ -1,17 +1,17 @@
 """Finds recipes, as given or among the installed ones, and reads them; imports nothing heavy."""
 
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 
 from invkit.errors import RecipeError
 from invkit.yamltree import MAX_BYTES, Tree, read
 
+PACKAGE = Path(__file__).parent
+
 
 def installed() -> dict[str, Path]:
     """The recipes that ship with invkit, by name: `quickstart`, `folder/name`."""
-    package = Path(str(files("invkit")))
-    homes = (package / "recipes", package.parent / "recipes")  # a wheel; a development install
+    homes = (PACKAGE / "recipes", PACKAGE.parent / "recipes")  # a wheel; a development install
     home = next((home for home in homes if home.is_dir()), homes[0])
     return {path.relative_to(home).with_suffix("").as_posix(): path for path in sorted(home.rglob("*.yaml"))}
 

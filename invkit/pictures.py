@@ -28,7 +28,7 @@ def measured(measurement: Measurement) -> Cells:
     """What was seen: hidden pixels in a colour of their own; for other operators the back-projection."""
     shown = _rgb(measurement.operator.pinv(measurement.y))
     if measurement.observed is not None:
-        shown = np.where(measurement.observed.any(1).cpu().numpy()[..., None], shown, np.uint8(HIDDEN))
+        shown = np.where(measurement.observed.any(1).cpu().numpy()[..., None], shown, np.array(HIDDEN, np.uint8))
     return shown
 
 
@@ -62,6 +62,7 @@ def sample_sheet(
     fill: Tensor,  # (B, C, H, W)
     mean: Tensor,  # (B, C, H, W)
     samples: Tensor,  # (K, B, C, H, W), K >= 2
+    start: str = "fill",
 ) -> bytes:
     """The sheet of a model at work: what was seen, what it started from, mean, samples, deviation, truth (PNG)."""
     mean, samples = measurement.paste(mean), measurement.paste(samples)
@@ -70,7 +71,7 @@ def sample_sheet(
     return sheet(
         [
             ("measurement", measured(measurement)),
-            ("fill", _rgb(measurement.paste(fill))),
+            (start, _rgb(measurement.paste(fill))),
             ("posterior mean", _rgb(mean)),
             ("sample 1", _rgb(samples[0])),
             ("sample 2", _rgb(samples[1])),

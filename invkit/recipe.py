@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path as FilePath
 
 import yaml
 from pydantic import Field, PrivateAttr
@@ -19,9 +19,9 @@ from invkit.plugins import Registry
 from invkit.resolve import plain, resolve
 from invkit.settings import Settings
 from invkit.training import Log, Train
-from invkit.yamltree import scalar
+from invkit.yamltree import Path, scalar
 
-CHOICES = {  # what chooses an implementation by name, and of which kind; `*` is each item of a list
+CHOICES: dict[Path, str] = {  # what chooses an implementation by name, and of which kind; `*` is each item of a list
     ("data",): "dataset",
     ("degradation",): "degradation",
     ("model",): "network",
@@ -76,7 +76,9 @@ class Recipe(Settings):
 
     def dump(self) -> str:
         """The resolved recipe as YAML: every setting, paths absolute; it loads to an equal recipe."""
-        return yaml.dump(plain(self, self.registry), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+        return yaml.dump(
+            plain(self, self.registry, CHOICES), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+        )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -94,7 +96,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def load_recipe(recipe: str | Path, overrides: Sequence[str] = (), registry: Registry | None = None) -> Recipe:
+def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry: Registry | None = None) -> Recipe:
     """Load a recipe: a path, or the name of an installed one; `overrides` are `a.b.c=value` settings over it.
 
     Raises one RecipeError with a line `file:line:column: key.path: message` for each mistake, or PluginError where a

@@ -48,7 +48,7 @@ def render_report(title: str, result: Evaluation, record: Mapping[str, Any], met
         protocol=_protocol(table),
         head=[*HEAD, *names],
         rows=rows,
-        notes=notes(table),
+        notes=notes(table, colour=True),
         differences=_differences(table, names, found),
         difference_head=names,
         paired_to=table["protocol"]["paired_to"],
@@ -96,13 +96,15 @@ def _cost_row(row: Mapping[str, Any]) -> list[str]:
 
 
 def _sheets(result: Evaluation) -> list[tuple[str, str]]:
-    """A sample sheet for every method with a mean and samples; the fill column is the Gaussian mean where there is one."""
+    """A sample sheet for every method with a mean and samples, beside the Gaussian mean where there is one."""
     shown, out = result.shown, []
     for name, samples in result.shown.samples.items():
         if name in shown.means and len(samples) >= 2:
-            fill = shown.means.get("gaussian", shown.means[name])
-            image = sample_sheet(shown.truth, shown.measurement, fill, shown.means[name], samples)
-            out.append((f"Reconstructions: {name} (fill: gaussian mean)", _encode(image)))
+            start = "gaussian" if "gaussian" in shown.means else next(iter(shown.means))
+            image = sample_sheet(
+                shown.truth, shown.measurement, shown.means[start], shown.means[name], samples, f"{start} mean"
+            )
+            out.append((f"Reconstructions: {name}", _encode(image)))
     return out
 
 

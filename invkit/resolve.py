@@ -1,6 +1,5 @@
 """From a tree of plain data to frozen settings, through the registry, and back."""
 
-import copy
 import functools
 import json
 import math
@@ -8,9 +7,10 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import PlainValidator, ValidationError, ValidationInfo, create_model
+from pydantic import Field, PlainValidator, ValidationError, ValidationInfo, create_model
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from invkit.data.base import Dataset
@@ -93,7 +93,8 @@ class _Resolver:
         elif "name" in node:
             at = (*path, "name")
         elif isinstance(default, Settings):
-            node = {**plain(default, self.registry), **node}
+            own = plain(default, self.registry, self.choices, path)
+            node = {"name": self.registry.name_of(default), **own, **node}
         else:
             return self._problem(path, f"the setting 'name' is missing{suggest('', self.registry.names(kind))}")
         if not isinstance(node["name"], str):
@@ -116,23 +117,26 @@ class _Resolver:
         """What builds a field that holds settings of its own; None for a plain value."""
         info = cls.model_fields[name]
         parts = _parts(info.annotation)
-        many = any(getattr(part, "__origin__", part) is tuple for part in parts)
-        starred: Path = tuple("*" if isinstance(key, int) else key for key in path)
-        kinds = [kind for part in parts if (kind := _BASES.get(part))]
-        if kind := self.choices.get((*starred, "*")) or (kinds[0] if kinds and many else None):
-            return functools.partial(self._items, functools.partial(self.choice, kind), path=path)
-        if kind := self.choices.get(starred) or (kinds[0] if kinds else None):
-            build = functools.partial(self.choice, kind, path=path, default=info.get_default(call_default_factory=True))
+        one: Callable[..., Any]
+        if kind := _kind(cls, name, path, self.choices):
+            one = functools.partial(self.choice, kind)
         elif sections := [part for part in parts if isinstance(part, type) and issubclass(part, Settings)]:
             one = functools.partial(self.settings, sections[0])
-            build = functools.partial(self._items, one, path=path) if many else functools.partial(one, path=path)
         else:
             return None
+        if _many(cls, name, path, self.choices):
+            build = functools.partial(self._items, one, path=path)
+        elif kind:
+            build = functools.partial(one, path=path, default=info.get_default(call_default_factory=True))
+        else:
+            build = functools.partial(one, path=path)
         return (lambda node: None if node is None else build(node)) if type(None) in parts else build
 
     def _located(self, cls: type[Settings], key: str, value: Any, path: Path) -> Any:
         """A value, where it is a path made absolute: relative to the recipe or, on the command line, to the cwd."""
         info = cls.model_fields.get(key)
+        if isinstance(value, list):
+            return [self._located(cls, key, item, (*path, i)) for i, item in enumerate(value)]
         if info is None or not isinstance(value, str) or not value:
             return value
         if not any(isinstance(part, IsPath) for part in [*info.metadata, *_parts(info.annotation)]):
@@ -157,7 +161,8 @@ class _Resolver:
             elif detail["type"] == "missing":
                 message = "this setting is missing"
             else:
-                message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+                message = detail["msg"].removeprefix("Value error, ").replace(" after validation", "")
+                message = re.sub("^(Input|Tuple|String|Value) should", "should", message)
                 message = message.replace("valid array", "valid list")
                 end = f", got {brief(detail['input'])}" if loc and not isinstance(detail["input"], dict) else ""
             messages, _ = said.setdefault(loc, ([], end))
@@ -166,17 +171,39 @@ class _Resolver:
             self._problem((*path, *loc), " or ".join(dict.fromkeys(messages)) + end)
 
 
-def plain(settings: Settings, registry: Registry) -> dict[str, Any]:
+def plain(settings: Settings, registry: Registry, choices: Mapping[Path, str], path: Path = ()) -> dict[str, Any]:
     """Settings as plain data that resolves to equal ones, with the names of implementations put back."""
 
-    def node(value: Any) -> Any:
-        if isinstance(value, Settings):
-            return plain(value, registry)
-        return [node(item) for item in value] if isinstance(value, tuple) else value
+    def node(value: Any, path: Path, chosen: bool) -> Any:
+        if isinstance(value, tuple):
+            return [node(item, (*path, i), chosen) for i, item in enumerate(value)]
+        if not isinstance(value, Settings):
+            return value
+        name = {"name": registry.name_of(value)} if chosen else {}
+        return name | plain(value, registry, choices, path)
 
-    name = registry.name_of(settings)
-    data = {key: node(getattr(settings, key)) for key in type(settings).model_fields}
-    return data if name is None else {"name": name, **data}
+    cls = type(settings)
+    return {
+        key: node(getattr(settings, key), (*path, key), _kind(cls, key, (*path, key), choices) is not None)
+        for key in cls.model_fields
+    }
+
+
+def _starred(path: Path) -> Path:
+    return tuple("*" if isinstance(key, int) else key for key in path)
+
+
+def _kind(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> str | None:
+    """The kind of implementation that a field chooses, or each item of it; None where it chooses none."""
+    typed = [_BASES[part] for part in _parts(cls.model_fields[name].annotation) if part in _BASES]
+    starred = _starred(path)
+    return choices.get(starred) or choices.get((*starred, "*")) or next(iter(typed), None)
+
+
+def _many(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> bool:
+    """Whether a field holds a list of settings."""
+    tuples = (get_origin(part) is tuple for part in _parts(cls.model_fields[name].annotation))
+    return (*_starred(path), "*") in choices or any(tuples)
 
 
 def _parts(annotation: Any) -> list[Any]:
@@ -204,10 +231,14 @@ def _shadow(cls: type[Settings], names: tuple[str, ...]) -> type[Settings]:
     """A copy of a class whose named fields take a number: the place in the context of what was built already."""
     fields: dict[str, Any] = {}
     for name in names:
-        info = copy.copy(cls.model_fields[name])
-        info.annotation = Annotated[Any, PlainValidator(_ready)]  # type: ignore[assignment]
-        fields[name] = (info.annotation, info)
+        info = cls.model_fields[name]
+        default = ... if info.is_required() else Field(default_factory=functools.partial(_default, info))
+        fields[name] = (Annotated[(Any, PlainValidator(_ready), *info.metadata)], default)
     return create_model(cls.__name__, __base__=cls, __module__=cls.__module__, **fields)
+
+
+def _default(info: FieldInfo) -> Any:
+    return info.get_default(call_default_factory=True)
 
 
 def _ready(index: int, info: ValidationInfo) -> Any:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ class RunFolder:
     def note(self, text: str) -> None:
         """Add a line to the run's log."""
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {text}\n")
 
     def update_record(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Merge facts into `record.json`."""

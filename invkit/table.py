@@ -46,13 +46,14 @@ def marks(table: Mapping[str, Any]) -> dict[tuple[str, str, str, str, str], str]
 
 
 def reasons(table: Mapping[str, Any]) -> list[str]:
-    """Why some cells are empty, a line each."""
-    found: dict[str, list[str]] = {}
+    """Why some cells are empty, a line for each reason."""
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for row in table["rows"]:
         for name, cell in row["metrics"].items():
             if cell["value"] is None:
-                found.setdefault(f"{name}: {cell['reason']}", []).append(row_label(row))
-    return [f"– {text} ({', '.join(dict.fromkeys(rows))})" for text, rows in found.items()]
+                names, rows = found.setdefault(cell["reason"], ({}, {}))
+                names[name] = rows[row_label(row)] = None
+    return [f"– {reason}: {', '.join(names)} of {', '.join(rows)}" for reason, (names, rows) in found.items()]
 
 
 def _cells(table: Mapping[str, Any]) -> Iterator[tuple[list[str], dict[str, str]]]:
@@ -90,14 +91,13 @@ def render(table: Mapping[str, Any], form: Format = "table", width: int | None =
     return _terminal(rows, names, notes(table), width)
 
 
-def notes(table: Mapping[str, Any]) -> list[str]:
-    """What a reader of the table has to know, below it."""
-    protocol = table.get("protocol", {})
+def notes(table: Mapping[str, Any], *, colour: bool = False) -> list[str]:
+    """What a reader of the table has to know, below it; `colour` where colours stand for the marks."""
     lines = [f"{table['images']} test pictures; [ ] is a 95 % bootstrap interval."]
-    if any(table.get("differences", [])):
-        lines.append(
-            f"Paired difference to {protocol.get('paired_to', 'the chosen row')} excludes 0: + better, - worse, * different."
-        )
+    if table.get("differences"):
+        against = table["protocol"]["paired_to"]
+        how = "green better, red worse" if colour else "+ better, - worse, * different"
+        lines.append(f"Where the paired difference to {against} excludes 0: {how}.")
     return lines + reasons(table)
 
 
@@ -109,7 +109,8 @@ def _terminal(rows: list[tuple[list[str], dict[str, str]]], names: list[str], be
     fixed = sum(max(len(title), *(len(head[i]) for head, _ in rows)) + 3 for i, title in enumerate(HEAD)) + 1
     left = list(names)
     while left:
-        room, chosen = console.width - fixed, []
+        room = console.width - fixed
+        chosen: list[str] = []
         while left and (not chosen or sizes[left[0]] <= room):
             room -= sizes[left[0]]
             chosen.append(left.pop(0))

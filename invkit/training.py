@@ -118,7 +118,7 @@ def build_model(problem: Problem, network: Network, diffusion: Diffusion, precis
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(problem.seed)
         model = ConditionalModel(network, diffusion, prior, scale, precision)
-    return model.to(device, memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last).to(device)
 
 
 @lru_cache(maxsize=2)
@@ -167,7 +167,7 @@ class Trainer:
         rng = torch.Generator(self.device).manual_seed(int(step_keys.integers("dropout", 2**20)) + (self.step << 20))
         for first in range(self.step * s.batch, (self.step + 1) * s.batch, part):
             mean = self._losses(torch.arange(first, first + part), grid, rng).sum() / s.batch
-            mean.backward()  # type: ignore[no-untyped-call]
+            mean.backward()
             loss += mean.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
         values = float(loss), float(norm)

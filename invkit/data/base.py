@@ -37,6 +37,13 @@ class Dataset(Settings, ABC):
     def channels(self) -> int:
         return 3
 
+    def missing(self) -> str | None:
+        """What is not on this machine yet, in a few words; None where `open` can start at once."""
+        return None
+
     @abstractmethod
-    def open(self, split: Split, grid: Grid, seed: int) -> Images:
-        """Open a split on a grid. Raises DataError, in one line with the way out, where the data cannot be used."""
+    def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
+        """Open a split on a grid, or only its first `limit` pictures, which may be much faster.
+
+        Raises DataError, in one line with the way out, where the data cannot be used.
+        """

@@ -47,5 +47,6 @@ class Fields(Dataset):
     def channels(self) -> int:
         return self.colors
 
-    def open(self, split: Split, grid: Grid, seed: int) -> Images:
-        return FieldDraws(self.field, split, grid, seed, self.train_size if split == "train" else self.test_size)
+    def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
+        count = self.train_size if split == "train" else self.test_size
+        return FieldDraws(self.field, split, grid, seed, min(count, limit or count))

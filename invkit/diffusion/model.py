@@ -29,6 +29,11 @@ class Condition:
         return Condition(self.fill.repeat(count, 1, 1, 1), self.inputs.repeat(count, 1, 1, 1), hidden)
 
 
+def _grid(condition: Condition) -> Grid:
+    channels, height, width = condition.fill.shape[1:]
+    return Grid(height, width, channels)
+
+
 def embed(sigma: Tensor, size: int) -> Tensor:
     """Sines and cosines of ln(sigma) / 4 at geometric frequencies: (B,) to (B, size)."""
     phase = sigma.log().view(-1, 1) / 4 * torch.logspace(0, 1.5, size // 2, device=sigma.device)
@@ -84,7 +89,7 @@ class ConditionalModel(nn.Module):
 
     def _pixel_noise(self, condition: Condition) -> float:
         """Pixel deviation of the diffusion's noise on this grid."""
-        return self.diffusion.field.deviation(Grid(*condition.fill.shape[2:], self.channels))
+        return self.diffusion.field.deviation(_grid(condition))
 
     def loss(
         self,
@@ -139,7 +144,7 @@ class ConditionalModel(nn.Module):
         return condition.fill + self.scale * z
 
     def _draw(self, condition: Condition, keys: Keys, levels: Tensor, settings: Sample) -> Tensor:
-        grid = Grid(*condition.fill.shape[2:], self.channels)
+        grid = _grid(condition)
 
         def denoise(z: Tensor, sigma: float) -> Tensor:
             return self.denoise(z, torch.full((len(z),), sigma, device=z.device), condition)

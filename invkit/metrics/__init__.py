@@ -15,16 +15,16 @@ from invkit.metrics.quality import Mae, Psnr, PsnrHidden, Ssim
 
 METRICS: dict[str, type[Metric]] = {
     "psnr": Psnr,
-    "psnr_hidden": PsnrHidden,
-    "ssim": Ssim,
-    "mae": Mae,
     "crps": Crps,
+    "spread_skill": SpreadSkill,
     "coverage_50": Coverage50,
     "coverage_80": Coverage80,
     "coverage_90": Coverage90,
     "coverage_95": Coverage95,
-    "spread_skill": SpreadSkill,
     "sample_mse_ratio": SampleMseRatio,
+    "ssim": Ssim,
+    "psnr_hidden": PsnrHidden,
+    "mae": Mae,
     "data_misfit": DataMisfit,
 }
 

@@ -18,11 +18,11 @@ class DataMisfit(Metric):
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
         operator, y = outcome.measurement.operator, outcome.measurement.y
         results = [outcome.estimate] if outcome.samples is None else list(outcome.samples)
-        squares = sum((operator.forward(x) - y).double().square().flatten(1).sum(1) for x in results) / len(results)
+        errors = torch.stack([(operator.forward(x) - y).double().square().flatten(1).sum(1) for x in results])
         values = torch.ones_like(y)
         if isinstance(operator, Mask):  # what is hidden was not measured, though it has a place in y
             values = values * operator.observed
-        return {"sum": squares, "count": values.double().flatten(1).sum(1)}
+        return {"sum": errors.mean(0), "count": values.double().flatten(1).sum(1)}
 
     def reduce(self, means: Means) -> NDArray[np.float64]:
         return np.sqrt(means["sum"] / means["count"])

@@ -16,6 +16,11 @@ def _groups(channels: int) -> int:
     return math.gcd(channels, 32) if channels >= 64 else math.gcd(channels, 8)
 
 
+def _zero(layer: nn.Module) -> None:
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+
+
 def dropout(x: Tensor, p: float, rng: torch.Generator | None) -> Tensor:
     """Dropout from a generator of its own; none without one."""
     if rng is None or p == 0:
@@ -46,10 +51,8 @@ class _Block(nn.Module):
         self.norm2 = nn.GroupNorm(_groups(outer), outer)
         self.local2 = nn.Conv2d(outer, outer, 3, padding=1)
         self.skip = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
-        nn.init.zeros_(self.affine.weight)
-        nn.init.zeros_(self.affine.bias)
-        nn.init.zeros_(self.local2.weight)
-        nn.init.zeros_(self.local2.bias)
+        for layer in (self.affine, self.local2):
+            _zero(layer)
 
     def forward(self, x: Tensor, e: Tensor, rng: torch.Generator | None) -> Tensor:
         a = F.silu(self.norm1(x))
@@ -90,9 +93,7 @@ class UNet(nn.Module):
                 self.up.append(nn.Conv2d(outer, outer, 3, padding=1))
         self.norm = nn.GroupNorm(_groups(inner), inner)
         self.exit = nn.Conv2d(inner, out_channels * patch**2, 3, padding=1)
-        nn.init.zeros_(self.exit.weight)
-        assert self.exit.bias is not None
-        nn.init.zeros_(self.exit.bias)
+        _zero(self.exit)
 
     def forward(self, x: Tensor, embedding: Tensor, rng: torch.Generator | None = None) -> Tensor:
         h, w = x.shape[-2:]

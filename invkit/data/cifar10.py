@@ -1,0 +1,164 @@
+"""CIFAR-10 (Krizhevsky 2009): from files on this machine, or fetched once.
+
+Both published forms are read: `cifar-10-batches-bin` (a record is a label byte and 3072 pixel bytes) and
+`cifar-10-batches-py`, as torchvision keeps it. The latter are pickles, which are never loaded: the one byte string
+that holds the pixels is found by walking the opcodes, which runs and builds nothing.
+"""
+
+import os
+import pickletools
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from invkit.data.area import enlarges
+from invkit.data.arrays import ArrayImages
+from invkit.data.base import Dataset, Images, Split
+from invkit.data.download import fetch, say_on_stderr
+from invkit.errors import DataError
+from invkit.files import write_atomic
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.settings import PathSetting
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+SIZE = 170_052_171
+BATCH = 10_000  # pictures in a file
+PICTURE = 3 * 32 * 32
+WAY_OUT = "set data.root=PATH to a copy that you have (its folder or .tar.gz)"
+
+Reader = Callable[[str], bytes]
+
+
+def batch_names(split: Split) -> list[str]:
+    return [f"data_batch_{i}" for i in range(1, 6)] if split == "train" else ["test_batch"]
+
+
+def from_binary(data: bytes) -> NDArray[np.uint8]:
+    """Pixels `(BATCH, 3072)` of a batch file of the binary version."""
+    if len(data) != BATCH * (PICTURE + 1):
+        raise ValueError(f"{len(data)} bytes instead of {BATCH * (PICTURE + 1)}")
+    return np.frombuffer(data, np.uint8).reshape(BATCH, PICTURE + 1)[:, 1:]
+
+
+def from_pickled(data: bytes) -> NDArray[np.uint8]:
+    """Pixels `(BATCH, 3072)` of a batch file of the Python version, without unpickling it."""
+    flags = {"NEWTRUE": True, "NEWFALSE": False, "INT": False}  # the state of an array says whether columns come first
+    columns_first = False
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name == "PROTO" and argument > 4:
+            raise ValueError(f"pickle protocol {argument}, which is not read; save it with protocol 4")
+        if opcode.name in flags:
+            columns_first = argument is True or flags[opcode.name]
+        elif isinstance(argument, str | bytes | bytearray) and len(argument) == BATCH * PICTURE:
+            # Pickles of Python 2 and of protocol 2 hold bytes as a Latin-1 string.
+            pixels = np.frombuffer(argument.encode("latin-1") if isinstance(argument, str) else argument, np.uint8)
+            return pixels.reshape(PICTURE, BATCH).T if columns_first else pixels.reshape(BATCH, PICTURE)
+    raise ValueError(f"no array of {BATCH} pictures in it")
+
+
+FORMS = {"cifar-10-batches-bin": (".bin", from_binary), "cifar-10-batches-py": ("", from_pickled)}
+_LARGEST = 64 << 20  # bytes of a batch file: twice what any has
+
+
+def read_members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
+    """The regular files of an archive that lie at `wanted` paths; nothing is written and nothing else is read."""
+    found = {}
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            if member.size > _LARGEST:
+                raise ValueError(f"{member.name} claims {member.size} bytes")
+            name = member.name.removeprefix("./")
+            if name in wanted and member.isreg() and (stream := tar.extractfile(member)):
+                found[name] = stream.read()
+                if len(found) == len(wanted):
+                    break
+    return found
+
+
+def members(form: str, splits: tuple[Split, ...]) -> set[str]:
+    return {f"{form}/{name}{FORMS[form][0]}" for split in splits for name in batch_names(split)}
+
+
+def read_split(place: Path, split: Split) -> NDArray[np.uint8]:
+    """All pictures of a split `(N, 32, 32, 3)` from a folder or an archive of either form."""
+    for form, (suffix, decode) in FORMS.items():
+        if place.is_dir():
+            folder = next((f for f in (place / form, place) if (f / (batch_names(split)[0] + suffix)).is_file()), None)
+            files = None if folder is None else {
+                f"{form}/{name}{suffix}": path.read_bytes()
+                for name in batch_names(split) if (path := folder / f"{name}{suffix}").is_file()
+            }  # fmt: skip
+        else:
+            files = read_members(place, members(form, (split,)))
+        if files:
+            parts = []
+            for name in sorted(members(form, (split,))):
+                try:
+                    parts.append(decode(files[name]))
+                except KeyError:
+                    raise ValueError(f"{name} is missing") from None
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
+            return np.concatenate(parts).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    raise ValueError(f"no {' and no '.join(FORMS)} in it")
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invkit"
+
+
+def obtain(
+    folder: Path, url: str = URL, md5: str = MD5, size: int = SIZE, say: Callable[[str], None] = say_on_stderr, pause: float = 2.0
+) -> None:
+    """Fetch the binary version into `folder`, keep its batch files there and drop the archive."""
+    archive = folder / "cifar-10-binary.tar.gz"
+    if not archive.exists():
+        say(f"cifar10: fetching CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; its server is slow, so this may take")
+        say(f"  an hour. Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
+        fetch(url, archive, md5, size, WAY_OUT, say, pause)
+    for name, data in read_members(archive, members("cifar-10-batches-bin", ("train", "test"))).items():
+        write_atomic(folder / name, data)
+    archive.unlink()
+
+
+class Cifar10(Dataset):
+    """The 60,000 colour pictures of 32x32 pixels of CIFAR-10: 50,000 to train on, 10,000 to test on.
+
+    They come in a keyed order, that of the test pictures the same under every seed.
+    """
+
+    root: PathSetting | None = Field(
+        None, description="cifar-10-batches-py or -bin, the folder it is in, or a .tar.gz of it; fetched where not set"
+    )
+
+    def missing(self) -> str | None:
+        if self.root is not None:
+            return None if Path(self.root).exists() else f"cifar10: {self.root} does not exist"
+        there = all((cache_folder() / name).is_file() for name in members("cifar-10-batches-bin", ("train", "test")))
+        return None if there else "CIFAR-10 is not on this machine yet"
+
+    def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
+        if enlarges(32, 32, grid):
+            raise DataError(
+                f"cifar10: its pictures have 32x32 pixels and would only be enlarged to {grid}; "
+                "choose at most 32x32, or finer pictures with data.name=images or photos"
+            )
+        place = Path(self.root) if self.root is not None else cache_folder()
+        if missing := self.missing():
+            if self.root is not None:
+                raise DataError(f"{missing}; {WAY_OUT}")
+            obtain(place)
+        try:
+            pixels = read_split(place, split)
+        except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+            raise DataError(f"cifar10: {place} cannot be used ({error}); {WAY_OUT}") from None
+        keys = Keys.of(seed if split == "train" else 0, f"cifar10/{split}", [0])
+        order = keys.permutation("order", len(pixels))[0, :limit].numpy()
+        return ArrayImages(pixels, order, [f"{split}/{i}" for i in range(len(pixels))], grid)

@@ -1,0 +1,87 @@
+"""A download that is verified, bounded and goes on where it was cut off."""
+
+import hashlib
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import BinaryIO
+
+from invkit.errors import DataError, ResourceError
+
+_CHUNK = 1 << 18
+_TRIES = 5  # in a row without a single new byte
+
+
+def say_on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def fetch(
+    url: str,
+    target: Path,
+    md5: str,
+    size: int,
+    way_out: str,
+    say: Callable[[str], None] = say_on_stderr,
+    pause: float = 2.0,
+) -> None:
+    """Bring the `size` bytes of a URL to `target`, through `target.part`, which a later call goes on from.
+
+    `say` gets a line on the rate and the time left every five seconds. Raises DataError, which ends in `way_out`, where
+    the server cannot be reached or sends anything but the bytes of the checksum; ResourceError where the disk is full.
+    """
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as file:
+            _fill(url, file, size, way_out, say, pause)
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if found != md5:
+            part.unlink()
+            raise DataError(f"what {url} sent has the wrong checksum ({found}, not {md5}) and was removed; {way_out}")
+        part.replace(target)
+    except OSError as error:
+        raise ResourceError(f"{part} cannot be written ({error}); free space, or {way_out}") from None
+
+
+def _fill(url: str, file: BinaryIO, size: int, way_out: str, say: Callable[[str], None], pause: float) -> None:
+    tries = 0
+    while (have := file.tell()) < size:
+        reason = "the connection was closed early"
+        try:
+            request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+            with urllib.request.urlopen(request, timeout=60) as response:
+                if response.status != 206:  # the whole file again: the server does not resume
+                    file.truncate(0)
+                    file.seek(0)
+                _copy(response, file, size, say)
+        except (OSError, HTTPException) as error:
+            reason = str(getattr(error, "reason", "") or error)
+            if isinstance(error, urllib.error.HTTPError):
+                tries = _TRIES  # the server answered; asking again changes nothing
+        tries = 0 if file.tell() > have else tries + 1
+        if file.tell() < size and tries >= _TRIES:
+            raise DataError(f"{url} could not be fetched ({reason}); run again to go on at {file.tell()} bytes, or {way_out}")
+        if file.tell() < size:
+            time.sleep(pause)
+
+
+def _copy(response: HTTPResponse, file: BinaryIO, size: int, say: Callable[[str], None]) -> None:
+    start, begun = file.tell(), time.monotonic()
+    spoken = begun
+    while chunk := response.read(min(_CHUNK, size - file.tell())):
+        try:
+            file.write(chunk)
+            file.flush()
+        except OSError as error:  # the disk's, not to be taken for the network's
+            raise ResourceError(f"{file.name} cannot be written ({error}); free space and run again") from None
+        now = time.monotonic()
+        if now - spoken > 5:
+            spoken, done = now, file.tell()
+            rate = (done - start) / (now - begun)
+            say(f"  {done / 1e6:.0f} of {size / 1e6:.0f} MB, {rate / 1e6:.2f} MB/s, {(size - done) / rate / 60:.0f} min left")

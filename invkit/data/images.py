@@ -1,0 +1,258 @@
+"""Somebody's own pictures: a folder, a .zip or an .npz."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import Field
+from torch import Tensor
+
+from invkit.data.area import area_table, cell_averages, centre_box, enlarges, to_batch
+from invkit.data.arrays import ArrayImages
+from invkit.data.base import Dataset, Images, Split
+from invkit.errors import DataError
+from invkit.grid import Grid
+from invkit.settings import PathSetting
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+MAX_BYTES = 128 << 20  # of one file
+MAX_PIXELS = 100_000_000  # of one picture: decoding more takes gigabytes
+IN_MEMORY = 1 << 30  # bytes of decoded pictures that are kept
+
+Opener = Callable[[str], BinaryIO]
+
+
+def _is_picture(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
+
+
+def _folder(root: Path) -> tuple[list[str], Opener]:
+    """The pictures under a folder and how to open one."""
+    found = (Path(at, name).relative_to(root).as_posix() for at, _, names in os.walk(root) for name in names)
+
+    def opener(name: str) -> BinaryIO:
+        path = root / name
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+        return path.open("rb")
+
+    return sorted(filter(_is_picture, found)), opener
+
+
+def _zip(path: Path) -> tuple[list[str], Opener]:
+    """The pictures in a .zip, which is never unpacked to the disk, and how to open one."""
+    archive = zipfile.ZipFile(path)
+
+    def opener(name: str) -> BinaryIO:
+        with archive.open(name) as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+        return BytesIO(data)
+
+    return sorted(set(filter(_is_picture, archive.namelist()))), opener
+
+
+def choose(names: Iterable[str], split: Split, seed: int, test_share: float) -> list[str]:
+    """The names of a split in a keyed order.
+
+    Folders `train` and `test` at the top (or in the only folder there) are the split, and the order of its test part
+    is the same under every seed; without them the seed splits, to an exact count. Neither depends on what is in the
+    pictures, and the first names are a fair sample of all.
+    """
+
+    def shuffled(names: Iterable[str], seed: int) -> list[str]:
+        return sorted(names, key=lambda name: (hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), name))
+
+    names = list(names)
+    tops = {name.split("/")[0] for name in names}
+    prefix = ""
+    if len(tops) == 1 and all("/" in name for name in names):
+        prefix = f"{tops.pop()}/"
+        tops = {name.removeprefix(prefix).split("/")[0] for name in names}
+    if {"train", "test"} <= tops:
+        own = [name for name in names if name.startswith(f"{prefix}{split}/")]
+        return shuffled(own, seed if split == "train" else 0)
+    if len(names) < 2:
+        raise DataError(f"images: {len(names)} pictures found; at least two are needed, one to train on and one to test on")
+    count = min(max(round(test_share * len(names)), 1), len(names) - 1)
+    order = shuffled(names, seed)
+    return order[:count] if split == "test" else order[count:]
+
+
+def _usable(picture: Image.Image, grid: Grid) -> Image.Image:
+    """The picture itself, from what its header says; ValueError says why it cannot be used."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}x{height} pixels are too many")
+    if picture.mode[0] in "IF":
+        raise ValueError("not a picture of 8 bits a channel")
+    if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # turned by a quarter
+        width, height = height, width
+    if enlarges(height, width, grid):
+        raise ValueError(f"{width}x{height} pixels, smaller than {grid}")
+    return picture
+
+
+def decode(file: BinaryIO, grid: Grid) -> NDArray[np.uint8]:
+    """A picture upright, in RGB, centre-cropped to the grid's aspect and averaged over its cells: `(H, W, 3)`."""
+    with file, Image.open(file) as opened:
+        picture = ImageOps.exif_transpose(_usable(opened, grid)).convert("RGB")
+    pixels = np.asarray(picture)
+    if pixels.shape[:2] == grid.shape:
+        return pixels
+    return _rounded(cell_averages(area_table(pixels), centre_box(*pixels.shape[:2], grid), grid))
+
+
+def check(file: BinaryIO, grid: Grid) -> None:
+    """What `decode` refuses of a picture, as far as its header tells."""
+    with file, Image.open(file) as picture:
+        _usable(picture, grid)
+
+
+def _rounded(averages: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.rint(averages).clip(0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class FilePictures(Images):
+    """Pictures too many to keep: each is decoded whenever it is asked for."""
+
+    names: Sequence[str]
+    opener: Opener
+    grid: Grid
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, ids: Sequence[int]) -> Tensor:
+        return to_batch(np.stack([self._decode(self.names[i]) for i in ids]), self.grid)
+
+    def _decode(self, name: str) -> NDArray[np.uint8]:
+        try:
+            return decode(self.opener(name), self.grid)
+        except Exception as error:  # as below
+            raise DataError(f"images: {name} is broken ({_line(error)}); remove it, or save it anew") from None
+
+    def group(self, image_id: int) -> str:
+        return self.names[image_id]
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def sift(
+    names: Sequence[str], work: Callable[[str], NDArray[np.uint8] | None], limit: int | None
+) -> Iterator[tuple[str, NDArray[np.uint8] | None | str]]:
+    """Each name, in order, with what `work` makes of it or, as a text, why it failed; ends after `limit` that did not."""
+
+    def attempt(part: Sequence[str]) -> list[tuple[str, NDArray[np.uint8] | None | str]]:
+        results: list[tuple[str, NDArray[np.uint8] | None | str]] = []
+        for name in part:
+            try:
+                results.append((name, work(name)))
+            except Exception as error:  # decoders of broken files raise nearly anything
+                results.append((name, _line(error)))
+        return results
+
+    left = len(names) if limit is None else limit
+    parts = (names[i : i + 64] for i in range(0, len(names), 64))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        while left > 0 and (round_ := list(islice(parts, min(64, -(-left // 64))))):
+            for part in pool.map(attempt, round_):
+                for name, result in part:
+                    if left > 0:
+                        left -= not isinstance(result, str)
+                        yield name, result
+
+
+class Pictures(Dataset):
+    """Pictures from a folder (with all folders in it), a .zip or an .npz; sub-folders `train` and `test` are the split.
+
+    A picture is turned upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits. Those that
+    are broken, or smaller than the grid, are left out and named in `notes`. Up to 1 GiB of pictures is decoded at once
+    and kept. Of a larger set only the headers are read then, and a picture found broken later is a DataError.
+    An .npz holds `images`: 8-bit `(N, H, W, 3)` or `(N, H, W)`.
+    """
+
+    root: PathSetting = Field(description="a folder, a .zip or an .npz of pictures")
+    test_share: float = Field(0.1, gt=0, lt=1, description="share of the pictures to test on, where no split is given")
+
+    def missing(self) -> str | None:
+        return None if Path(self.root).exists() else f"images: {self.root} does not exist"
+
+    def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
+        path = Path(self.root)
+        if missing := self.missing():
+            raise DataError(f"{missing}; set data.root to a folder, a .zip or an .npz of pictures")
+        try:
+            if path.suffix.lower() == ".npz":
+                return self._array(path, split, grid, seed, limit)
+            names, opener = _folder(path) if path.is_dir() else _zip(path)
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"images: {path} cannot be read as a folder, a .zip or an .npz ({_line(error)})") from None
+        if not names:
+            raise DataError(f"images: {path} holds no picture ({', '.join(sorted(SUFFIXES))})")
+        return self._files(choose(names, split, seed, self.test_share), opener, split, grid, limit)
+
+    def _files(self, names: list[str], opener: Opener, split: Split, grid: Grid, limit: int | None) -> Images:
+        count = min(len(names), limit or len(names))
+        keep = count * grid.pixels * 3 <= IN_MEMORY
+        pixels = np.empty((count if keep else 0, *grid.shape, 3), np.uint8)
+        used: list[str] = []
+        broken: list[str] = []
+
+        def work(name: str) -> NDArray[np.uint8] | None:
+            return decode(opener(name), grid) if keep else check(opener(name), grid)
+
+        for name, result in sift(names, work, limit):
+            if isinstance(result, str):
+                broken.append(f"{name} ({result})")
+                continue
+            if result is not None:
+                pixels[len(used)] = result
+            used.append(name)
+        some = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
+        if not used:
+            raise DataError(f"images: no usable picture for the {split} split in {self.root}: {some}")
+        notes = (f"images: {len(broken)} pictures of the {split} split are left out: {some}",) if broken else ()
+        if not keep:
+            return FilePictures(used, opener, grid, notes)
+        return ArrayImages(pixels[: len(used)], np.arange(len(used)), used, grid, notes)
+
+    def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:
+        with np.load(path, allow_pickle=False) as file:
+            if "images" not in file:
+                raise DataError(f"images: {path} holds {', '.join(file) or 'nothing'}; it needs an array named images")
+            pixels = file["images"]
+        if pixels.ndim == 3:
+            pixels = pixels[..., None].repeat(3, -1)
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+            raise DataError(
+                f"images: images in {path} is {pixels.dtype} {pixels.shape}; it needs 8-bit (N, H, W, 3) or (N, H, W)"
+            )
+        if enlarges(*pixels.shape[1:3], grid):
+            raise DataError(f"images: the pictures of {path} have {pixels.shape[1]}x{pixels.shape[2]} pixels, fewer than {grid}")
+        rows = np.array([int(name) for name in choose(map(str, range(len(pixels))), split, seed, self.test_share)][:limit])
+        kept = ArrayImages(pixels[rows], np.arange(len(rows)), [str(row) for row in rows], grid)
+        if pixels.shape[1:3] == grid.shape:
+            return kept
+        box = centre_box(*pixels.shape[1:3], grid)
+        parts = [_rounded(cell_averages(area_table(kept.pixels[i : i + 64]), box, grid)) for i in range(0, len(rows), 64)]
+        return replace(kept, pixels=np.concatenate(parts))

@@ -1,0 +1,139 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import Tensor
+
+from invkit.degradation import Measurement
+from invkit.keys import Keys
+from invkit.metrics.base import Metric, Outcome, Unavailable
+from invkit.metrics.calibration import (
+    Coverage50,
+    Coverage80,
+    Coverage90,
+    Coverage95,
+    Crps,
+    SampleMseRatio,
+    SpreadSkill,
+    central_rank,
+    fair_crps,
+)
+from invkit.operators import Mask
+
+SIDE, COUNT, DEVIATION = 24, 8, 0.3
+COVERAGE = {50: Coverage50, 80: Coverage80, 90: Coverage90, 95: Coverage95}
+
+
+def drawn(samples: int, shrink: float = 1.0, read_mean: bool = True) -> Outcome:
+    """Truth and samples from one Gaussian law around a known mean: an exact posterior, unless it is shrunk."""
+    keys = Keys.of(1, "test", range(COUNT))
+    mean = keys.uniform("mean", 3, SIDE, SIDE) * 2 - 1
+    mask = Mask(keys.uniform("mask", 1, SIDE, SIDE) < 0.3)
+    truth = mean + DEVIATION * keys.normal("truth", 3, SIDE, SIDE)
+    noise = keys.fork(samples).normal("samples", 3, SIDE, SIDE).unflatten(0, (samples, COUNT))
+    posterior = mean + shrink * DEVIATION * noise
+    measurement = Measurement(mask, mask.forward(truth))
+    return Outcome(truth, measurement, "sample", posterior[0], posterior, mean if read_mean else None)
+
+
+def value(metric: Metric, outcome: Outcome) -> float:
+    parts = metric.components(outcome)
+    assert all(part.shape == (COUNT,) and part.dtype == torch.float64 for part in parts.values())
+    return float(metric.reduce({name: part.numpy().mean() for name, part in parts.items()}))
+
+
+def naive_crps(samples: Tensor, truth: Tensor) -> Tensor:
+    count = len(samples)
+    pairs = sum((a - b).abs() for a in samples for b in samples)
+    return (samples - truth).abs().mean(0) - pairs / (2 * count * (count - 1))
+
+
+@pytest.mark.parametrize("count", [2, 3, 19])
+def test_fair_crps_is_the_sum_over_all_pairs(count):
+    keys = Keys.of(0, "crps", range(count))
+    samples, truth = keys.normal("x", 50).double(), Keys.of(0, "t", [0]).normal("t", 50)[0].double()
+    torch.testing.assert_close(fair_crps(samples.sort(0).values, truth), naive_crps(samples, truth))
+
+
+@pytest.mark.parametrize("count", [2, 19])
+def test_crps_of_exact_samples_is_the_closed_form_whatever_k(count):
+    o = drawn(count)
+    z = ((o.truth - o.mean) / DEVIATION).double().numpy()
+    closed = DEVIATION * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / math.sqrt(math.pi))  # Gneiting et al. 2005
+    hidden = ~o.measurement.observed.expand_as(o.truth).numpy()
+    assert value(Crps(), o) == pytest.approx(closed[hidden].mean() / 2, rel=0.02)
+
+
+def test_crps_of_a_mean_is_its_absolute_error_over_hidden_pixels():
+    o = drawn(2)
+    mean = Outcome(o.truth, o.measurement, "mean", o.mean)
+    hidden = ~o.measurement.observed.expand_as(o.truth)
+    assert value(Crps(), mean) == pytest.approx(float((o.mean - o.truth).abs()[hidden].double().mean() / 2), rel=1e-6)
+
+
+def test_ranks_are_whole_or_absent():
+    assert [central_rank(p, 19) for p in (50, 80, 90, 95)] == [5, 2, 1, None]
+    assert [central_rank(p, 39) for p in (50, 80, 90, 95)] == [10, 4, 2, 1]
+    assert central_rank(90, 20) is None
+
+
+@pytest.mark.parametrize(("percent", "count"), [(50, 19), (80, 19), (90, 19), (95, 39)])
+def test_exact_samples_are_covered_as_often_as_they_should(percent, count):
+    """And the interval by interpolated quantiles, which is too short, is told apart."""
+    o = drawn(count)
+    pixels = float(o.weight.sum())
+    error = 4 * math.sqrt(percent / 100 * (1 - percent / 100) / pixels)
+    assert value(COVERAGE[percent](), o) == pytest.approx(percent / 100, abs=error)
+    low, high = o.samples.quantile(torch.tensor([0.5 - percent / 200, 0.5 + percent / 200]), 0)
+    mutant = float(((low <= o.truth) & (o.truth <= high)).double().mul(o.weight).sum() / pixels)
+    assert mutant < percent / 100 - error
+
+
+def test_a_truth_on_the_bound_is_inside():
+    o = drawn(19)
+    edge = Outcome(o.samples.min(0).values, o.measurement, "sample", o.estimate, o.samples)
+    assert value(Coverage90(), edge) == 1.0
+
+
+def test_what_cannot_be_said_is_said_so():
+    with pytest.raises(Unavailable, match="19 samples have no 95 % interval; 39 have"):
+        Coverage95().components(drawn(19))
+    one = drawn(1)
+    mean = Outcome(one.truth, one.measurement, "mean", one.mean)
+    for metric in (Crps(), SpreadSkill(), SampleMseRatio()):
+        with pytest.raises(Unavailable, match="2 samples"):
+            metric.components(one)
+    for metric in (Coverage90(), SpreadSkill(), SampleMseRatio()):
+        with pytest.raises(Unavailable, match="needs samples"):
+            metric.components(mean)
+
+
+@pytest.mark.parametrize("count", [2, 19])
+def test_a_true_posterior_spreads_as_it_errs(count):
+    assert value(SpreadSkill(), drawn(count)) == pytest.approx(1, abs=0.03)
+    assert value(SpreadSkill(), drawn(count, shrink=0.8)) < 0.93
+
+
+@pytest.mark.parametrize("read_mean", [True, False])
+@pytest.mark.parametrize("count", [2, 19])
+def test_a_true_sample_has_twice_the_error_of_the_mean(count, read_mean):
+    assert value(SampleMseRatio(), drawn(count, read_mean=read_mean)) == pytest.approx(2, abs=0.06)
+    assert value(SampleMseRatio(), drawn(count, shrink=0.8, read_mean=read_mean)) < 1.75
+
+
+def test_sample_error_is_the_mean_over_all_samples():
+    o = drawn(5)
+    found = SampleMseRatio().components(o)["sum"]
+    expected = ((o.samples - o.truth).double().square() * o.weight).sum((2, 3, 4)).mean(0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_observed_pixels_do_not_count():
+    o = drawn(19)
+    observed = o.measurement.observed
+    spoiled = torch.where(observed, 5.0, o.samples)
+    other = Outcome(o.truth, o.measurement, "sample", spoiled[0], spoiled, o.mean)
+    for metric in (Crps(), Coverage90(), SpreadSkill(), SampleMseRatio()):
+        assert value(metric, other) == pytest.approx(value(metric, o), rel=1e-9)

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from invkit.degradation import Measurement, Noise, measure
+from invkit.errors import RecipeError
+from invkit.field import MaternField
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.operators import Mask
+from invkit.reconstruct.gaussian import Gaussian
+from invkit.reconstruct.nearest import Nearest
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nearest_against_a_search(channels):
+    keys = Keys.of(0, "n", range(2))
+    mask = Mask(keys.uniform("m", channels, 6, 9) < 0.2)
+    y = keys.normal("x", 3, 6, 9) * mask.observed
+    out = Nearest().mean(Measurement(mask, y))
+    seen = mask.observed.expand(2, 3, 6, 9)
+    for b, c, r, q in torch.ones(2, 3, 6, 9).nonzero().tolist():
+        places = seen[b, c].nonzero().tolist()
+        best = min(places, key=lambda p: ((p[0] - r) ** 2 + (p[1] - q) ** 2, p))
+        assert out[b, c, r, q] == y[b, c, best[0], best[1]]
+
+
+def test_nearest_refuses_what_is_no_mask():
+    class Other:
+        observed = None
+
+    with pytest.raises(RecipeError, match="nearest"):
+        Nearest().mean(Other())
+
+
+def test_the_gaussian_row_is_calibrated_on_its_own_field():
+    """On draws of the field itself: coverage of order statistics, spread against skill, and twice the error."""
+    grid, field = Grid(16, 16), MaternField(std=0.5, length=0.2, exponent=2, color=0.3)
+    keys = Keys.of(0, "cal", range(96))
+    x = field.sample(keys, grid)
+    mask = Mask((keys.permutation("p", 256) < 26).view(-1, 1, 16, 16))
+    m = measure(mask, x, Noise(), keys)
+    row = Gaussian(field)
+    mean, samples = row.mean(m), row.sample(m, Keys.of(1, "s", range(96)), 19)
+    hidden = (~mask.observed).expand_as(x)
+    inside = (samples.amin(0) <= x) & (x <= samples.amax(0))
+    assert float(inside[hidden].float().mean()) == pytest.approx(0.9, abs=0.01)
+    error = (mean - x)[hidden].square().mean()
+    assert float((samples - x)[:, hidden].square().mean() / error) == pytest.approx(2, abs=0.08)
+    assert row.nfe("mean") == row.nfe("sample") == 0

@@ -1,0 +1,273 @@
+import json
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from invkit.data.base import Images
+from invkit.degradation import Degradation, Measurement, Noise
+from invkit.evaluation import Eval, Evaluation, evaluate_rows
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.metrics import METRICS
+from invkit.operators import LinearOperator, Mask
+from invkit.reconstruct.base import Reconstructor
+
+DEVIATION = 0.3
+GRID = Grid(16, 16)
+
+
+class Draws(Images):
+    """Independent pixels N(0, DEVIATION^2); every `share` pictures in a row count as one photograph."""
+
+    def __init__(self, count: int = 48, share: int = 1, grid: Grid = GRID) -> None:
+        self.grid, self.count, self.share = grid, count, share
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, ids: Sequence[int]) -> Tensor:
+        return DEVIATION * Keys.of(7, "draws", ids).normal("x", *self.grid.picture)
+
+    def group(self, image_id: int) -> str:
+        return str(image_id // self.share)
+
+
+class Coins(Degradation):
+    """Each pixel is seen with some probability."""
+
+    share: float = 0.3
+
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        return Mask(keys.uniform("coins", 1, *grid.shape) < self.share)
+
+
+class Exact(Reconstructor):
+    """The posterior of `Draws`, its samples shrunk to their mean by `shrink`; it keeps what it was shown."""
+
+    readouts = ("mean", "sample")
+
+    def __init__(self, name: str = "gaussian", shrink: float = 1.0, bias: float = 0.0) -> None:
+        self.name, self.shrink, self.bias = name, shrink, bias
+        self.shown: list[Measurement] = []
+
+    def nfe(self, readout: str) -> int:
+        return 1 if readout == "mean" else 11
+
+    def mean(self, measurement: Measurement) -> Tensor:
+        self.shown.append(measurement)
+        return measurement.paste(torch.full_like(measurement.y, self.bias))
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        self.shown.append(measurement)
+        noise = keys.fork(count).normal("noise", *measurement.grid.picture).unflatten(0, (count, -1))
+        return measurement.paste(self.bias + self.shrink * DEVIATION * noise)
+
+
+class Flat(Reconstructor):
+    """A point estimate that pastes nothing."""
+
+    name, readouts = "flat", ("point",)
+
+    def __init__(self, value: float = 0.25) -> None:
+        self.value = value
+
+    def nfe(self, readout: str) -> int:
+        return 0
+
+    def mean(self, measurement: Measurement) -> Tensor:
+        return torch.full_like(measurement.y, self.value)
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        raise AssertionError("a point has no samples")
+
+
+def table_of(
+    *methods: Reconstructor,
+    source: Images | None = None,
+    sigma: float = 0.0,
+    seed: int = 3,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    **settings: int,
+) -> Evaluation:
+    images = source or Draws()
+    return evaluate_rows(
+        methods, {images.grid: images}, Coins(), Noise(sigma=sigma), Eval(**settings),
+        seed=seed, device=torch.device("cpu"), run="toy", degradation_name="coins", progress=progress,
+    )  # fmt: skip
+
+
+def row(result: Evaluation, method: str, readout: str) -> dict:
+    return next(r for r in result.table["rows"] if (r["method"], r["readout"]) == (method, readout))
+
+
+@pytest.fixture(scope="module")
+def toy() -> Evaluation:
+    return table_of(Flat(), Exact(), Exact("model", shrink=0.7), images=48, samples=19)
+
+
+def test_an_exact_posterior_has_the_figures_of_the_closed_form(toy):
+    cells = row(toy, "gaussian", "sample")["metrics"]
+    expected = {
+        "crps": DEVIATION / math.sqrt(math.pi) / 2,
+        "coverage_50": 0.5,
+        "coverage_80": 0.8,
+        "coverage_90": 0.9,
+        "spread_skill": 1,
+        "sample_mse_ratio": 2,
+    }
+    for name, value in expected.items():
+        assert cells[name]["value"] == pytest.approx(value, rel=0.02), name
+        assert cells[name]["lo"] < cells[name]["value"] < cells[name]["hi"]
+    assert cells["data_misfit"]["value"] == 0
+    mean = row(toy, "gaussian", "mean")["metrics"]
+    assert mean["crps"]["value"] == pytest.approx(DEVIATION * math.sqrt(2 / math.pi) / 2, rel=0.02)
+    assert mean["psnr_hidden"]["value"] == pytest.approx(-20 * math.log10(DEVIATION / 2), abs=0.1)
+
+
+def test_a_sampler_too_sure_of_itself_is_found_out(toy):
+    cells = row(toy, "model", "sample")["metrics"]
+    assert cells["spread_skill"]["hi"] < 0.8
+    assert cells["coverage_90"]["hi"] < 0.85
+    assert cells["sample_mse_ratio"]["hi"] < 1.6
+    worse = next(d for d in toy.table["differences"] if (d["metric"], d["readout"]) == ("crps", "sample"))
+    assert worse["method"] == "model"
+    assert worse["lo"] > 0
+
+
+def test_the_table_keeps_its_contract(toy):
+    assert toy.table["schema"] == "invkit.table/1"
+    assert toy.table["images"] == 48
+    assert [(r["method"], r["readout"]) for r in toy.table["rows"]] == [
+        ("flat", "point"), ("gaussian", "mean"), ("gaussian", "sample"), ("model", "mean"), ("model", "sample"),
+    ]  # fmt: skip
+    for r in toy.table["rows"]:
+        assert {"run", "degradation", "method", "readout", "grid", "nfe", "samples", "metrics"} == r.keys()
+        assert (r["run"], r["degradation"], r["grid"]) == ("toy", "coins", [16, 16])
+        assert r["samples"] == (19 if r["readout"] == "sample" else 0)
+        assert r["metrics"].keys() == METRICS.keys()
+        for cell in r["metrics"].values():
+            assert {"value", "lo", "hi"} <= cell.keys()
+            if cell["value"] is None:
+                assert (cell["lo"], cell["hi"]) == (None, None)
+                assert cell["reason"]
+            else:
+                assert cell["value"] == float(f"{cell['value']:.6g}")
+    assert row(toy, "flat", "point")["metrics"]["spread_skill"]["reason"] == "needs samples"
+    assert "95 %" in row(toy, "gaussian", "sample")["metrics"]["coverage_95"]["reason"]
+    assert "seconds" not in json.dumps(toy.table)
+    json.dumps(toy.table, allow_nan=False)
+
+
+def test_differences_are_those_of_the_same_readout_and_pair_on_the_same_pictures(toy):
+    found = {(d["method"], d["readout"], d["metric"]): d for d in toy.table["differences"]}
+    assert {key[:2] for key in found} == {("flat", "point"), ("model", "mean"), ("model", "sample")}
+    flat = found["flat", "point", "psnr"]
+    values = [row(toy, *which)["metrics"]["psnr"]["value"] for which in (("flat", "point"), ("gaussian", "mean"))]
+    assert flat["value"] == pytest.approx(values[0] - values[1], abs=1e-4)
+    same = found["model", "mean", "crps"]  # the same mean: paired, the difference is nothing at all
+    assert (same["value"], same["lo"], same["hi"]) == (0, 0, 0)
+
+
+def test_every_row_sees_the_same_measurements_and_only_those():
+    first, second = Exact(), Exact("model")
+    table_of(first, second, images=8, batch=4)
+    for a, b in zip(first.shown, second.shown, strict=True):
+        assert torch.equal(a.y, b.y)
+        assert torch.equal(a.observed, b.observed)
+        assert not a.y[~a.observed.expand_as(a.y)].any()
+
+
+def test_two_evaluations_write_the_same_bytes_but_for_cost(tmp_path):
+    for name in ("a", "b"):
+        table_of(Flat(), Exact(), images=8, samples=3).write(tmp_path / name)
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    names = {str(p) for p in files}
+    assert {"table.json", "table.csv", "per_image.csv", "cost.json", "reconstructions/gaussian.npz"} <= names
+    for file in files:
+        if file.name != "cost.json":
+            assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+    assert "seconds_per_sample" in (tmp_path / "a" / "cost.json").read_text()
+
+
+def test_the_batch_cut_changes_no_figure_and_no_mask():
+    whole, cut = (table_of(Flat(), Exact(), images=20, samples=3, batch=batch) for batch in (20, 3))
+    assert whole.table == cut.table
+    assert whole.record == cut.record
+    other = table_of(Flat(), images=20, seed=4)
+    assert other.record["masks_sha256"] != whole.record["masks_sha256"]
+
+
+def test_a_few_pictures_are_kept():
+    result = table_of(Flat(), Exact(), images=20, samples=5)
+    kept = result.reconstructions
+    shapes = {f"{name}/{key}": values.shape for name, group in kept.items() for key, values in group.items()}
+    picture = (16, 3, 16, 16)
+    assert shapes == {
+        "truth/truth": picture,
+        "truth/y": picture,
+        "truth/observed": (16, 1, 16, 16),
+        "flat/point": picture,
+        "gaussian/mean": picture,
+        "gaussian/samples": (4, *picture),
+    }
+    np.testing.assert_array_equal(kept["truth"]["truth"], Draws()[range(16)])
+    assert len(result.shown.truth) == 8
+
+
+def test_per_image_figures_average_to_the_table(toy):
+    values = [r["psnr"] for r in toy.per_image if (r["method"], r["readout"]) == ("gaussian", "sample")]
+    assert len(values) == 48
+    assert np.mean(values) == pytest.approx(row(toy, "gaussian", "sample")["metrics"]["psnr"]["value"], rel=1e-5)
+
+
+def test_crops_of_one_photograph_widen_the_interval():
+    """Every photograph is shown by equal crops: forgetting the groups would halve the interval."""
+
+    class Equal(Draws):
+        def __getitem__(self, ids: Sequence[int]) -> Tensor:
+            levels = Keys.of(7, "levels", [i // 8 for i in ids]).normal("x", 1, 1, 1)
+            return (0.2 * levels).expand(-1, *self.grid.picture).contiguous()
+
+    widths = []
+    for share in (8, 1):
+        cell = row(table_of(Flat(0), source=Equal(share=share)), "flat", "point")["metrics"]["mae"]
+        widths.append(cell["hi"] - cell["lo"])
+    assert widths[0] > 2 * widths[1]
+
+
+def test_fewer_pictures_than_asked_for_are_counted():
+    result = table_of(Flat(), source=Draws(count=5))
+    assert result.table["images"] == 5
+
+
+def test_progress_counts_pictures_and_may_stop():
+    heard = []
+    table_of(Flat(), images=10, batch=4, progress=lambda done, total: heard.append((done, total)))
+    assert heard == [(4, 10), (8, 10), (10, 10)]
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table_of(Flat(), images=10, progress=stop)
+
+
+def test_several_grids_make_rows_of_their_own():
+    images = {grid: Draws(count=4, grid=grid) for grid in (GRID, Grid(12, 8))}
+    result = evaluate_rows(
+        [Flat(), Exact()], images, Coins(), Noise(), Eval(images=4, samples=2), seed=3, device=torch.device("cpu"),
+        run="toy", degradation_name="coins",
+    )  # fmt: skip
+    assert [r["grid"] for r in result.table["rows"]] == [[16, 16]] * 3 + [[12, 8]] * 3
+    assert "window" in result.table["rows"][-1]["metrics"]["ssim"]["reason"]
+    assert {tuple(d["grid"]) for d in result.table["differences"]} == {(16, 16), (12, 8)}
+
+
+def test_noise_is_measured_and_not_pasted():
+    result = table_of(Flat(0), images=16, sigma=0.5)
+    misfit = row(result, "flat", "point")["metrics"]["data_misfit"]["value"]
+    assert misfit == pytest.approx(math.hypot(0.5, DEVIATION), rel=0.03)

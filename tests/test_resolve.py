@@ -1,0 +1,192 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import Field, model_validator
+
+from invkit.data.base import Dataset
+from invkit.degradation import Degradation
+from invkit.errors import PluginError, RecipeError
+from invkit.overrides import override
+from invkit.plugins import Failure, Registry
+from invkit.resolve import plain, resolve
+from invkit.settings import Settings
+from invkit.yamltree import read
+
+
+class Smooth(Settings):
+    order: int = 2
+
+
+class Rough(Settings):
+    order: int = 0
+
+
+class Part(Settings):
+    kernel: Settings = Smooth(order=3)
+    mode: Literal["a", "b"] = "a"
+
+
+class Whole(Settings):
+    data: Dataset
+    degradation: Degradation
+    n: int = Field(1, ge=1, lt=100)
+    x: float = 0.5
+    sizes: tuple[int | tuple[int, int], ...] = (1,)
+    share: float | None = None
+    part: Part = Part()
+    kernels: tuple[Settings, ...] = Field((), max_length=2)
+
+    @model_validator(mode="after")
+    def _odd(self):
+        if self.n == 13:
+            raise ValueError("13 brings bad luck")
+        return self
+
+
+class Kernels(Registry):
+    """A registry with a kind of its own."""
+
+    def names(self, kind):
+        return {"smooth": Smooth, "rough": Rough} if kind == "method" else super().names(kind)
+
+    def name_of(self, settings):
+        return {Smooth: "smooth", Rough: "rough"}.get(type(settings)) or super().name_of(settings)
+
+
+CHOICES = {("part", "kernel"): "method", ("kernels", "*"): "method"}
+HEAD = "data: photos\ndegradation: sparse-random\n"
+
+
+@pytest.fixture
+def registry(stand_ins):
+    return Kernels(stand_ins.degradations, stand_ins.datasets)
+
+
+@pytest.fixture
+def load(registry):
+    def load(text, *overrides, registry=registry, folder=Path("/here")):
+        return resolve(Whole, override(read(text.encode(), "r"), overrides), registry, CHOICES, folder)
+
+    return load
+
+
+@pytest.fixture
+def errors(load):
+    def errors(text, *overrides, **more):
+        with pytest.raises(RecipeError) as caught:
+            load(text, *overrides, **more)
+        return str(caught.value).splitlines()
+
+    return errors
+
+
+def test_defaults_and_values(load):
+    made = load(HEAD + "n: 3\nx: 2\nsizes: [8, [4, 6]]\n")
+    assert type(made) is Whole
+    assert (made.n, made.x, made.sizes, made.part) == (3, 2.0, (8, (4, 6)), Part())
+    assert type(made.degradation).__name__ == "Some"
+    assert made.degradation.fraction == 0.1
+    with pytest.raises(ValueError, match="frozen"):
+        made.n = 4
+
+
+def test_a_choice_is_a_name_or_settings_with_a_name(load):
+    made = load(HEAD + "part:\n  kernel: {name: rough, order: 5}\nkernels: [rough, {name: smooth, order: 7}]\n")
+    assert made.part == Part(kernel=Rough(order=5))
+    assert type(made.part) is Part
+    assert made.kernels == (Rough(), Smooth(order=7))
+
+
+def test_settings_without_a_name_go_to_the_default_implementation(load):
+    assert load(HEAD, "part.kernel.order=9").part.kernel == Smooth(order=9)
+    assert load(HEAD + "part:\n  kernel: {}\n").part.kernel == Smooth(order=3)
+
+
+def test_a_field_typed_degradation_resolves_through_the_registry(load, errors):
+    text = "data: photos\ndegradation: {name: both, first: {name: sparse-random, fraction: 0.5}, others: [sparse-random]}\n"
+    made = load(text)
+    assert made.degradation.first.fraction == 0.5
+    assert made.degradation.others[0].fraction == 0.1
+    assert errors(text.replace("fraction", "frction")) == [
+        "r:2:56: degradation.first.frction: unknown setting (did you mean 'fraction'?)"
+    ]
+
+
+def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
+    text = "data: phtos\nn: 0\nx: one\nx: two\npart: {mode: c, kernel: {name: rogh}}\nsizes: [1, a, 2.5]\nkernels: rough\nzz: 1\n"
+    assert errors(text, "share=much") == [
+        "r:1:1: data: unknown dataset 'phtos' (did you mean 'photos'?)",
+        "r:1:1: degradation: this setting is missing",
+        "r:2:1: n: should be greater than or equal to 1, got 0",
+        "r:4:1: x: written twice; the first is at r:3:1",
+        "r:5:8: part.mode: should be 'a' or 'b', got 'c'",
+        "r:5:26: part.kernel.name: unknown method 'rogh' (did you mean 'rough'?)",
+        "r:6:12: sizes.1: should be a valid integer or a valid list, got 'a'",
+        "r:6:15: sizes.2: should be a valid integer or a valid list, got 2.5",
+        "r:7:1: kernels: should be a list, got 'rough'",
+        "r:8:1: zz: unknown setting (known: data, degradation, kernels, n, part, share, sizes, x)",
+        "command line: share=much: share: should be a valid number, got 'much'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n: '3'", "n: should be a valid integer, got '3'"),
+        ("n: 3.0", "n: should be a valid integer, got 3.0"),
+        ("n: true", "n: should be a valid integer, got true"),
+        ("n:", "n: should be a valid integer, got nothing"),
+        ("n: 100", "n: should be less than 100, got 100"),
+        ("n: 010", "n: should be a valid integer, got '010'"),
+        ("x: .nan", "x: should be a finite number, got nan"),
+        ("x: 1e999", "x: should be a finite number, got inf"),
+        ("part: 3", "part: should be settings (key: value), got 3"),
+        ("part:", "part: should be settings (key: value), got nothing"),
+        ("part: {kernel: 3}", "part.kernel: should be the name of a method, or settings with a name, got 3"),
+        ("part: {kernel: {name: 3}}", "part.kernel.name: should be the name of a method, got 3"),
+        ("part: {name: x}", "part.name: unknown setting (known: kernel, mode)"),
+        ("kernels: [{order: 3}]", "kernels.0: the setting 'name' is missing (known: rough, smooth)"),
+        ("kernels: [rough, rough, rough]", "kernels: should have at most 2 items, not 3"),
+    ],
+)
+def test_wrong_values(errors, text, message):
+    (line,) = errors(HEAD + text + "\n")
+    assert line.split(": ", 1)[1].startswith(message)
+
+
+def test_what_a_validator_says_is_kept(errors):
+    assert errors(HEAD + "n: 13\n") == ["r:1:1: 13 brings bad luck"]
+
+
+def test_paths_are_relative_to_the_recipe_or_to_the_working_directory(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    text = "data: {name: photos, root: a/b, more: [../c, /d]}\ndegradation: sparse-random\n"
+    assert load(text).data.root == "/here/a/b"
+    assert load(text, "data.root=q").data.root == str(tmp_path / "q")
+    assert load(text, "data.root=~/q").data.root == "/home/me/q"
+    assert load(HEAD).data.root == ""
+    assert load(text).data.more == ("/c", "/d")
+
+
+def test_an_unknown_name_while_a_plugin_failed_is_the_plugins_fault(load, registry):
+    failed = replace(registry, failures=(Failure("blur", "invkit-blur", "ImportError: no"),))
+    with pytest.raises(PluginError) as caught:
+        load("data: photos\ndegradation: blur\nn: 0\n", registry=failed)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("r:2:1: degradation: unknown degradation 'blur'")
+    assert lines[0].endswith("failed to load: plugin blur (invkit-blur): ImportError: no")
+    assert lines[1].startswith("r:3:1: n: ")
+    assert load(HEAD, registry=failed).n == 1
+
+
+def test_plain_data_resolves_to_equal_settings(load, registry):
+    text = "data: {name: images, root: /x}\ndegradation: {name: both, first: sparse-random, others: [sparse-random]}\n"
+    made = load(text + "part: {kernel: rough}\nkernels: [smooth]\nsizes: [[1, 2], 3]\n")
+    data = plain(made, registry, CHOICES)
+    assert data["degradation"]["others"] == [{"name": "sparse-random", "fraction": 0.1}]
+    assert data["part"] == {"kernel": {"name": "rough", "order": 0}, "mode": "a"}
+    assert data["sizes"] == [[1, 2], 3]
+    assert load(repr(data).replace("None", "null")) == made

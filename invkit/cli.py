@@ -17,7 +17,6 @@ from invkit.lookup import read_recipe
 if TYPE_CHECKING:  # these import torch, which takes seconds
     from invkit.plugins import Registry
     from invkit.recipe import Recipe
-    from invkit.table import Format
 
 _plugin = click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(exists=True, dir_okay=False), help="Load a plugin file (.py)."
@@ -71,7 +70,7 @@ def run(
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
 @click.option("--from-saved", is_flag=True, help="Only print what was evaluated before.")
 @_device
-def evaluate(runs: tuple[str, ...], format_: "Format", out: Path | None, from_saved: bool, device: str) -> None:
+def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, from_saved: bool, device: str) -> None:
     """Evaluate trained runs and print their metric table; KEY=VALUE changes settings of `eval`."""
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]

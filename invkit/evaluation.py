@@ -1,115 +1,199 @@
-"""The evaluator: every row of the table is a reconstructor, asked about the same keyed measurements."""
+"""The evaluator: every method on the same measurements of the same pictures, as rows of one table."""
 
 import csv
 import hashlib
 import io
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise, measure
 from invkit.device import synchronise
+from invkit.errors import NonFiniteError
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.metrics import METRICS, Metric, Outcome, Unavailable, metric_name
 from invkit.metrics.base import Readout
+from invkit.operators import Mask
 from invkit.reconstruct import METHODS, Method, Reconstructor
 from invkit.settings import Settings
 from invkit.statistics import RESAMPLES, Bootstrap
+from invkit.table import SCHEMA, to_csv
 
-KEPT_PICTURES = 16  # reconstructions of so many pictures are saved
-KEPT_SAMPLES = 4
-SHOWN_PICTURES = 8  # of them in the report
-
-Components = dict[str, NDArray[np.float64]]  # of every picture, (N,) each
+SHOWN = 8  # pictures on the report's sheet
+SAVED = 16  # pictures whose reconstructions are kept
+SAVED_SAMPLES = 4  # of each of them
 
 
 class Eval(Settings):
-    """What is evaluated, and how."""
+    """How the table is made."""
 
-    images: int = Field(128, ge=1, description="test pictures, as far as there are so many")
-    samples: int = Field(19, ge=1, le=1000, description="posterior samples of each picture; 19 give 90 % intervals, 39 give 95 %")
-    methods: tuple[Method, ...] = Field(
-        tuple(METHODS[name]() for name in ("nearest", "gaussian", "model")), min_length=1, description="rows of the table"
+    images: int = Field(128, ge=1, description="test pictures, the first of the split")
+    samples: int = Field(
+        19, ge=1, description="posterior samples of each picture; 19 give 50, 80 and 90 % intervals, 39 also 95 %"
     )
-    metrics: tuple[Metric, ...] = Field(tuple(cls() for cls in METRICS.values()), min_length=1, description="columns of the table")
-    grids: tuple[int | tuple[int, int], ...] | None = Field(None, min_length=1, description="grids of the test; null: those of training")
-    batch: int = Field(16, ge=1, description="pictures at a time; results do not depend on it but for rounding")
-    paired_to: str = Field("gaussian", description="the method that differences are taken to")
+    methods: tuple[Method, ...] = Field(
+        tuple(METHODS[name]() for name in ("nearest", "gaussian", "model")),
+        min_length=1,
+        description="rows, in this order",
+    )
+    metrics: tuple[Metric, ...] = Field(
+        tuple(metric() for metric in METRICS.values()), min_length=1, description="columns, in this order"
+    )
+    grids: tuple[int | tuple[int, int], ...] | None = Field(
+        None, min_length=1, description="grids to evaluate on: n or [height, width]; null: those of train.grids"
+    )
+    batch: int = Field(16, ge=1, description="pictures at a time; the table does not depend on it")
+    paired_to: str = Field(
+        "gaussian", description="method that the others are compared with, where it is among the rows"
+    )
+
+    @field_validator("methods", "metrics")
+    @classmethod
+    def _once(cls, chosen: tuple[Settings, ...]) -> tuple[Settings, ...]:
+        if len({type(item) for item in chosen}) < len(chosen):
+            raise ValueError("should name each only once")
+        return chosen
+
+    @field_validator("paired_to")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in METHODS:
+            raise ValueError(f"should be one of {', '.join(METHODS)}")
+        return name
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A few pictures for the report, by label: (B, C, H, W) each, in [-1, 1] units."""
+    """The first pictures of a grid as the report shows them: all on the CPU, in [-1, 1] units, pasted."""
 
-    truth: Tensor
+    method: str  # whose mean, samples and deviation these are
     measurement: Measurement
-    means: Mapping[str, Tensor]  # of each method that has one, pasted
-    samples: Mapping[str, Tensor]  # (K, B, C, H, W)
+    truth: Tensor  # (B, C, H, W)
+    fill: Tensor | None  # (B, C, H, W): the paired method's mean
+    mean: Tensor | None  # (B, C, H, W)
+    samples: Tensor | None  # (2, B, C, H, W)
+    deviation: Tensor | None  # (B, C, H, W): over all K samples
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A table and everything that was seen on the way to it."""
+
+    table: dict[str, Any]  # `invkit.table/1`
+    cost: dict[str, Any]  # `invkit.cost/1`: seconds and memory, which are never twice the same
+    record: dict[str, Any]  # the masks' hash of every grid
+    per_image: list[dict[str, Any]]  # each row's metrics of each picture
+    pictures: dict[str, Shown]  # by grid
+    arrays: dict[str, dict[str, NDArray[Any]]]  # file stem -> arrays of the first pictures
+
+    def write(self, folder: Path) -> None:
+        """Write the table, its parts and the first reconstructions; each file is whole or not there.
+
+        All but `cost.json` are the same bytes each time.
+        """
+        write_atomic(folder / "table.json", _dump(self.table))
+        write_atomic(folder / "table.csv", to_csv(self.table))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.per_image[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.per_image)
+        write_atomic(folder / "per_image.csv", text.getvalue())
+        write_atomic(folder / "cost.json", _dump(self.cost))
+        reconstructions = folder / "reconstructions"
+        for stem, arrays in self.arrays.items():
+            data = io.BytesIO()
+            np.savez_compressed(data, allow_pickle=False, **arrays)  # dates every entry 1980-01-01
+            write_atomic(reconstructions / f"{stem}.npz", data.getvalue())
+        for old in reconstructions.glob("*.npz"):  # of an evaluation with other methods
+            if old.stem not in self.arrays:
+                old.unlink()
+
+
+def _dump(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 @dataclass(eq=False)
 class _Row:
-    """What is gathered of one row while the pictures go by."""
+    """What has been gathered for one row of the table."""
 
-    reconstructor: Reconstructor
+    method: Reconstructor
     readout: Readout
-    grid: Grid
-    samples: int
-    components: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
+    components: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)  # by metric
+    reasons: dict[str, str] = field(default_factory=dict)  # by metric
+    timings: list[tuple[float, int]] = field(default_factory=list)  # seconds and pictures of each batch
+    memory: int | None = None  # bytes
 
     def add(self, outcome: Outcome, metrics: Sequence[Metric]) -> None:
         for metric in metrics:
             name = metric_name(metric)
             try:
-                parts = {key: value.cpu() for key, value in metric.components(outcome).items()}
-                self.components.setdefault(name, []).append(parts)
-            except Unavailable as error:
-                self.reasons[name] = str(error)
+                parts = metric.components(outcome)
+            except Unavailable as why:
+                self.reasons[name] = str(why)
+                continue
+            for part, values in parts.items():
+                self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
 
-    def of(self, metric: Metric) -> Components | None:
-        batches = self.components.get(metric_name(metric))
-        if not batches:
-            return None
-        return {key: np.concatenate([batch[key].double().numpy() for batch in batches]) for key in batches[0]}
+    def joined(self, name: str) -> dict[str, NDArray[np.float64]] | None:
+        """Components of all pictures, (N,) each; None where the metric has no value for this row."""
+        found = None if name in self.reasons else self.components.get(name)
+        return found and {part: np.concatenate(values) for part, values in found.items()}
+
+    def measured(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
+        """Do the work for some pictures, its time and memory noted. Raises NonFiniteError."""
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        synchronise(device)
+        start = time.perf_counter()
+        result = work()
+        synchronise(device)
+        self.timings.append((time.perf_counter() - start, len(ids)))
+        self.memory = max(self.memory or 0, _peak_memory(device) or 0) or None
+        if not bool(result.isfinite().all()):
+            raise NonFiniteError(
+                f"{self.method.name}, {self.readout}: not finite among test pictures {ids[0]} to {ids[-1]}; "
+                "try train.precision=float32, or more sample.steps"
+            )
+        return result
+
+    def cost(self) -> dict[str, Any]:
+        warm = self.timings[1:] or self.timings  # the first batch warms up, unless it is the only one
+        return {
+            "seconds_per_image": _round(sum(t for t, _ in warm) / sum(n for _, n in warm)),
+            "warmed_up": len(self.timings) > 1,
+            "peak_memory_bytes": self.memory,
+        }
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """A table, what it cost, and the pictures behind it."""
+def _peak_memory(device: torch.device) -> int | None:
+    """CUDA: the most that was allocated since the reset; else the most that this process ever held. Bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
 
-    table: dict[str, Any]
-    cost: dict[str, Any]
-    record: dict[str, Any]
-    per_image: list[dict[str, Any]]
-    reconstructions: Mapping[str, Mapping[str, NDArray[Any]]]
-    shown: Shown
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
-    def write(self, folder: Path) -> None:
-        """Write table.json, table.csv, per_image.csv, cost.json and reconstructions/ atomically."""
-        write_atomic(folder / "table.json", to_json(self.table))
-        write_atomic(folder / "table.csv", to_csv(flat_rows(self.table)))
-        write_atomic(folder / "per_image.csv", to_csv(self.per_image))
-        write_atomic(folder / "cost.json", to_json(self.cost))
-        for name, arrays in self.reconstructions.items():
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-            write_atomic(folder / "reconstructions" / f"{name}.npz", buffer.getvalue())
+
+def _round(value: float) -> float:
+    """Six significant digits: what another batch cut or machine does not change."""
+    return float(f"{value:.6g}")
 
 
 def evaluate_rows(
@@ -125,237 +209,245 @@ def evaluate_rows(
     degradation_name: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Evaluate reconstructors on the first pictures of a test split, on every grid; nothing is written.
+    """Every readout of every method on the same measurements of the first test pictures, grid by grid.
 
-    Operators, noise and samples are keyed by picture, so every row sees the same measurements and no figure depends on
-    the batch cut (but for rounding). `progress` hears of every batch and may raise to stop.
+    Operators, noise and samples are keyed by picture, so the batch size changes nothing. `progress` hears how many
+    pictures are done, of how many, after each method's share of a batch. Raises NonFiniteError, or RecipeError where a
+    method cannot read such measurements.
     """
-    rows: list[_Row] = []
-    masks = hashlib.sha256()
-    per_image: list[dict[str, Any]] = []
-    saved: dict[str, dict[str, Tensor]] = {}
-    shown: Shown | None = None
-    counts = {grid: min(settings.images, len(pictures)) for grid, pictures in images.items()}
-    done, total = 0, sum(counts.values())
-    table_rows, differences, cost_rows = [], [], []
-    for grid, pictures in images.items():
-        here = [_Row(m, r, grid, settings.samples if r == "sample" else 0) for m in methods for r in m.readouts]  # type: ignore[arg-type]
-        rows += here
-        warm = False
-        for first in range(0, counts[grid], settings.batch):
-            ids = list(range(first, min(first + settings.batch, counts[grid])))
-            truth = pictures[ids].to(device)
-            operator = degradation.sample(Keys.of(seed, "eval/operator", ids, device), grid)
-            measurement = measure(operator, truth, noise, Keys.of(seed, "eval/noise", ids, device))
-            _digest(masks, measurement)
-            if not warm:  # first calls build tables and choose kernels: not what a picture costs
-                for method in methods:
-                    _ask(method, measurement[:1], Keys.of(seed, "eval/warm", ids[:1], device), 1)
-                warm = True
-            outcomes = _reconstruct(here, truth, measurement, seed, ids, settings.samples)
-            for row, outcome in zip(here, outcomes, strict=True):
-                row.add(outcome, settings.metrics)
-            if shown is None:
-                shown = _show(here, outcomes)
-                saved = _keep(here, outcomes)
-            done += len(ids)
-            progress(done, total)
-        bootstrap = Bootstrap.of([pictures.group(i) for i in range(counts[grid])], seed)
-        values = {id(row): {metric_name(m): _values(row, m, bootstrap) for m in settings.metrics} for row in here}
-        for row in here:
-            table_rows.append(_table_row(row, settings.metrics, values[id(row)], bootstrap, run, degradation_name))
-            differences += _differences(row, here, settings, values, bootstrap, run)
-            cost_rows.append(_cost_row(row, counts[grid], run))
-            per_image += _per_image(row, settings.metrics, pictures, counts[grid], run)
-    assert shown is not None
-    protocol = {
-        "seed": seed,
-        "samples": settings.samples,
-        "degradation": {"name": degradation_name, **degradation.model_dump(mode="json")},
-        "noise_sigma": noise.sigma,
-        "interval": f"95 % percentile bootstrap, {RESAMPLES} resamples of whole groups",
-        "groups": len({pictures.group(i) for pictures in images.values() for i in range(counts[next(iter(images))])}),
-        "paired_to": settings.paired_to,
-    }
-    images_count = max(counts.values())
-    table = {"schema": "invkit.table/1", "images": images_count, "rows": table_rows, "differences": differences, "protocol": protocol}
-    arrays = {name: {key: value.numpy() for key, value in group.items()} for name, group in saved.items()}
-    memory = {"peak_cuda_bytes": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {"peak_process_bytes": _rss()}
-    cost = {"device": str(device), "threads": torch.get_num_threads(), **memory, "rows": cost_rows}
-    return Evaluation(table, cost, {"masks_sha256": masks.hexdigest(), "images": images_count}, per_image, arrays, shown)
+    count = min(settings.images, *(len(opened) for opened in images.values()))
+    ids = list(range(count))
+    result = Evaluation({}, {"schema": "invkit.cost/1", "device": str(device), "rows": []}, {}, [], {}, {})
+    rows: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    groups: dict[str, int] = {}
+    for done, (grid, opened) in enumerate(images.items()):
+        gatherer = _Gatherer(methods, opened, degradation, noise, settings, seed, device)
+
+        def report(part: int, before: int = done * count) -> None:
+            progress(before + part, len(images) * count)
+
+        with torch.no_grad():
+            gatherer.run(ids, report)
+        stem = "" if len(images) == 1 else f"-{grid}"
+        result.arrays.update({f"{name}{stem}": arrays for name, arrays in gatherer.arrays().items()})
+        result.pictures[str(grid)] = gatherer.shown(settings.paired_to)
+        result.record[str(grid)] = {"masks_sha256": gatherer.digest.hexdigest()}
+        names = [opened.group(i) for i in ids]
+        groups[str(grid)] = len(set(names))
+        table = _Tabulator(gatherer.rows, Bootstrap.of(names, seed), settings, run, grid)
+        rows += [{"run": run, "degradation": degradation_name, **row} for row in table.rows()]
+        differences += table.differences()
+        result.per_image.extend(table.per_image(ids, names))
+        result.cost["rows"].extend({**table.head(row), **row.cost()} for row in gatherer.rows)
+    result.table.update(
+        {
+            "schema": SCHEMA,
+            "images": count,
+            "rows": rows,
+            "differences": differences,
+            "protocol": {
+                "images": count,
+                "samples": settings.samples,
+                "seed": seed,
+                "degradation": {"name": degradation_name, **degradation.model_dump(mode="json", serialize_as_any=True)},
+                "noise": noise.sigma,
+                "masks_sha256": {grid: entry["masks_sha256"] for grid, entry in result.record.items()},
+                "interval": f"95 % percentile bootstrap of {RESAMPLES} resamples, whole groups (photographs) drawn",
+                "groups": groups,
+                "paired_to": settings.paired_to,
+            },
+        }
+    )
+    return result
 
 
-def _ask(method: Reconstructor, measurement: Measurement, keys: Keys, samples: int) -> None:
-    if {"mean", "point"} & set(method.readouts):
-        method.mean(measurement)
-    if "sample" in method.readouts:
-        method.sample(measurement, keys, samples)
+class _Gatherer:
+    """Runs the methods on one grid and keeps what the table and the pictures need."""
+
+    def __init__(
+        self, methods: Sequence[Reconstructor], images: Images, degradation: Degradation, noise: Noise, settings: Eval,
+        seed: int, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.images, self.degradation, self.noise, self.settings = images, degradation, noise, settings
+        self.seed, self.device = seed, device
+        self.rows = [_Row(method, cast(Readout, readout)) for method in methods for readout in method.readouts]
+        self.digest = hashlib.sha256()
+        self.kept: dict[str, dict[str, list[Tensor]]] = {"truth": {}}  # of the first pictures
+
+    def measure(self, ids: Sequence[int]) -> tuple[Tensor, Measurement]:
+        """The truth (B, C, H, W) of some test pictures, and what is seen of it."""
+        x = self.images[ids].to(self.device)
+        operator = self.degradation.sample(Keys.of(self.seed, "eval/operator", ids, self.device), self.images.grid)
+        return x, measure(operator, x, self.noise, Keys.of(self.seed, "eval/noise", ids, self.device))
+
+    def run(self, ids: Sequence[int], progress: Callable[[int], None]) -> None:
+        for first in range(0, len(ids), self.settings.batch):
+            part = ids[first : first + self.settings.batch]
+            truth, measurement = self.measure(part)
+            self._hash(measurement)
+            room = max(0, SAVED - first)
+            self._keep("truth", room, truth=truth, y=measurement.y)
+            if measurement.observed is not None:
+                self._keep("truth", room, observed=measurement.observed)
+            mean: Tensor | None = None
+            for row in self.rows:
+                last = row.readout == row.method.readouts[-1]
+                if row.readout == "sample":
+                    outcome = self._sample(row, truth, measurement, part, mean)
+                    assert outcome.samples is not None
+                    samples = outcome.samples[:SAVED_SAMPLES]
+                    if room:  # two passes over the samples: not for pictures that nobody sees
+                        self._keep(
+                            row.method.name, room, deviation=outcome.samples.std(0, correction=len(outcome.samples) > 1)
+                        )
+                    self._keep(row.method.name, room, samples=measurement.paste(samples).transpose(0, 1))
+                else:
+                    work = row.method.mean
+                    mean = row.measured(self.device, lambda work=work: work(measurement), part)  # type: ignore[misc]
+                    outcome = Outcome(truth, measurement, row.readout, mean)
+                    self._keep(row.method.name, room, mean=measurement.paste(mean))
+                row.add(outcome, self.settings.metrics)
+                if last:
+                    mean = None  # the next method's samples have a mean of their own, or none
+                    progress(first)
+            progress(first + len(part))
+
+    def _sample(
+        self, row: _Row, truth: Tensor, measurement: Measurement, ids: Sequence[int], mean: Tensor | None
+    ) -> Outcome:
+        keys = Keys.of(self.seed, f"eval/sample/{row.method.name}", ids, self.device)
+        samples = row.measured(self.device, lambda: row.method.sample(measurement, keys, self.settings.samples), ids)
+        return Outcome(truth, measurement, "sample", samples[0], samples, mean)
+
+    def _hash(self, measurement: Measurement) -> None:
+        """One picture after the other, so that the batch cut leaves no trace; where there is no mask, y's shape."""
+        if not isinstance(measurement.operator, Mask):
+            self.digest.update(repr(tuple(measurement.operator.range_shape)).encode() * len(measurement))
+            return
+        for observed in measurement.operator.observed.cpu().numpy():
+            self.digest.update(np.packbits(observed).tobytes())
+
+    def _keep(self, name: str, room: int, **tensors: Tensor) -> None:
+        """Keep some tensors of the first `room` pictures, the batch first."""
+        if room:
+            for key, tensor in tensors.items():
+                self.kept.setdefault(name, {}).setdefault(key, []).append(tensor[:room].cpu())
+
+    def _kept(self, name: str) -> dict[str, Tensor]:
+        return {key: torch.cat(parts) for key, parts in self.kept.get(name, {}).items()}
+
+    def arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """By file, what is saved: float32 in [-1, 1] units, and the mask; samples are (K, B, C, H, W)."""
+        found: dict[str, dict[str, NDArray[Any]]] = {}
+        for name in self.kept:
+            tensors = self._kept(name)
+            if "samples" in tensors:
+                tensors["samples"] = tensors["samples"].transpose(0, 1)
+            tensors.pop("deviation", None)
+            found[name] = {
+                key: np.ascontiguousarray(t.numpy() if t.dtype == torch.bool else t.float().numpy())
+                for key, t in tensors.items()
+            }
+        return found
+
+    def shown(self, paired_to: str) -> Shown:
+        """The sheet of the last method that samples, else of the last one."""
+        sampling = [row.method.name for row in self.rows if row.readout == "sample"]
+        method = (sampling or [self.rows[-1].method.name])[-1]
+        tensors = {key: value[:SHOWN] for key, value in self._kept(method).items()}
+        truth = self._kept("truth")["truth"][:SHOWN]
+        _, measurement = self.measure(list(range(len(truth))))
+        fill = self._kept(paired_to).get("mean")
+        samples = tensors.get("samples")
+        return Shown(
+            method, measurement.to("cpu"), truth, None if fill is None else fill[:SHOWN], tensors.get("mean"),
+            None if samples is None else samples.transpose(0, 1)[:2], tensors.get("deviation"),
+        )  # fmt: skip
 
 
-def _reconstruct(
-    rows: Sequence[_Row], truth: Tensor, measurement: Measurement, seed: int, ids: Sequence[int], samples: int
-) -> list[Outcome]:
-    """Every row's outcome on one batch; adds to each row's seconds."""
-    outcomes: list[Outcome] = []
-    means: dict[str, Tensor] = {}
-    for row in rows:
-        method = row.reconstructor
-        synchronise(truth.device)
-        start = time.perf_counter()
-        if row.readout == "sample":
-            drawn = method.sample(measurement, Keys.of(seed, f"eval/sample/{method.name}", ids, truth.device), samples)
-            outcome = Outcome(truth, measurement, "sample", drawn[0], drawn, means.get(method.name))
-        else:
-            means[method.name] = method.mean(measurement)
-            outcome = Outcome(truth, measurement, row.readout, means[method.name])
-        synchronise(truth.device)
-        row.seconds += time.perf_counter() - start
-        outcomes.append(outcome)
-    return outcomes
+class _Tabulator:
+    """The numbers of one grid's rows, with intervals on the same resamples."""
+
+    def __init__(self, rows: Sequence[_Row], bootstrap: Bootstrap, settings: Eval, run: str, grid: Grid) -> None:
+        self.gathered, self.bootstrap, self.settings, self.run, self.grid = rows, bootstrap, settings, run, grid
+        self.metrics = {metric_name(metric): metric for metric in settings.metrics}
+        self.values = [
+            {
+                name: bootstrap.values(metric, parts)
+                for name, metric in self.metrics.items()
+                if (parts := row.joined(name)) is not None
+            }
+            for row in rows
+        ]
+
+    def head(self, row: _Row) -> dict[str, Any]:
+        """What names a row and its work."""
+        samples = self.settings.samples if row.readout == "sample" else 0
+        return {
+            "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
+            "nfe": row.method.nfe(row.readout), "samples": samples,
+        }  # fmt: skip
+
+    def _entry(self, values: NDArray[np.float64] | None, reason: str | None) -> dict[str, Any]:
+        if values is None or not np.isfinite(values[0]):
+            return {"value": None, "lo": None, "hi": None, "reason": reason or "not defined for these pictures"}
+        lo, hi = (None if end is None else _round(end) for end in self.bootstrap.interval(values))
+        return {"value": _round(float(values[0])), "lo": lo, "hi": hi}
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            self.head(row)
+            | {"metrics": {name: self._entry(values.get(name), row.reasons.get(name)) for name in self.metrics}}
+            for row, values in zip(self.gathered, self.values, strict=True)
+        ]
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Of every row from the paired method's row of the same readout; of a point, from its mean."""
+        reference = {
+            row.readout: values
+            for row, values in zip(self.gathered, self.values, strict=True)
+            if row.method.name == self.settings.paired_to
+        }
+        found = []
+        for row, values in zip(self.gathered, self.values, strict=True):
+            against: Readout = "mean" if row.readout == "point" else row.readout
+            if row.method.name == self.settings.paired_to or against not in reference:
+                continue
+            for name in self.metrics:
+                if name in values and name in reference[against]:
+                    entry = self._entry(values[name] - reference[against][name], None)
+                    found.append(
+                        {
+                            "run": self.run, "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
+                            "against": f"{self.settings.paired_to} {against}", "metric": name, **entry,
+                        }
+                    )  # fmt: skip
+        return found
+
+    def per_image(self, ids: Sequence[int], groups: Sequence[str]) -> list[dict[str, Any]]:
+        """Each metric of each picture alone; empty where it has no value there."""
+        found = []
+        for row in self.gathered:
+            columns = {}
+            for name, metric in self.metrics.items():
+                parts = row.joined(name)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    columns[name] = np.full(len(ids), np.nan) if parts is None else metric.reduce(parts)
+            for n, (i, group) in enumerate(zip(ids, groups, strict=True)):
+                values = {name: _round(v[n]) if np.isfinite(v[n]) else "" for name, v in columns.items()}
+                found.append(
+                    {
+                        "run": self.run,
+                        "method": row.method.name,
+                        "readout": row.readout,
+                        "grid": str(self.grid),
+                        "image": i,
+                        "group": group,
+                    }
+                    | values
+                )
+        return found
 
 
-def _digest(masks: Any, measurement: Measurement) -> None:
-    """Add a batch's masks to the hash (of other operators, the shape of what they measure)."""
-    if measurement.observed is None:
-        masks.update(repr(tuple(measurement.y.shape[1:])).encode() * len(measurement))
-    else:
-        for observed in measurement.observed.cpu().numpy():
-            masks.update(np.packbits(observed).tobytes())
-
-
-def _keep(rows: Sequence[_Row], outcomes: Sequence[Outcome]) -> dict[str, dict[str, Tensor]]:
-    """The first pictures' reconstructions, to be saved."""
-    first = slice(KEPT_PICTURES)
-    truth, measurement = outcomes[0].truth, outcomes[0].measurement
-    kept: dict[str, dict[str, Tensor]] = {"truth": {"truth": truth[first].cpu(), "y": measurement.y[first].cpu()}}
-    if measurement.observed is not None:
-        kept["truth"]["observed"] = measurement.observed[first].cpu()
-    for row, outcome in zip(rows, outcomes, strict=True):
-        group = kept.setdefault(row.reconstructor.name, {})
-        if outcome.samples is None:
-            group[row.readout] = outcome.estimate[first].float().cpu()
-        else:
-            group["samples"] = outcome.samples[:KEPT_SAMPLES, first].float().cpu()
-    return kept
-
-
-def _show(rows: Sequence[_Row], outcomes: Sequence[Outcome]) -> Shown:
-    first = slice(SHOWN_PICTURES)
-    means, samples = {}, {}
-    for row, outcome in zip(rows, outcomes, strict=True):
-        if outcome.samples is None:
-            means[row.reconstructor.name] = outcome.measurement.paste(outcome.estimate)[first].cpu()
-        else:
-            samples[row.reconstructor.name] = outcome.measurement.paste(outcome.samples)[:, first].cpu()
-    return Shown(outcomes[0].truth[first].cpu(), outcomes[0].measurement[first].to("cpu"), means, samples)
-
-
-def _values(row: _Row, metric: Metric, bootstrap: Bootstrap) -> NDArray[np.float64] | None:
-    components = row.of(metric)
-    return None if components is None else bootstrap.values(metric, components)
-
-
-def _head(row: _Row, run: str) -> dict[str, Any]:
-    return {"run": run, "method": row.reconstructor.name, "readout": row.readout, "grid": list(row.grid.shape)}
-
-
-def _table_row(
-    row: _Row,
-    metrics: Sequence[Metric],
-    values: Mapping[str, NDArray[np.float64] | None],
-    bootstrap: Bootstrap,
-    run: str,
-    degradation: str,
-) -> dict[str, Any]:
-    cells: dict[str, Any] = {}
-    for name in map(metric_name, metrics):
-        found = values[name]
-        if found is None or not math.isfinite(found[0]):
-            cells[name] = {"value": None, "lo": None, "hi": None, "reason": row.reasons.get(name, "not defined for these pictures")}
-        else:
-            low, high = bootstrap.interval(found)
-            cells[name] = {"value": _round(found[0]), "lo": _round(low), "hi": _round(high)}
-    head = _head(row, run)
-    order = {"run": run, "degradation": degradation, **{k: head[k] for k in ("method", "readout", "grid")}}
-    return {**order, "nfe": row.reconstructor.nfe(row.readout), "samples": row.samples, "metrics": cells}
-
-
-def _differences(
-    row: _Row,
-    rows: Sequence[_Row],
-    settings: Eval,
-    values: Mapping[int, Mapping[str, NDArray[np.float64] | None]],
-    bootstrap: Bootstrap,
-    run: str,
-) -> list[dict[str, Any]]:
-    """Paired differences to the chosen method's row of the same readout, on the same resamples."""
-    wanted = "mean" if row.readout == "point" else row.readout
-    against = [r for r in rows if r.reconstructor.name == settings.paired_to and r.readout in (row.readout, wanted)]
-    if not against or against[0] is row:
-        return []
-    out = []
-    for name in map(metric_name, settings.metrics):
-        mine, theirs = values[id(row)][name], values[id(against[0])][name]
-        if mine is not None and theirs is not None and math.isfinite(mine[0] - theirs[0]):
-            low, high = bootstrap.interval(mine - theirs)
-            value = {"value": _round(mine[0] - theirs[0]), "lo": _round(low), "hi": _round(high)}
-            out.append({**_head(row, run), "against": settings.paired_to, "metric": name, **value})
-    return out
-
-
-def _cost_row(row: _Row, images: int, run: str) -> dict[str, Any]:
-    each = row.seconds / images / max(row.samples, 1)
-    what = "seconds_per_sample" if row.readout == "sample" else "seconds_per_picture"
-    return {**_head(row, run), "nfe": row.reconstructor.nfe(row.readout), "samples": row.samples, what: float(f"{each:.3g}")}
-
-
-def _per_image(row: _Row, metrics: Sequence[Metric], pictures: Images, count: int, run: str) -> list[dict[str, Any]]:
-    """Every metric of every picture by itself (ratios of one picture are noisy; the table pools them)."""
-    columns = {}
-    for metric in metrics:
-        components = row.of(metric)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            columns[metric_name(metric)] = [None] * count if components is None else metric.reduce(components).tolist()
-    head = {**_head(row, run), "grid": str(row.grid)}
-    return [
-        {**head, "image": i, "group": pictures.group(i), **{name: _round(column[i]) for name, column in columns.items()}}
-        for i in range(count)
-    ]
-
-
-def _round(value: float | None) -> float | None:
-    """Six significant digits: what the table holds does not depend on the last bits of a sum."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
-
-
-def _rss() -> int | None:
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def to_json(value: Any) -> str:
-    return json.dumps(value, indent=1) + "\n"
-
-
-def flat_rows(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a table with a column for every metric's value and bounds."""
-    out = []
-    for row in table["rows"]:
-        flat = {key: value for key, value in row.items() if key != "metrics"}
-        flat["grid"] = "x".join(map(str, row["grid"]))
-        for name, cell in row["metrics"].items():
-            flat |= {name: cell["value"], f"{name}_lo": cell["lo"], f"{name}_hi": cell["hi"]}
-        out.append(flat)
-    return out
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+__all__ = ["METHODS", "Eval", "Evaluation", "Method", "Shown", "evaluate_rows"]

@@ -13,6 +13,15 @@ from invkit.plugins import KINDS, Registry, registry, suggest
 from invkit.settings import Settings
 
 _LIBRARIES = ("torch", "torchvision", "pydantic", "pluggy", "click", "numpy", "kornia", "torchmetrics", "safetensors")
+_LIMITS = {
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "multiple_of": "a multiple of",
+    "min_length": "length >=",
+    "max_length": "length <=",
+}
 
 
 def doctor_report(own_version: str) -> dict[str, Any]:
@@ -99,16 +108,21 @@ def description_text(described: list[dict[str, Any]]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _setting(key: str, cls: type[Settings]) -> dict[str, Any]:
-    info = cls.model_fields[key]
+def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
+    info = cls.model_fields[name]
     default = info.get_default(call_default_factory=True)
     annotation = info.annotation
     return {
-        "name": key,
-        "type": annotation.__name__ if type(annotation) is type else str(annotation).replace("typing.", ""),
+        "name": name,
+        "type": annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", ""),
         "required": default is PydanticUndefined,
         "default": None if default is PydanticUndefined else default,
-        "limits": [str(item) for item in info.metadata if type(item).__module__ == "annotated_types"],
+        "limits": [
+            f"{said} {getattr(item, key)}"
+            for item in info.metadata
+            for key, said in _LIMITS.items()
+            if hasattr(item, key)
+        ],
         "description": info.description,
     }
 

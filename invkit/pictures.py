@@ -1,10 +1,9 @@
-"""Labelled sheets of pictures."""
+"""Pictures of pictures: the labelled sheet of measurements and what was made of them."""
 
 import io
-from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
-import torch
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -12,70 +11,104 @@ from torch import Tensor
 
 from invkit.degradation import Measurement
 
-CELL = 112  # side of a shown picture, about
-GAP, LABEL = 4, 24
-HIDDEN = (236, 239, 244)  # colour of what was not measured: no grey of a picture's own is near so light a blue
-Cells = NDArray[np.uint8]  # (B, H, W, 3)
+CELL = 128  # side of a cell, in pixels, as nearly as whole multiples allow
+GAP, HEADER = 8, 44
+PAPER, INK, FAINT = (255, 255, 255), (34, 34, 34), (110, 110, 110)
+HEAT = "magma"
 
-
-def _rgb(x: Tensor) -> Cells:
-    """Pictures (B, C, H, W) in [-1, 1] as bytes; one channel is shown grey, of more than three the first three."""
-    x = x[:, :3] if x.shape[1] >= 3 else x[:, :1].expand(-1, 3, -1, -1)
-    return ((x.detach().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def measured(measurement: Measurement) -> Cells:
-    """What was seen: hidden pixels in a colour of their own; for other operators the back-projection."""
-    shown = _rgb(measurement.operator.pinv(measurement.y))
-    if measurement.observed is not None:
-        shown = np.where(measurement.observed.any(1).cpu().numpy()[..., None], shown, np.array(HIDDEN, np.uint8))
-    return shown
-
-
-def heat(x: Tensor, top: float) -> Cells:
-    """Values (B, H, W) in [0, top] as a heat map."""
-    shares = (x.detach().cpu() / max(top, 1e-12)).clamp(0, 1).numpy()
-    return (colormaps["inferno"](shares)[..., :3] * 255).round().astype(np.uint8)
-
-
-def sheet(columns: Sequence[tuple[str, Cells]]) -> bytes:
-    """A PNG with a labelled column for each set of pictures and a row for each picture."""
-    count, height, width = columns[0][1].shape[:3]
-    factor = max(1, round(CELL / min(height, width)))
-    font = ImageFont.load_default(13)
-    h, w = height * factor, width * factor
-    page = Image.new("RGB", (GAP + len(columns) * (w + GAP), LABEL + count * (h + GAP)), "white")
-    draw = ImageDraw.Draw(page)
-    for i, (label, cells) in enumerate(columns):
-        left = GAP + i * (w + GAP)
-        draw.text((left + w / 2, LABEL / 2), label, fill="black", font=font, anchor="mm")
-        for j, cell in enumerate(cells):
-            page.paste(Image.fromarray(cell).resize((w, h), Image.Resampling.NEAREST), (left, LABEL + j * (h + GAP)))
-    buffer = io.BytesIO()
-    page.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+Rgb = NDArray[np.uint8]  # (H, W, 3)
 
 
 def sample_sheet(
-    truth: Tensor,  # (B, C, H, W) in [-1, 1]
+    truth: Tensor,  # (B, C, H, W)
     measurement: Measurement,
-    fill: Tensor,  # (B, C, H, W)
-    mean: Tensor,  # (B, C, H, W)
-    samples: Tensor,  # (K, B, C, H, W), K >= 2
-    start: str = "fill",
+    fill: Tensor | None,  # (B, C, H, W)
+    mean: Tensor | None,  # (B, C, H, W)
+    samples: Tensor | None,  # (K, B, C, H, W)
+    deviation: Tensor | None = None,  # (B, C, H, W); None: that of `samples`
 ) -> bytes:
-    """The sheet of a model at work: what was seen, what it started from, mean, samples, deviation, truth (PNG)."""
-    mean, samples = measurement.paste(mean), measurement.paste(samples)
-    deviation = samples.var(0).mean(1).sqrt() / 2  # on [0, 1], over the channels
-    top = float(deviation.quantile(0.99))
-    return sheet(
-        [
-            ("measurement", measured(measurement)),
-            (start, _rgb(measurement.paste(fill))),
-            ("posterior mean", _rgb(mean)),
-            ("sample 1", _rgb(samples[0])),
-            ("sample 2", _rgb(samples[1])),
-            (f"deviation 0-{top:.2f}", heat(deviation, top)),
-            ("truth", _rgb(truth)),
-        ]
-    )
+    """A PNG with a row for each picture: measurement, fill, posterior mean, two samples, deviation, truth.
+
+    All are in [-1, 1] units; what was seen exactly is pasted in. The deviation is the root mean square over channels, on
+    [0, 1] units, and has one scale for the sheet. Columns that are not given are left out.
+    """
+    columns: list[tuple[str, str, list[Rgb]]] = [("measurement", "", _measured(measurement))]
+
+    def add(label: str, pictures: Tensor | None) -> None:
+        if pictures is not None:
+            columns.append((label, "", [_rgb(x) for x in measurement.paste(pictures)]))
+
+    add("fill", fill)
+    add("posterior mean", mean)
+    for k in range(0 if samples is None else min(2, len(samples))):
+        add(f"sample {k + 1}", samples[k])  # type: ignore[index]
+    if deviation is None and samples is not None and len(samples) > 1:
+        deviation = samples.std(0)
+    if deviation is not None:
+        if measurement.observed is not None and measurement.sigma == 0:
+            deviation = deviation * ~measurement.observed
+        spread = (deviation.double() / 2).square().mean(1).sqrt().cpu().numpy()  # (B, H, W)
+        top = float(spread.max()) or 1.0
+        columns.append(("deviation", f"0 to {top:.2g}", [_heat(x / top) for x in spread]))
+    columns.append(("truth", "", [_rgb(x) for x in truth]))
+    return _png(columns)
+
+
+def _rgb(x: Tensor) -> Rgb:
+    """A picture (C, H, W) in [-1, 1] as bytes; channel counts that are no colours are averaged to grey."""
+    values = ((x.detach().float().cpu().numpy().clip(-1, 1) + 1) * 127.5).round()
+    if len(values) != 3:
+        values = values.mean(0, keepdims=True).repeat(3, 0)
+    return np.ascontiguousarray(values.transpose(1, 2, 0).astype(np.uint8))
+
+
+def _measured(measurement: Measurement) -> list[Rgb]:
+    """What was seen; of anything but a mask, its least-squares picture."""
+    if measurement.observed is None:
+        return [_rgb(x) for x in measurement.operator.pinv(measurement.y)]
+    seen = measurement.observed.any(1).cpu().numpy()
+    pictures = [_rgb(x) for x in measurement.y]
+    # alpha: hidden pixels are no colour at all, and drawn as such
+    return [np.dstack([x, 255 * s.astype(np.uint8)]) for x, s in zip(pictures, seen, strict=True)]
+
+
+def _heat(x: NDArray[np.float64]) -> Rgb:
+    return np.asarray(colormaps[HEAT](x, bytes=True), np.uint8)[..., :3]
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _empty(height: int, width: int) -> Image.Image:
+    """A fine light chequer, which means that nothing is there."""
+    odd = np.indices((height, width)).sum(0) // 1
+    rows, cols = np.indices((height, width)) // 4
+    odd = (rows + cols) % 2
+    return Image.fromarray(np.where(odd[..., None], np.uint8(244), np.uint8(224)).repeat(3, 2).astype(np.uint8))
+
+
+def _png(columns: list[tuple[str, str, list[Rgb]]]) -> bytes:
+    height, width = columns[0][2][0].shape[:2]
+    factor = max(1, CELL // max(height, width))
+    height, width = height * factor, width * factor
+    step = max(width, 112) + GAP  # room for the longest label
+    rows = len(columns[0][2])
+    sheet = Image.new("RGB", (len(columns) * step + GAP, HEADER + rows * (height + GAP)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for c, (label, note, pictures) in enumerate(columns):
+        left = GAP + c * step
+        draw.text((left, 6), label, INK, _font(14))
+        if note:
+            ramp = _heat(np.linspace(0, 1, 40)[None].repeat(8, 0))
+            sheet.paste(Image.fromarray(ramp), (left, 28))
+            draw.text((left + 46, 25), note, FAINT, _font(12))
+        for r, picture in enumerate(pictures):
+            cell = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
+            if cell.mode == "RGBA":
+                cell = Image.composite(cell.convert("RGB"), _empty(height, width), cell.getchannel("A"))
+            sheet.paste(cell, (left, HEADER + r * (height + GAP)))
+    data = io.BytesIO()
+    sheet.save(data, "PNG", optimize=True)
+    return data.getvalue()

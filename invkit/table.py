@@ -1,128 +1,190 @@
-"""The table, for a person or a program."""
+"""The metric table as text: for people, for other programs, for a page."""
 
+import csv
+import html
 import io
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+SCHEMA = "invkit.table/1"
+FORMATS = ("table", "json", "csv", "md", "html")
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_STYLE = """table{border-collapse:collapse;font:14px system-ui,sans-serif;margin:1em 0}
+td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}"""
 
-from invkit.evaluation import flat_rows, to_csv
-
-Format = Literal["table", "json", "csv", "md", "html"]
-BEST = {"psnr": "up", "psnr_hidden": "up", "ssim": "up", "mae": "down", "crps": "down"}
-
-
-def number(value: float) -> str:
-    """Four significant digits, or two after the point."""
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
+Table = Mapping[str, Any]
 
 
-def cell_text(cell: Mapping[str, Any]) -> str:
-    """A value and its interval."""
-    if cell["value"] is None:
-        return "–"
-    if cell["lo"] is None:
-        return number(cell["value"])
-    return f"{number(cell['value'])} [{number(cell['lo'])}, {number(cell['hi'])}]"
+@dataclass(frozen=True)
+class Layout:
+    """The table as strings: a head of columns, cells, and what has to be said under it."""
+
+    head: tuple[str, ...]
+    fixed: int  # how many first columns name a row
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
 
 
-def row_label(row: Mapping[str, Any]) -> str:
-    return f"{row['method']} {row['readout']}"
+def render(table: Table, fmt: str = "table", width: int = 100) -> str:
+    """The table as `table` (text of at most `width` columns where that is possible), `json`, `csv`, `md` or `html`."""
+    if fmt == "json":
+        return json.dumps(table, indent=1, allow_nan=False) + "\n"
+    if fmt == "csv":
+        return to_csv(table)
+    layout = lay_out(table)
+    if fmt == "md":
+        return _markdown(layout)
+    if fmt == "html":
+        return f'<!doctype html>\n<meta charset="utf-8">\n<style>{_STYLE}</style>\n{fragment(layout)}'
+    if fmt == "table":
+        return _text(layout, width)
+    raise ValueError(f"{fmt} is no format of a table; choose {', '.join(FORMATS)}")
 
 
-def marks(table: Mapping[str, Any]) -> dict[tuple[str, str, str, str, str], str]:
-    """A mark for every cell whose paired difference excludes zero: + better, - worse, * where neither is meant."""
-    found = {}
-    for d in table.get("differences", []):
-        if d["lo"] is None or d["lo"] <= 0 <= d["hi"]:
-            continue
-        good = {"up": d["lo"] > 0, "down": d["hi"] < 0}.get(BEST.get(d["metric"], ""))
-        key = (d["run"], d["method"], d["readout"], str(d["grid"]), d["metric"])
-        found[key] = "*" if good is None else "+" if good else "-"
-    return found
+def merge(tables: Sequence[Table]) -> dict[str, Any]:
+    """The rows of several tables as one; `protocol` is then a list, and `images` the least number of pictures."""
+    if len(tables) == 1:
+        return dict(tables[0])
+    return {
+        "schema": SCHEMA,
+        "images": min(table["images"] for table in tables),
+        "rows": [row for table in tables for row in table["rows"]],
+        "differences": [entry for table in tables for entry in table["differences"]],
+        "protocol": [table["protocol"] for table in tables],
+    }
 
 
-def reasons(table: Mapping[str, Any]) -> list[str]:
-    """Why some cells are empty, a line for each reason."""
-    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+def to_csv(table: Table) -> str:
+    """One line for each value: row, metric, value, interval, reason."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    named = ["run", "degradation", "method", "readout"]
+    writer.writerow([*named, "grid", "nfe", "samples", "metric", "value", "lo", "hi", "reason"])
     for row in table["rows"]:
-        for name, cell in row["metrics"].items():
-            if cell["value"] is None:
-                names, rows = found.setdefault(cell["reason"], ({}, {}))
-                names[name] = rows[row_label(row)] = None
-    return [f"– {reason}: {', '.join(names)} of {', '.join(rows)}" for reason, (names, rows) in found.items()]
+        first = [*(row[key] for key in named), "x".join(map(str, row["grid"])), row["nfe"], row["samples"]]
+        for name, entry in row["metrics"].items():
+            writer.writerow([*first, name, entry["value"], entry["lo"], entry["hi"], entry.get("reason", "")])
+    return text.getvalue()
 
 
-def _cells(table: Mapping[str, Any]) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Head and marked cells of every row."""
-    found = marks(table)
-    for row in table["rows"]:
-        key = (row["run"], row["method"], row["readout"], str(row["grid"]))
-        texts = {name: cell_text(cell) + found.get((*key, name), "") for name, cell in row["metrics"].items()}
-        yield [row_label(row), "x".join(map(str, row["grid"])), f"{row['nfe']:g}", str(row["samples"])], texts
+def number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}"
 
 
-HEAD = ["row", "grid", "calls", "K"]
+def cell(entry: Mapping[str, Any]) -> str:
+    """A value with its interval: `21.04 ±0.31`, or `21.04 [20.50, 21.20]` where that is lopsided."""
+    value, lo, hi = entry["value"], entry["lo"], entry["hi"]
+    if lo is None or hi is None or hi <= lo:
+        return f"{value:.4g}"
+    half = (hi - lo) / 2
+    decimals = next((d for d in range(5) if half * 10**d >= 9.5), 4)  # two digits of the interval
+    if abs(hi + lo - 2 * value) > 0.25 * (hi - lo):
+        return f"{number(value, decimals)} [{number(lo, decimals)}, {number(hi, decimals)}]"
+    return f"{number(value, decimals)} ±{number(half, decimals)}"
 
 
-def render(table: Mapping[str, Any], form: Format = "table", width: int | None = None) -> str:
-    """A table as text: `table` for a terminal of some width, `json`, `csv`, `md` or `html` (a fragment)."""
-    if form == "json":
-        return json.dumps(table, indent=1) + "\n"
-    if form == "csv":
-        return to_csv(flat_rows(table))
-    names = list(dict.fromkeys(name for row in table["rows"] for name in row["metrics"]))
-    rows = list(_cells(table))
-    if form == "md":
-        lines = ["| " + " | ".join([*HEAD, *names]) + " |", "|" + " --- |" * (len(HEAD) + len(names))]
-        lines += ["| " + " | ".join([*head, *(texts.get(n, "") for n in names)]) + " |" for head, texts in rows]
-        return "\n".join([*lines, "", *(f"{line}  " for line in notes(table))]) + "\n"
-    if form == "html":
-        from markupsafe import escape as html
+def mark(entry: Mapping[str, Any]) -> str:
+    """▲ better, ▼ worse, * different, from a paired difference whose interval excludes 0; else nothing."""
+    from invkit.metrics import METRICS
 
-        def line(tag: str, cells: list[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html(c)}</{tag}>" for c in cells) + "</tr>"
-
-        body = "\n".join(line("td", [*head, *(texts.get(n, "") for n in names)]) for head, texts in rows)
-        return f"<table>\n<thead>{line('th', [*HEAD, *names])}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
-    return _terminal(rows, names, notes(table), width)
+    value, lo, hi = entry["value"], entry["lo"], entry["hi"]
+    if value is None or lo is None or hi is None or lo <= 0 <= hi:
+        return ""
+    metric = METRICS.get(entry["metric"])
+    if metric is None or metric.better is None:
+        return "*"
+    return "▲" if (value > 0) == (metric.better == "higher") else "▼"
 
 
-def notes(table: Mapping[str, Any], *, colour: bool = False) -> list[str]:
-    """What a reader of the table has to know, below it; `colour` where colours stand for the marks."""
-    lines = [f"{table['images']} test pictures; [ ] is a 95 % bootstrap interval."]
-    if table.get("differences"):
-        against = table["protocol"]["paired_to"]
-        how = "green better, red worse" if colour else "+ better, - worse, * different"
-        lines.append(f"Where the paired difference to {against} excludes 0: {how}.")
-    return lines + reasons(table)
+def lay_out(table: Table) -> Layout:
+    """Rows by their names, metrics as columns, marks and footnotes; columns that say the same everywhere are left out."""
+    rows = table["rows"]
+    metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    names: dict[str, list[str]] = {
+        "run": [row["run"] for row in rows],
+        "degradation": [row["degradation"] for row in rows],
+        "grid": ["x".join(map(str, row["grid"])) for row in rows],
+    }
+    names = {key: values for key, values in names.items() if len(set(values)) > 1}
+    names["method"] = [f"{row['method']} {row['readout']}" for row in rows]
+    names["calls"] = [str(row["nfe"]) for row in rows]
+    marks = {_key(entry, entry["metric"]): mark(entry) for entry in table.get("differences", ())}
+    reasons: dict[str, int] = {}
+    body = []
+    for i, row in enumerate(rows):
+        cells = [values[i] for values in names.values()]
+        for name in metrics:
+            entry = row["metrics"].get(name)
+            if entry is None:
+                cells.append("")
+            elif entry["value"] is None:
+                foot = reasons.setdefault(entry["reason"], len(reasons) + 1)
+                cells.append("–" + str(foot).translate(_SUPERSCRIPT))
+            else:
+                cells.append(f"{cell(entry)} {marks.get(_key(row, name), '')}".rstrip())
+        body.append(tuple(cells))
+    notes = [f"{table['images']} test pictures; ± half of the 95 % interval, [ ] where it is lopsided"]
+    if any(marks.values()):
+        against = ", ".join(dict.fromkeys(entry["against"].split()[0] for entry in table["differences"]))
+        notes.append(f"▲ better, ▼ worse, * different than {against}: the paired difference's interval excludes 0")
+    notes += [f"{str(foot).translate(_SUPERSCRIPT)} {reason}" for reason, foot in reasons.items()]
+    return Layout((*names, *metrics), len(names), tuple(body), tuple(notes))
 
 
-def _terminal(rows: list[tuple[list[str], dict[str, str]]], names: list[str], below: list[str], width: int | None) -> str:
-    """Tables below one another, each as many columns as fit."""
-    buffer = io.StringIO()
-    console = Console(file=buffer, width=width or Console().width, highlight=False)
-    sizes = {n: max(len(n), *(len(texts.get(n, "")) for _, texts in rows)) + 3 for n in names}
-    fixed = sum(max(len(title), *(len(head[i]) for head, _ in rows)) + 3 for i, title in enumerate(HEAD)) + 1
-    left = list(names)
-    while left:
-        room = console.width - fixed
-        chosen: list[str] = []
-        while left and (not chosen or sizes[left[0]] <= room):
-            room -= sizes[left[0]]
-            chosen.append(left.pop(0))
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for title in HEAD:
-            table.add_column(title, no_wrap=True)
-        for name in chosen:
-            table.add_column(name, no_wrap=True, justify="right")
-        for head, texts in rows:
-            table.add_row(*map(escape, [*head, *(texts.get(n, "") for n in chosen)]))
-        console.print(table)
+def _key(row: Mapping[str, Any], metric: str) -> tuple[str, str, str, tuple[int, ...], str]:
+    return row["run"], row["method"], row["readout"], tuple(row["grid"]), metric
+
+
+def _text(layout: Layout, width: int) -> str:
+    """With rich; as many tables under one another as the width asks for."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    widths = [max(len(row[i]) for row in (layout.head, *layout.rows)) + 2 for i in range(len(layout.head))]
+    room = width - sum(widths[: layout.fixed])
+    parts: list[list[int]] = []
+    for i in range(layout.fixed, len(layout.head)):
+        if not parts or sum(widths[j] for j in parts[-1]) + widths[i] > room:
+            parts.append([])
+        parts[-1].append(i)
+    widest = max(sum(widths[: layout.fixed]) + sum(widths[i] for i in part) for part in parts)
+    text = io.StringIO()
+    console = Console(
+        file=text, width=max(width, widest), color_system=None, highlight=False, emoji=False, markup=False
+    )
+    for part in parts:
+        chosen = [*range(layout.fixed), *part]
+        grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+        for i in chosen:
+            grid.add_column(layout.head[i], no_wrap=True)
+        for row in layout.rows:
+            grid.add_row(*(row[i] for i in chosen))
+        console.print(grid)
         console.print()
-    for line in below:
-        console.print(escape(line), style="dim")
-    return buffer.getvalue()
+    for note in layout.notes:
+        console.print(note, soft_wrap=False)
+    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+
+
+def _markdown(layout: Layout) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(text.replace("|", "\\|").replace("*", "\\*") for text in cells) + " |\n"
+
+    rule = "|" + "|".join(" :-- " if i < layout.fixed else " --: " for i in range(len(layout.head))) + "|\n"
+    notes = "".join("\n" + note.replace("*", "\\*") + "  " for note in layout.notes)
+    return line(layout.head) + rule + "".join(map(line, layout.rows)) + notes + "\n"
+
+
+def fragment(layout: Layout) -> str:
+    """The table and its notes as HTML without a page around them."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in cells) + "</tr>\n"
+
+    body = "".join(line("td", row) for row in layout.rows)
+    notes = "<br>\n".join(map(html.escape, layout.notes))
+    return f"<table>\n<thead>\n{line('th', layout.head)}</thead>\n<tbody>\n{body}</tbody>\n</table>\n<p>{notes}</p>\n"

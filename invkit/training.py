@@ -223,7 +223,12 @@ class Trainer:
                 for name, p in self.model.named_parameters():
                     if id(p) in own:
                         moments = {k: v for k, v in state["optimiser"].items() if k.rsplit("/", 1)[0] == name}
-                        optimiser.state[p] = {k.rsplit("/", 1)[1]: v.clone().to(p.device) for k, v in moments.items()}
+                        optimiser.state[p] = {k.rsplit("/", 1)[1]: _like(v, p) for k, v in moments.items()}
+
+
+def _like(value: Tensor, p: Tensor) -> Tensor:
+    """A saved moment with the parameter's memory layout, which fused optimisers take for granted."""
+    return torch.empty_like(p).copy_(value) if value.shape == p.shape else value.to(p.device, copy=True)
 
 
 def query(measurement: Measurement, keys: Keys, fraction: float) -> Tensor:

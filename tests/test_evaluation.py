@@ -5,15 +5,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise
+from invkit.errors import NonFiniteError
 from invkit.evaluation import Eval, Evaluation, evaluate_rows
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.metrics import METRICS
 from invkit.operators import LinearOperator, Mask
+from invkit.reconstruct import METHODS
 from invkit.reconstruct.base import Reconstructor
 
 DEVIATION = 0.3
@@ -190,7 +193,7 @@ def test_two_evaluations_write_the_same_bytes_but_for_cost(tmp_path):
     for file in files:
         if file.name != "cost.json":
             assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
-    assert "seconds_per_sample" in (tmp_path / "a" / "cost.json").read_text()
+    assert "seconds_per_image" in (tmp_path / "a" / "cost.json").read_text()
 
 
 def test_the_batch_cut_changes_no_figure_and_no_mask():
@@ -198,24 +201,35 @@ def test_the_batch_cut_changes_no_figure_and_no_mask():
     assert whole.table == cut.table
     assert whole.record == cut.record
     other = table_of(Flat(), images=20, seed=4)
-    assert other.record["masks_sha256"] != whole.record["masks_sha256"]
+    assert other.record["16x16"]["masks_sha256"] != whole.record["16x16"]["masks_sha256"]
 
 
-def test_a_few_pictures_are_kept():
-    result = table_of(Flat(), Exact(), images=20, samples=5)
-    kept = result.reconstructions
-    shapes = {f"{name}/{key}": values.shape for name, group in kept.items() for key, values in group.items()}
+@pytest.mark.parametrize("batch", [20, 3])
+def test_a_few_pictures_are_kept_whatever_the_batch_cut(batch):
+    result = table_of(Flat(), Exact(), images=20, samples=5, batch=batch)
+    shapes = {f"{name}/{key}": values.shape for name, group in result.arrays.items() for key, values in group.items()}
     picture = (16, 3, 16, 16)
     assert shapes == {
         "truth/truth": picture,
         "truth/y": picture,
         "truth/observed": (16, 1, 16, 16),
-        "flat/point": picture,
+        "flat/mean": picture,
         "gaussian/mean": picture,
         "gaussian/samples": (4, *picture),
     }
-    np.testing.assert_array_equal(kept["truth"]["truth"], Draws()[range(16)])
-    assert len(result.shown.truth) == 8
+    np.testing.assert_array_equal(result.arrays["truth"]["truth"], Draws()[range(16)])
+
+
+def test_shown_is_what_the_method_made_and_not_the_truth():
+    shown = table_of(Exact("model", bias=0.1), Exact(), images=20, samples=5, batch=3).pictures["16x16"]
+    assert shown.method == "gaussian"
+    torch.testing.assert_close(shown.truth, Draws()[range(8)])
+    observed = shown.measurement.observed.expand_as(shown.truth)
+    for picture in (shown.mean, *shown.samples):
+        assert torch.equal(picture[observed], shown.truth[observed])
+        assert not (picture == shown.truth)[~observed].any()
+    spread = shown.deviation[~observed].double().square().mean().sqrt()
+    assert float(spread) == pytest.approx(DEVIATION, rel=0.05)
 
 
 def test_per_image_figures_average_to_the_table(toy):
@@ -247,7 +261,9 @@ def test_fewer_pictures_than_asked_for_are_counted():
 def test_progress_counts_pictures_and_may_stop():
     heard = []
     table_of(Flat(), images=10, batch=4, progress=lambda done, total: heard.append((done, total)))
-    assert heard == [(4, 10), (8, 10), (10, 10)]
+    assert heard[-1] == (10, 10)
+    assert heard == sorted(heard)
+    assert {done for done, _ in heard} == {0, 4, 8, 10}
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -271,3 +287,24 @@ def test_noise_is_measured_and_not_pasted():
     result = table_of(Flat(0), images=16, sigma=0.5)
     misfit = row(result, "flat", "point")["metrics"]["data_misfit"]["value"]
     assert misfit == pytest.approx(math.hypot(0.5, DEVIATION), rel=0.03)
+
+
+def test_numbers_that_are_not_finite_are_named_and_not_averaged_away():
+    class Broken(Exact):
+        def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+            out = super().sample(measurement, keys, count)
+            if len(self.shown) > 2:  # past the first batch
+                out[-1, 1, 0, 0, 0] = math.nan
+            return out
+
+    with pytest.raises(NonFiniteError, match="gaussian, sample: not finite among test pictures 4 to 7"):
+        table_of(Broken(), images=12, samples=2, batch=4)
+
+
+def test_settings_name_each_thing_once_and_pair_to_a_known_method():
+    with pytest.raises(ValidationError, match="should name each only once"):
+        Eval(metrics=(METRICS["psnr"](), METRICS["psnr"]()))
+    with pytest.raises(ValidationError, match="should name each only once"):
+        Eval(methods=(METHODS["model"](), METHODS["model"]()))
+    with pytest.raises(ValidationError, match="should be one of nearest, gaussian, model"):
+        Eval(paired_to="gausian")

@@ -18,7 +18,7 @@ from invkit.errors import DataError, Interrupted, RecipeError
 from invkit.experiment import Listener, evaluate, load, run
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.pictures import GAP, LABEL
+from invkit.pictures import CELL, GAP, HEADER
 from invkit.points import measure_points
 from invkit.recipe import load_recipe
 from invkit.training import Problem
@@ -92,7 +92,7 @@ def test_a_run_leaves_what_is_documented(recipe):
         ("model", "mean", 1, 0), ("model", "sample", 3, 3),
     ]  # fmt: skip
     record = json.loads((folder / "record.json").read_text())
-    assert record["seed"] == 3 and len(record["evaluation"]["masks_sha256"]) == 64 and record["versions"]["torch"]
+    assert record["seed"] == 3 and len(record["evaluation"]["16x16"]["masks_sha256"]) == 64 and record["versions"]["torch"]
     assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pt"))
 
 
@@ -189,11 +189,10 @@ def test_the_pictured_reconstruction_is_the_models(recipe):
     keys = Keys.of(3, "sheet", range(8))
     m = Problem({grid: images}, trained.recipe.degradation, trained.recipe.noise, 3).measure(x, keys, grid)
     sheet = np.asarray(Image.open(io.BytesIO((folder / "samples/iter_000006.png").read_bytes())))
-    side = (sheet.shape[1] - GAP) // 7 - GAP
 
     def cell(column: int, row: int) -> np.ndarray:
-        left, top = GAP + column * (side + GAP), LABEL + row * (side + GAP)
-        return sheet[top : top + side, left : left + side][:: side // 16, :: side // 16].astype(int)
+        left, top = GAP + column * (CELL + GAP), HEADER + row * (CELL + GAP)
+        return sheet[top : top + CELL, left : left + CELL][:: CELL // 16, :: CELL // 16].astype(int)
 
     def shown(x: torch.Tensor) -> np.ndarray:
         return ((x.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()

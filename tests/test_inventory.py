@@ -42,7 +42,7 @@ def test_listing(found):
 def test_descriptions(stand_ins, found):
     text = description_text(descriptions(found, "sparse-random"))
     assert text.splitlines()[0] == "degradation sparse-random, from some (invkit-some 1.2)"
-    assert "fraction: float (default 0.1, Gt(gt=0), Le(le=1))" in text
+    assert "fraction: float (default 0.1, > 0, <= 1)" in text
     assert "share of pixels observed" in text
     assert "first: Degradation (required)" in description_text(descriptions(found, "both"))
     json.dumps(descriptions(found, "heun"))

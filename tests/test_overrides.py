@@ -35,7 +35,9 @@ def test_a_name_resets_what_it_names_and_later_settings_stay():
 
 def test_a_setting_that_a_later_name_would_drop_is_an_error():
     text = problem("data.root=y", "data.name=photos")
-    assert text == "command line: data.root=y: data.root: has no effect: data.name=photos comes after it and resets data"
+    assert (
+        text == "command line: data.root=y: data.root: has no effect: data.name=photos comes after it and resets data"
+    )
 
 
 def test_a_choice_written_as_a_name_takes_settings():

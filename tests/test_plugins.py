@@ -88,28 +88,55 @@ BROKEN = {
     "misses a dependency": ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
     "does not parse": ("def (", "SyntaxError"),
     "asks for what the api lacks": ("from invkit.api import Blurring", "ImportError: cannot import name 'Blurring'"),
-    "misspells a hook": (changed("invkit_degradations", "invkit_degradation"), "no hook invkit_degradation (did you mean 'invkit_degradations'?)"),
+    "misspells a hook": (
+        changed("invkit_degradations", "invkit_degradation"),
+        "no hook invkit_degradation (did you mean 'invkit_degradations'?)",
+    ),
     "invents a hook": ("def invkit_xyz(): ...", "no hook invkit_xyz (known: invkit_datasets, invkit_degradations)"),
     "forgets the mark": (changed("@hookimpl", ""), "invkit_degradations is not marked; write @hookimpl above it"),
     "takes an argument": (changed("invkit_degradations()", "invkit_degradations(config)"), "PluginValidationError"),
-    "raises in the hook": (changed('return {"blur": Blur}', "1 / 0"), "invkit_degradations(): ZeroDivisionError: division by zero"),
-    "exits in the hook": (changed('return {"blur": Blur}', "raise SystemExit"), "invkit_degradations(): SystemExit"),
-    "returns nothing": (changed('return {"blur": Blur}', "pass"), "TypeError: has to return a mapping of names to classes, got NoneType"),
-    "returns a list": (changed('{"blur": Blur}', "[Blur]"), "TypeError: has to return a mapping of names to classes, got list"),
-    "returns an instance": (changed('{"blur": Blur}', '{"blur": Blur()}'), "'blur': has to be a subclass of Degradation"),
-    "returns a class of another kind": (changed("Blur(Degradation)", "Blur(Settings)"), "'blur': has to be a subclass of Degradation"),
+    "raises in the hook": (changed('return {"blur": Blur}', "1 / 0"), "ZeroDivisionError: division by zero"),
+    "exits in the hook": (changed('return {"blur": Blur}', "raise SystemExit"), "SystemExit"),
+    "returns nothing": (
+        changed('return {"blur": Blur}', "pass"),
+        "TypeError: has to return a mapping of names to classes, got NoneType",
+    ),
+    "returns a list": (
+        changed('{"blur": Blur}', "[Blur]"),
+        "TypeError: has to return a mapping of names to classes, got list",
+    ),
+    "returns an instance": (
+        changed('{"blur": Blur}', '{"blur": Blur()}'),
+        "'blur': has to be a subclass of Degradation",
+    ),
+    "returns a class of another kind": (
+        changed("Blur(Degradation)", "Blur(Settings)"),
+        "'blur': has to be a subclass of Degradation",
+    ),
     "leaves sample out": (changed("def sample", "def smaple"), "'blur': Blur does not define sample"),
-    "is not frozen": (changed("    width", "    model_config = {'frozen': False}\n    width"), "'blur': Blur changes frozen"),
-    "is not strict": (changed("    width", "    model_config = {'strict': False}\n    width"), "'blur': Blur changes strict"),
-    "takes anything": (changed("    width", "    model_config = {'extra': 'allow'}\n    width"), "'blur': Blur changes extra"),
+    "is not frozen": (
+        changed("    width", "    model_config = {'frozen': False}\n    width"),
+        "'blur': Blur changes frozen",
+    ),
+    "is not strict": (
+        changed("    width", "    model_config = {'strict': False}\n    width"),
+        "'blur': Blur changes strict",
+    ),
+    "takes anything": (
+        changed("    width", "    model_config = {'extra': 'allow'}\n    width"),
+        "'blur': Blur changes extra",
+    ),
     "has a field name": (changed("width:", "name: str = 'x'\n    width:"), "'blur': Blur has a field 'name'"),
     "has a name with a space": (changed('"blur"', '"my blur"'), "'my blur': a name is made of"),
     "has a name in capitals": (changed('"blur"', '"Blur"'), "'Blur': a name is made of"),
     "has a number for a name": (changed('"blur"', "3"), "3: a name is made of"),
-    "has two names for a class": (changed("Blur}", 'Blur, "blur2": Blur}'), "'blur2': is registered under another name already"),
+    "has two names for a class": (
+        changed("Blur}", 'Blur, "blur2": Blur}'),
+        "'blur2': is registered under another name already",
+    ),
     "has a field without a type": (changed("width: float", "width"), "PydanticUserError"),
     "sets a setting outside its type": (changed("float", "torch.Tensor"), "NameError"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", BROKEN)
@@ -144,7 +171,9 @@ def test_what_a_plugin_prints_does_not_mix_with_results(install, capsys):
 
 def test_two_providers_of_a_name_are_both_named(install):
     found = load([install("one", GOOD), install("two", GOOD), install("other", GOOD.replace('"blur"', '"blur3"'))])
-    with pytest.raises(PluginError, match=r"'blur' is provided by both one \(invkit-one 1.2\) and two \(invkit-two 1.2\)"):
+    with pytest.raises(
+        PluginError, match=r"'blur' is provided by both one \(invkit-one 1.2\) and two \(invkit-two 1.2\)"
+    ):
         found.get("degradation", "blur")
     assert "blur" not in found.degradations
     assert found.get("degradation", "blur3")
@@ -179,7 +208,9 @@ def test_a_plugin_file(write):
     assert found.origins["degradation", "blur"].plugin == "my-blur"
 
 
-@pytest.mark.parametrize(("name", "source"), [("a.py", "1 / 0"), ("a.txt", GOOD), ("a.py", "def invkit_degradation(): ...")])
+@pytest.mark.parametrize(
+    ("name", "source"), [("a.py", "1 / 0"), ("a.txt", GOOD), ("a.py", "def invkit_degradation(): ...")]
+)
 def test_a_plugin_file_that_fails_stops_at_once(write, name, source):
     with pytest.raises(PluginError, match="plugin a "):
         load([], [str(write(source, name))])

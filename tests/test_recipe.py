@@ -74,8 +74,14 @@ MISTAKES = {  # what is written: the place, and the path with what is said of it
         "data: {name: photo}\ndegradation: sparse-random\n", "1:8",
         "data.name: unknown dataset 'photo' (did you mean 'photos'?)",
     ),
-    "unknown method": (HEAD + "eval: {methods: [modle]}\n", "3:18", "eval.methods.0: unknown method 'modle' (did you mean 'model'?)"),
-    "unknown sampler": (HEAD + "sample: {method: huen}\n", "3:10", "sample.method: unknown sampler 'huen' (did you mean 'heun'?)"),
+    "unknown method": (
+        HEAD + "eval: {methods: [modle]}\n", "3:18",
+        "eval.methods.0: unknown method 'modle' (did you mean 'model'?)",
+    ),
+    "unknown sampler": (
+        HEAD + "sample: {method: huen}\n", "3:10",
+        "sample.method: unknown sampler 'huen' (did you mean 'heun'?)",
+    ),
     "missing section": ("data: photos\n", "1:1", "degradation: this setting is missing"),
     "missing name": ("data: {root: x}\ndegradation: sparse-random\n", "1:1", "data: the setting 'name' is missing"),
     "a section that is a value": (HEAD + "train: fast\n", "3:1", "train: should be settings (key: value), got 'fast'"),

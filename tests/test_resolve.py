@@ -105,7 +105,8 @@ def test_settings_without_a_name_go_to_the_default_implementation(load):
 
 
 def test_a_field_typed_degradation_resolves_through_the_registry(load, errors):
-    text = "data: photos\ndegradation: {name: both, first: {name: sparse-random, fraction: 0.5}, others: [sparse-random]}\n"
+    text = "data: photos\n"
+    text += "degradation: {name: both, first: {name: sparse-random, fraction: 0.5}, others: [sparse-random]}\n"
     made = load(text)
     assert made.degradation.first.fraction == 0.5
     assert made.degradation.others[0].fraction == 0.1
@@ -115,7 +116,8 @@ def test_a_field_typed_degradation_resolves_through_the_registry(load, errors):
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
-    text = "data: phtos\nn: 0\nx: one\nx: two\npart: {mode: c, kernel: {name: rogh}}\nsizes: [1, a, 2.5]\nkernels: rough\nzz: 1\n"
+    text = "data: phtos\nn: 0\nx: one\nx: two\npart: {mode: c, kernel: {name: rogh}}\n"
+    text += "sizes: [1, a, 2.5]\nkernels: rough\nzz: 1\n"
     assert errors(text, "share=much") == [
         "r:1:1: data: unknown dataset 'phtos' (did you mean 'photos'?)",
         "r:1:1: degradation: this setting is missing",

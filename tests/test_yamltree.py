@@ -13,6 +13,9 @@ def loader(request, monkeypatch):
     monkeypatch.setattr(yamltree, "_LOADER", getattr(yaml, request.param))
 
 
+PLAIN = " holds plain values only"
+
+
 def one(raw) -> str:
     (problem,) = read(raw if isinstance(raw, bytes) else raw.encode(), "r.yaml").problems
     return str(problem)
@@ -58,8 +61,8 @@ def test_windows_line_ends_and_byte_order_mark():
         ("t:\n  a: 1\n  a: 2\n", "r.yaml:3:3: t.a: written twice; the first is at r.yaml:2:3"),
         ("t:\n\ta: 1\n", "r.yaml:2:1: a tab in the indentation; indent with spaces"),
         ("t:\n  \ta: 1\n", "r.yaml:2:3: a tab in the indentation; indent with spaces"),
-        ("a: !!python/object:os.system x\n", "r.yaml:1:4: a: a tag (!...) is not supported; a recipe holds plain values only"),
-        ("a: ! x\n", "r.yaml:1:4: a: a tag (!...) is not supported; a recipe holds plain values only"),
+        ("a: !!python/object:os.system x\n", "r.yaml:1:4: a: a tag (!...) is not supported; a recipe" + PLAIN),
+        ("a: ! x\n", "r.yaml:1:4: a: a tag (!...) is not supported; a recipe" + PLAIN),
         ("a: &x 1\n", "r.yaml:1:4: a: the anchor &x is not supported; write each value out"),
         ("a: *x\n", "r.yaml:1:4: a: the alias *x is not supported; write the value out"),
         ("t:\n  <<: {a: 1}\n", "r.yaml:2:3: t: the merge key << is not supported; write the settings out"),

@@ -45,16 +45,17 @@ def cell_averages(
     return np.diff(np.diff(sums, axis=-3), axis=-2) / cell
 
 
-def centre_box(height: float, width: float, grid: Grid) -> Box:
-    """The largest centred box of the grid's aspect in a picture of `height x width` pixels."""
+def centre_box(shape: tuple[int, ...], grid: Grid) -> Box:
+    """The largest centred box of the grid's aspect in a picture of `shape` (height, width) pixels."""
+    height, width = shape
     h = min(height, width * grid.height / grid.width)
     w = h * grid.width / grid.height
     return (height - h) / 2, (width - w) / 2, (height + h) / 2, (width + w) / 2
 
 
-def enlarges(height: int, width: int, grid: Grid) -> bool:
-    """Whether the grid is finer than the pixels of a picture of `height x width`."""
-    return height < grid.height or width < grid.width
+def enlarges(shape: tuple[int, ...], grid: Grid) -> bool:
+    """Whether the grid is finer than the pixels of a picture of `shape` (height, width)."""
+    return shape[0] < grid.height or shape[1] < grid.width
 
 
 def to_batch(

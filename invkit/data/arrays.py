@@ -30,7 +30,7 @@ class ArrayImages(Images):
         size = pictures.shape[1:3]
         if size == self.grid.shape:
             return to_batch(pictures, self.grid)
-        return to_batch(cell_averages(area_table(pictures), centre_box(*size, self.grid), self.grid), self.grid)
+        return to_batch(cell_averages(area_table(pictures), centre_box(size, self.grid), self.grid), self.grid)
 
     def group(self, image_id: int) -> str:
         return self.names[self.order[image_id]]

@@ -52,7 +52,7 @@ def from_pickled(data: bytes) -> NDArray[np.uint8]:
     flags = {"NEWTRUE": True, "NEWFALSE": False, "INT": False}  # the state of an array says whether columns come first
     columns_first = False
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name == "PROTO" and argument > 4:
+        if opcode.name == "PROTO" and argument is not None and argument > 4:
             raise ValueError(f"pickle protocol {argument}, which is not read; save it with protocol 4")
         if opcode.name in flags:
             columns_first = argument is True or flags[opcode.name]
@@ -115,13 +115,18 @@ def cache_folder() -> Path:
 
 
 def obtain(
-    folder: Path, url: str = URL, md5: str = MD5, size: int = SIZE, say: Callable[[str], None] = say_on_stderr, pause: float = 2.0
+    folder: Path,
+    url: str = URL,
+    md5: str = MD5,
+    size: int = SIZE,
+    say: Callable[[str], None] = say_on_stderr,
+    pause: float = 2.0,
 ) -> None:
     """Fetch the binary version into `folder`, keep its batch files there and drop the archive."""
     archive = folder / "cifar-10-binary.tar.gz"
     if not archive.exists():
-        say(f"cifar10: fetching CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; its server is slow, so this may take")
-        say(f"  an hour. Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
+        say(f"cifar10: fetching CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; it may take an hour.")
+        say(f"  Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
         fetch(url, archive, md5, size, WAY_OUT, say, pause)
     for name, data in read_members(archive, members("cifar-10-batches-bin", ("train", "test"))).items():
         write_atomic(folder / name, data)
@@ -145,7 +150,7 @@ class Cifar10(Dataset):
         return None if there else "CIFAR-10 is not on this machine yet"
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
-        if enlarges(32, 32, grid):
+        if enlarges((32, 32), grid):
             raise DataError(
                 f"cifar10: its pictures have 32x32 pixels and would only be enlarged to {grid}; "
                 "choose at most 32x32, or finer pictures with data.name=images or photos"

@@ -66,7 +66,9 @@ def _fill(url: str, file: BinaryIO, size: int, way_out: str, say: Callable[[str]
                 tries = _TRIES  # the server answered; asking again changes nothing
         tries = 0 if file.tell() > have else tries + 1
         if file.tell() < size and tries >= _TRIES:
-            raise DataError(f"{url} could not be fetched ({reason}); run again to go on at {file.tell()} bytes, or {way_out}")
+            raise DataError(
+                f"{url} could not be fetched ({reason}); run again to go on at {file.tell()} bytes, or {way_out}"
+            )
         if file.tell() < size:
             time.sleep(pause)
 
@@ -84,4 +86,5 @@ def _copy(response: HTTPResponse, file: BinaryIO, size: int, say: Callable[[str]
         if now - spoken > 5:
             spoken, done = now, file.tell()
             rate = (done - start) / (now - begun)
-            say(f"  {done / 1e6:.0f} of {size / 1e6:.0f} MB, {rate / 1e6:.2f} MB/s, {(size - done) / rate / 60:.0f} min left")
+            left = (size - done) / rate / 60
+            say(f"  {done / 1e6:.0f} of {size / 1e6:.0f} MB, {rate / 1e6:.2f} MB/s, {left:.0f} min left")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,8 +27,11 @@ from invkit.settings import PathSetting
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MAX_BYTES = 128 << 20  # of one file
-MAX_PIXELS = 100_000_000  # of one picture: decoding more takes gigabytes
+MAX_PIXELS = 64_000_000  # of one picture
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: Pillow runs programs for some
 IN_MEMORY = 1 << 30  # bytes of decoded pictures that are kept
+
+Image.init()  # Pillow knows WEBP and TIFF by name only after this
 
 Opener = Callable[[str], BinaryIO]
 
@@ -69,12 +73,16 @@ def choose(names: Iterable[str], split: Split, seed: int, test_share: float) -> 
     """The names of a split in a keyed order.
 
     Folders `train` and `test` at the top (or in the only folder there) are the split, and the order of its test part
-    is the same under every seed; without them the seed splits, to an exact count. Neither depends on what is in the
-    pictures, and the first names are a fair sample of all.
+    is the same under every seed; what lies beside them is left out. Without them the seed splits, to an exact count.
+    Neither depends on what is in the pictures, and the first names are a fair sample of all.
     """
 
     def shuffled(names: Iterable[str], seed: int) -> list[str]:
-        return sorted(names, key=lambda name: (hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), name))
+        def rank(name: str) -> tuple[bytes, str]:
+            word = f"{seed}/{name}".encode("utf-8", "surrogateescape")
+            return hashlib.blake2b(word, digest_size=8).digest(), name
+
+        return sorted(names, key=rank)
 
     names = list(names)
     tops = {name.split("/")[0] for name in names}
@@ -86,7 +94,9 @@ def choose(names: Iterable[str], split: Split, seed: int, test_share: float) -> 
         own = [name for name in names if name.startswith(f"{prefix}{split}/")]
         return shuffled(own, seed if split == "train" else 0)
     if len(names) < 2:
-        raise DataError(f"images: {len(names)} pictures found; at least two are needed, one to train on and one to test on")
+        raise DataError(
+            f"images: {len(names)} pictures found; at least two are needed, one to train on and one to test on"
+        )
     count = min(max(round(test_share * len(names)), 1), len(names) - 1)
     order = shuffled(names, seed)
     return order[:count] if split == "test" else order[count:]
@@ -101,24 +111,29 @@ def _usable(picture: Image.Image, grid: Grid) -> Image.Image:
         raise ValueError("not a picture of 8 bits a channel")
     if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # turned by a quarter
         width, height = height, width
-    if enlarges(height, width, grid):
+    if enlarges((height, width), grid):
         raise ValueError(f"{width}x{height} pixels, smaller than {grid}")
     return picture
 
 
 def decode(file: BinaryIO, grid: Grid) -> NDArray[np.uint8]:
     """A picture upright, in RGB, centre-cropped to the grid's aspect and averaged over its cells: `(H, W, 3)`."""
-    with file, Image.open(file) as opened:
+    with file, Image.open(file, formats=FORMATS) as opened:
         picture = ImageOps.exif_transpose(_usable(opened, grid)).convert("RGB")
-    pixels = np.asarray(picture)
-    if pixels.shape[:2] == grid.shape:
-        return pixels
-    return _rounded(cell_averages(area_table(pixels), centre_box(*pixels.shape[:2], grid), grid))
+    if (picture.height, picture.width) == grid.shape:
+        return np.asarray(picture)
+    box = centre_box((picture.height, picture.width), grid)
+    factor = int((box[2] - box[0]) / grid.height) // 4
+    if factor > 1:  # a table of a large picture would take gigabytes; its cells are at least 8 pixels wide
+        top, left, bottom, right = map(round, box)
+        picture = picture.reduce(factor, (left, top, right, bottom))
+        box = (0, 0, (bottom - top) / factor, (right - left) / factor)
+    return _rounded(cell_averages(area_table(np.asarray(picture)), box, grid))
 
 
 def check(file: BinaryIO, grid: Grid) -> None:
     """What `decode` refuses of a picture, as far as its header tells."""
-    with file, Image.open(file) as picture:
+    with file, Image.open(file, formats=FORMATS) as picture:
         _usable(picture, grid)
 
 
@@ -157,11 +172,11 @@ def _line(error: Exception) -> str:
 
 def sift(
     names: Sequence[str], work: Callable[[str], NDArray[np.uint8] | None], limit: int | None
-) -> Iterator[tuple[str, NDArray[np.uint8] | None | str]]:
-    """Each name, in order, with what `work` makes of it or, as a text, why it failed; ends after `limit` that did not."""
+) -> Iterator[tuple[str, NDArray[np.uint8] | str | None]]:
+    """Each name, in order, with what `work` makes of it or, as a text, why it failed; ends after `limit` good ones."""
 
-    def attempt(part: Sequence[str]) -> list[tuple[str, NDArray[np.uint8] | None | str]]:
-        results: list[tuple[str, NDArray[np.uint8] | None | str]] = []
+    def attempt(part: Sequence[str]) -> list[tuple[str, NDArray[np.uint8] | str | None]]:
+        results: list[tuple[str, NDArray[np.uint8] | str | None]] = []
         for name in part:
             try:
                 results.append((name, work(name)))
@@ -203,9 +218,9 @@ class Pictures(Dataset):
             if path.suffix.lower() == ".npz":
                 return self._array(path, split, grid, seed, limit)
             names, opener = _folder(path) if path.is_dir() else _zip(path)
-        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-            if isinstance(error, DataError):
-                raise
+        except DataError:
+            raise
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"images: {path} cannot be read as a folder, a .zip or an .npz ({_line(error)})") from None
         if not names:
             raise DataError(f"images: {path} holds no picture ({', '.join(sorted(SUFFIXES))})")
@@ -219,7 +234,10 @@ class Pictures(Dataset):
         broken: list[str] = []
 
         def work(name: str) -> NDArray[np.uint8] | None:
-            return decode(opener(name), grid) if keep else check(opener(name), grid)
+            if keep:
+                return decode(opener(name), grid)
+            check(opener(name), grid)
+            return None
 
         for name, result in sift(names, work, limit):
             if isinstance(result, str):
@@ -237,6 +255,8 @@ class Pictures(Dataset):
         return ArrayImages(pixels[: len(used)], np.arange(len(used)), used, grid, notes)
 
     def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:
+        if not zipfile.is_zipfile(path):  # NumPy would take it for a bare array, or a pickle
+            raise ValueError("not an .npz")
         with np.load(path, allow_pickle=False) as file:
             if "images" not in file:
                 raise DataError(f"images: {path} holds {', '.join(file) or 'nothing'}; it needs an array named images")
@@ -247,12 +267,18 @@ class Pictures(Dataset):
             raise DataError(
                 f"images: images in {path} is {pixels.dtype} {pixels.shape}; it needs 8-bit (N, H, W, 3) or (N, H, W)"
             )
-        if enlarges(*pixels.shape[1:3], grid):
-            raise DataError(f"images: the pictures of {path} have {pixels.shape[1]}x{pixels.shape[2]} pixels, fewer than {grid}")
-        rows = np.array([int(name) for name in choose(map(str, range(len(pixels))), split, seed, self.test_share)][:limit])
+        if enlarges(pixels.shape[1:3], grid):
+            raise DataError(
+                f"images: the pictures of {path} have {pixels.shape[1]}x{pixels.shape[2]} pixels, fewer than {grid}"
+            )
+        rows = np.array(
+            [int(name) for name in choose(map(str, range(len(pixels))), split, seed, self.test_share)][:limit]
+        )
         kept = ArrayImages(pixels[rows], np.arange(len(rows)), [str(row) for row in rows], grid)
         if pixels.shape[1:3] == grid.shape:
             return kept
-        box = centre_box(*pixels.shape[1:3], grid)
-        parts = [_rounded(cell_averages(area_table(kept.pixels[i : i + 64]), box, grid)) for i in range(0, len(rows), 64)]
+        box = centre_box(pixels.shape[1:3], grid)
+        parts = [
+            _rounded(cell_averages(area_table(kept.pixels[i : i + 64]), box, grid)) for i in range(0, len(rows), 64)
+        ]
         return replace(kept, pixels=np.concatenate(parts))

@@ -118,6 +118,8 @@ class Photos(Dataset):
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
         photos = embedded(split)
         count = self.crops if split == "train" else TEST_CROPS * len(photos)
-        small = sum(enlarges(*photo.shape, grid) for photo in photos)
+        small = sum(enlarges(photo.shape, grid) for photo in photos)
         notes = (f"photos: {small} of {len(photos)} are smaller than {grid} and are enlarged",) if small else ()
-        return PhotoCrops(split, grid, seed if split == "train" else 0, min(count, limit or count), self.min_side, notes)
+        return PhotoCrops(
+            split, grid, seed if split == "train" else 0, min(count, limit or count), self.min_side, notes
+        )

@@ -1,0 +1,213 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import avg_pool2d
+
+from invkit.data import images as module
+from invkit.data.images import Pictures, choose, decode
+from invkit.errors import DataError
+from invkit.grid import Grid
+
+GRID = Grid(8, 8)
+
+
+def picture(i, shape=(16, 16)):
+    return np.random.default_rng(i).integers(0, 256, (*shape, 3), np.uint8)
+
+
+def encoded(pixels, form="PNG", **options):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def write(path, contents, as_zip):
+    if as_zip:
+        with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
+            for name, data in contents.items():
+                archive.writestr(name, data)
+        return str(path.with_suffix(".zip"))
+    for name, data in contents.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return str(path)
+
+
+def names(images):
+    return [images.group(i) for i in range(len(images))]
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_a_folder_and_a_zip_give_the_same_pictures(tmp_path, as_zip):
+    contents = {f"{'ab'[i % 2]}/{i}.png": encoded(picture(i)) for i in range(20)}
+    contents |= {"a/notes.txt": b"x", "__MACOSX/a/._1.png": b"x", ".hidden/1.png": b"x"}
+    data = Pictures(root=write(tmp_path / "set", contents, as_zip), test_share=0.2)
+    train, test = (data.open(split, GRID, 0) for split in ("train", "test"))
+    assert (len(train), len(test), train.notes) == (16, 4, ())
+    assert sorted(names(train) + names(test)) == sorted(
+        name for name in contents if name[:2] in ("a/", "b/") and ".png" in name
+    )
+    for i, name in enumerate(names(train)[:4]):
+        pixels = torch.from_numpy(picture(int(name[2:-4]))).permute(2, 0, 1).float()
+        assert torch.allclose((train[[i]][0] + 1) * 127.5, avg_pool2d(pixels, 2), atol=0.51)
+
+
+def test_the_keyed_split_is_exact_shuffled_and_blind_to_content():
+    everything = [f"{c}/{i}" for c in "ab" for i in range(50)]
+    test = choose(everything, "test", 0, 0.13)
+    assert len(test) == 13 and sorted(test + choose(everything, "train", 0, 0.13)) == sorted(everything)
+    assert test == choose(reversed(everything), "test", 0, 0.13) != choose(everything, "test", 1, 0.13)
+    assert 10 < sum(name < "b" for name in choose(everything, "train", 0, 0.13)[:40]) < 30  # not class after class
+    assert len(choose(["x", "y"], "test", 0, 0.01)) == len(choose(["x", "y"], "train", 0, 0.99)) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "set/"])
+def test_train_and_test_folders_are_the_split(prefix):
+    everything = [f"{prefix}{split}/{i}.png" for split in ("train", "test") for i in range(6)] + [f"{prefix}z/1.png"]
+    for split in ("train", "test"):
+        chosen = choose(everything, split, 0, 0.5)
+        assert sorted(chosen) == [f"{prefix}{split}/{i}.png" for i in range(6)]
+    assert choose(everything, "test", 0, 0.5) == choose(everything, "test", 1, 0.5)
+
+
+def broken():
+    good = encoded(picture(0, (64, 64)), "JPEG")
+    return {
+        "cut.jpg": good[: len(good) // 2],
+        "empty.png": b"",
+        "text.png": b"not a picture",
+        "small.png": encoded(picture(1, (7, 30))),
+        "sixteen.png": encoded(np.zeros((16, 16), np.uint16)),
+        "other.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n",
+    }
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_broken_pictures_are_counted_and_named_not_fatal(tmp_path, as_zip):
+    contents = {f"train/{i}.png": encoded(picture(i)) for i in range(5)} | {"test/0.png": encoded(picture(9))}
+    contents |= {f"train/{name}": data for name, data in broken().items()}
+    data = Pictures(root=write(tmp_path / "set", contents, as_zip))
+    images = data.open("train", GRID, 0)
+    assert sorted(names(images)) == [f"train/{i}.png" for i in range(5)] and torch.isfinite(images[range(5)]).all()
+    (note,) = images.notes
+    assert "6 pictures of the train split are left out" in note and "and 1 more" in note and "\n" not in note
+    assert sum(name in note for name in broken()) == 5
+    assert data.open("test", GRID, 0).notes == ()
+
+
+@pytest.mark.parametrize("name", ["cut.jpg", "small.png", "sixteen.png", "other.jpg"])
+def test_each_kind_of_broken_picture_is_a_data_error_where_it_is_all_there_is(tmp_path, name):
+    contents = {f"train/{name}": broken()[name], "test/0.png": encoded(picture(0))}
+    with pytest.raises(DataError, match=f"no usable picture for the train split.*{name}"):
+        Pictures(root=write(tmp_path / "set", contents, True)).open("train", GRID, 0)
+
+
+def test_files_and_pictures_are_bounded(tmp_path, monkeypatch):
+    root = write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, True)
+    monkeypatch.setattr(module, "MAX_PIXELS", 255)
+    with pytest.raises(DataError, match="16x16 pixels are too many"):
+        Pictures(root=root).open("train", GRID, 0)
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    for bounded in (root, write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, False)):
+        with pytest.raises(DataError, match="larger than"):
+            Pictures(root=bounded).open("train", GRID, 0)
+
+
+def test_pictures_are_turned_upright_made_rgb_and_centre_cropped():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: turn clockwise by a quarter
+    pixels = picture(3, (8, 12))
+    turned = decode(io.BytesIO(encoded(pixels, exif=exif)), Grid(12, 8))
+    assert np.array_equal(turned, np.rot90(pixels, -1))
+    grey = decode(io.BytesIO(encoded(pixels[..., 0])), Grid(8, 12))
+    assert np.array_equal(grey, np.repeat(pixels[..., :1], 3, 2))
+    assert np.array_equal(decode(io.BytesIO(encoded(pixels)), GRID), pixels[:, 2:10])
+
+
+def test_a_large_picture_is_averaged_in_two_steps_alike():
+    smooth = np.add.outer(np.arange(403), np.arange(500)) / 903 * 255
+    pixels = np.repeat(smooth[..., None], 3, 2).astype(np.uint8)
+    box = (0, 48.5, 403, 451.5)
+    expected = module.cell_averages(module.area_table(pixels), box, GRID)
+    assert np.abs(decode(io.BytesIO(encoded(pixels)), GRID).astype(float) - expected).max() < 1.5
+
+
+def test_a_limit_gives_a_prefix_without_decoding_the_rest(tmp_path, monkeypatch):
+    contents = {f"train/{i}.png": encoded(picture(i)) for i in range(300)} | {"test/0.png": encoded(picture(0))}
+    contents["train/bad.png"] = b""
+    data = Pictures(root=write(tmp_path / "set", contents, True))
+    full = data.open("train", GRID, 0)
+    calls = []
+    monkeypatch.setattr(module, "decode", lambda *a: calls.append(1) or decode(*a))
+    part = data.open("train", GRID, 0, limit=10)
+    assert len(part) == 10 and names(part) == names(full)[:10] and torch.equal(part[range(10)], full[range(10)])
+    assert len(calls) <= 64
+
+
+def test_a_set_too_large_to_keep_is_decoded_when_asked_for(tmp_path, monkeypatch):
+    contents = {f"train/{i}.png": encoded(picture(i, (64, 64))) for i in range(5)}
+    contents |= {"test/0.png": encoded(picture(0)), "train/small.png": encoded(picture(1, (4, 4)))}
+    cut = encoded(picture(7, (64, 64)), "JPEG")
+    contents["train/late.jpg"] = cut[: len(cut) // 2]
+    for as_zip in (True, False):
+        data = Pictures(root=write(tmp_path / "set", contents, as_zip))
+        monkeypatch.setattr(module, "IN_MEMORY", 1 << 30)
+        kept = data.open("train", GRID, 0)
+        monkeypatch.setattr(module, "IN_MEMORY", 10)
+        lazy = data.open("train", GRID, 0)
+        assert "small.png" in lazy.notes[0] and set(names(lazy)) == {*names(kept), "train/late.jpg"}
+        for i, name in enumerate(names(kept)):
+            assert torch.equal(lazy[[names(lazy).index(name)]], kept[[i]])
+        with pytest.raises(DataError, match=r"late.jpg is broken.*remove it"):
+            lazy[[names(lazy).index("train/late.jpg")]]
+
+
+@pytest.mark.parametrize("shape", [(10, 16, 16, 3), (10, 16, 16)])
+def test_an_npz_is_split_shuffled_and_averaged(tmp_path, shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.savez(tmp_path / "a.npz", images=array)
+    data = Pictures(root=str(tmp_path / "a.npz"), test_share=0.3)
+    train, test = (data.open(split, Grid(16, 16), 0) for split in ("train", "test"))
+    rows = [int(name) for name in names(train) + names(test)]
+    assert len(test) == 3 and sorted(rows) == list(range(10)) != rows
+    colour = array if array.ndim == 4 else np.repeat(array[..., None], 3, 3)
+    expected = torch.from_numpy(colour[rows[:7]]).permute(0, 3, 1, 2).float()
+    assert torch.allclose((train[range(7)] + 1) * 127.5, expected, atol=1e-3)
+    coarse = data.open("train", GRID, 0, limit=4)
+    assert len(coarse) == 4
+    assert torch.allclose((coarse[range(4)] + 1) * 127.5, avg_pool2d(expected, 2)[:4], atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": np.zeros((3, 8, 8, 3), np.uint8)}, "needs an array named images"),
+        ({"images": np.zeros((3, 8, 8, 3))}, "float64"),
+        ({"images": np.zeros((3, 8, 8, 4), np.uint8)}, "needs 8-bit"),
+        ({"images": np.zeros((3, 7, 8, 3), np.uint8)}, "7x8 pixels, fewer than 8x8"),
+        ({"images": np.array([{}], object)}, "cannot be read"),
+    ],
+)
+def test_an_npz_of_anything_else_is_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=message) as error:
+        Pictures(root=str(tmp_path / "a.npz")).open("train", GRID, 0)
+    assert "\n" not in str(error.value)
+
+
+def test_places_without_pictures_are_data_errors(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no.zip").write_bytes(b"no zip")
+    (tmp_path / "no.npz").write_bytes(b"no npz")
+    write(tmp_path / "one", {"1.png": encoded(picture(0))}, False)
+    cases = {"empty": "no picture", "no.zip": "cannot be read", "no.npz": "cannot be read", "gone": "does not exist",
+             "one": "at least two"}  # fmt: skip
+    for name, message in cases.items():
+        with pytest.raises(DataError, match=message):
+            Pictures(root=str(tmp_path / name)).open("train", GRID, 0)
+    assert "does not exist" in Pictures(root=str(tmp_path / "gone")).missing()

@@ -1,0 +1,207 @@
+"""Exit codes, streams and messages; most calls run in this process, a few as a person's would."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from invkit import cli, errors
+from invkit.lookup import installed
+
+HEAD = "data: photos\ndegradation: sparse-random\n"
+
+
+@pytest.fixture
+def invkit(capsys):
+    """Runs the command line in this process: exit code, stdout, stderr."""
+
+    def invkit(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(argument) for argument in arguments])
+        return caught.value.code, *capsys.readouterr()
+
+    return invkit
+
+
+def shell(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "invkit", *map(str, arguments)],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_and_version_import_no_torch(argument):
+    code = (
+        "import sys, atexit; from invkit.cli import main\n"
+        f"atexit.register(lambda: print('torch' in sys.modules, 'pydantic' in sys.modules))\nmain(['{argument}'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "False False"
+    assert "invkit" in done.stdout
+
+
+def test_the_contracts_commands_and_options_are_there(invkit):
+    assert set(cli.cli.commands) >= {"run", "eval", "validate", "show", "doctor", "plugins"}
+    code, out, _ = invkit("run", "--help")
+    assert code == 0
+    for option in ("--out", "--device", "--fresh", "--smoke", "--plugin"):
+        assert option in out
+    for option in ("--format", "--out", "--from-saved"):
+        assert option in invkit("eval", "--help")[1]
+
+
+def test_validate(invkit, write):
+    good, bad = write(HEAD, "good.yaml"), write(HEAD + "train: {step: 3}\nsead: 1\n", "bad.yaml")
+    code, out, err = invkit("validate", good, bad, "nosuch.yaml")
+    assert code == 2
+    assert out == f"{good}: ok\n"
+    assert err.splitlines() == [
+        f"error: {bad}:3:9: train.step: unknown setting (did you mean 'steps'?)",
+        f"error: {bad}:4:1: sead: unknown setting (did you mean 'seed'?)",
+        f"error: nosuch.yaml:1:1: there is no such recipe (installed: {', '.join(installed())})",
+    ]
+    assert invkit("validate", good) == (0, f"{good}: ok\n", "")
+
+
+def test_a_mistake_as_a_person_makes_it(write):
+    path = write("data: photos\n\tdegradation: x\n")
+    done = shell("run", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {path}:2:1: a tab in the indentation; indent with spaces\n"
+    done = shell("show", write(HEAD), "train.step=3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: command line: train.step=3: train.step: unknown setting (did you mean 'steps'?)\n"
+
+
+def test_show_prints_a_recipe_that_loads_again(invkit, write):
+    code, out, err = invkit("show", write(HEAD), "train.steps=7")
+    assert (code, err) == (0, "")
+    assert "  steps: 7\n" in out
+    assert invkit("show", write(out, "again.yaml")) == (0, out, "")
+
+
+def test_a_plugin_file(invkit, write):
+    plugin = write(
+        "from invkit.api import Degradation, hookimpl\n"
+        "class Blur(Degradation):\n    def sample(self, keys, grid): ...\n"
+        "@hookimpl\ndef invkit_degradations():\n    return {'my-blur': Blur}\n",
+        "blur.py",
+    )
+    recipe = write("data: photos\ndegradation: my-blur\n")
+    assert invkit("validate", recipe)[0] == 2
+    assert invkit("validate", recipe, "--plugin", plugin)[:2] == (0, f"{recipe}: ok\n")
+    broken = write("1 / 0\n", "broken.py")
+    code, _, err = invkit("validate", recipe, "--plugin", broken)
+    assert (code, err) == (4, f"error: plugin broken ({broken}): ZeroDivisionError: division by zero\n")
+
+
+def test_an_unknown_name_while_a_plugin_failed(write):
+    recipe = write("data: photos\ndegradation: my-blur\n")
+    done = shell("validate", recipe, INVKIT_PLUGINS="blurs")
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"error: {recipe}:2:1: degradation: unknown degradation 'my-blur'")
+    assert "plugin blurs (INVKIT_PLUGINS): no such plugin is installed" in done.stderr
+
+
+def test_plugins(invkit):
+    code, out, _ = invkit("plugins")
+    assert code == 0
+    assert "sparse-random" in out
+    assert invkit("plugins", "list")[1] == out
+    names = {(row["kind"], row["name"]) for row in json.loads(invkit("plugins", "list", "--json")[1])["plugins"]}
+    assert {("dataset", "photos"), ("degradation", "sparse-random")} <= names
+    code, out, _ = invkit("plugins", "show", "sparse-random")
+    assert code == 0
+    assert "fraction" in out
+    assert json.loads(invkit("plugins", "show", "sparse-random", "--json")[1])[0]["kind"] == "degradation"
+    code, out, err = invkit("plugins", "show", "sparse-randm")
+    assert (code, out) == (2, "")
+    assert "did you mean 'sparse-random'" in err
+
+
+def test_doctor(invkit):
+    assert invkit("doctor")[0] == 0
+    assert {"python", "libraries", "device", "plugins"} <= set(json.loads(invkit("doctor", "--json")[1]))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["frobnicate"], ["run"], ["run", "x", "--device", "tpu"], ["validate"], ["run", "--frsh"]]
+)
+def test_usage(invkit, arguments):
+    code, out, err = invkit(*arguments)
+    assert (code, out) == (2, "")
+    assert "Error: " in err
+
+
+def test_a_run_that_cannot_be_evaluated(invkit, tmp_path):
+    code, out, err = invkit("eval", tmp_path, "--from-saved")
+    assert (code, out) == (3, "")
+    assert "no saved table can be read" in err
+    assert invkit("eval", "eval.images=3")[0] == 2
+
+
+def test_saved_tables_of_several_runs(invkit, tmp_path):
+    cell = {"value": 1.0, "lo": 0.5, "hi": 1.5}
+    for run, images in (("a", 5), ("b", 5), ("c", 6)):
+        row = {"run": run, "degradation": "x", "method": "m", "readout": "mean", "grid": [8, 8], "nfe": 1, "samples": 1}
+        table = {"schema": "invkit.table/1", "images": images, "rows": [{**row, "metrics": {"psnr": cell}}]}
+        (tmp_path / run / "eval").mkdir(parents=True)
+        (tmp_path / run / "eval" / "table.json").write_text(json.dumps(table))
+    saved = ["--from-saved", "--format", "json"]
+    code, out, _ = invkit("eval", tmp_path / "a", tmp_path / "b", *saved)
+    assert code == 0
+    assert [row["run"] for row in json.loads(out)["rows"]] == ["a", "b"]
+    assert invkit("eval", tmp_path / "a", *saved, "--out", tmp_path / "t.json")[:2] == (0, "")
+    assert json.loads((tmp_path / "t.json").read_text())["rows"][0]["run"] == "a"
+    assert invkit("eval", tmp_path / "a", tmp_path / "c", *saved)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (errors.RecipeError("bad"), 2, "error: bad\n"),
+        (errors.DataError("bad\nworse"), 3, "error: bad\nerror: worse\n"),
+        (errors.PluginError("bad"), 4, "error: bad\n"),
+        (errors.NonFiniteError("bad"), 5, "error: bad\n"),
+        (errors.Interrupted("saved"), 75, "error: saved\n"),
+        (MemoryError(), 6, "error: out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 6, "error: out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), 6, "error: the disk is full"),
+        (click.UsageError("bad"), 2, "Error: bad"),
+        (KeyboardInterrupt(), 130, "stopped\n"),
+        (OSError(errno.EACCES, "denied"), 1, "Traceback"),
+        (ZeroDivisionError("oh"), 1, "Traceback"),
+    ],
+)
+def test_exit_codes(invkit, monkeypatch, error, code, said):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "_registry", fail)
+    got, out, err = invkit("plugins", "list")
+    assert (got, out) == (code, "")
+    assert said in err
+    assert ("Traceback" in err) == (code == 1)
+
+
+def test_out_of_gpu_memory(invkit, monkeypatch):
+    import torch
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(cli, "_registry", fail)
+    assert invkit("plugins", "list")[0] == 6
+
+
+def test_debugging_shows_the_traceback(invkit, monkeypatch):
+    monkeypatch.setenv("INVKIT_DEBUG", "1")
+    code, _, err = invkit("validate", "nosuch.yaml")
+    assert code == 2
+    assert "Traceback" in err

@@ -35,7 +35,9 @@ class Checkpoint:
     meta: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], meta: Mapping[str, Any]) -> Path:
+def save_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], meta: Mapping[str, Any]
+) -> Path:
     """Write `folder/step-XXXXXXXX` atomically and prune all but the last `KEEP`."""
     folder.mkdir(parents=True, exist_ok=True)
     place, staged = folder / f"step-{step:08d}", folder / f".staged-{os.getpid()}"

@@ -1,11 +1,14 @@
 """The command line: prints and exit codes only. Results go to stdout, everything else to stderr."""
 
+import contextlib
 import errno
 import json
 import os
+import shutil
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +18,7 @@ from invkit.errors import DataError, InvkitError, RecipeError, ResourceError
 from invkit.lookup import read_recipe
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
+    from invkit.experiment import Listener
     from invkit.plugins import Registry
     from invkit.recipe import Recipe
 
@@ -61,42 +65,61 @@ def run(
     loaded = _load(recipe, overrides, plugins)
     from invkit import experiment
 
-    experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke)
+    with _progress(device) as listener:
+        folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
+    click.echo(_render(_saved(folder), "table"), nl=False)
+    _console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command("eval")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN... [KEY=VALUE]...")
 @click.option("--format", "format_", type=click.Choice(["table", "json", "csv", "md", "html"]), default="table")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
-@click.option("--from-saved", is_flag=True, help="Only print what was evaluated before.")
 @_device
-def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, from_saved: bool, device: str) -> None:
+def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str) -> None:
     """Evaluate trained runs and print their metric table; KEY=VALUE changes settings of `eval`."""
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]
     if not folders:
         raise click.UsageError("name at least one run folder")
-    if from_saved:
-        tables = [_saved(folder) for folder in folders]
-    else:
-        from invkit import experiment
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    from invkit import experiment
+    from invkit.table import merge
 
-        tables = [experiment.evaluate(folder, overrides, device=device) for folder in folders]
-    from invkit.table import render
-
-    text = render(_merged(tables), format_)
+    with _progress(device) as listener:
+        tables = [experiment.evaluate(folder, overrides, device, listener) for folder in folders]
+    text = _render(merge(tables), format_)
     if out:
         out.write_text(text, encoding="utf-8")
     else:
         click.echo(text, nl=not text.endswith("\n"))
 
 
-def _merged(tables: list[dict[str, Any]]) -> dict[str, Any]:
-    """One table of several runs; each row names its own."""
-    if len({table["images"] for table in tables}) > 1:
-        raise RecipeError("the runs were evaluated on different numbers of pictures; give all the same eval.images=N")
-    lists = {key: [item for table in tables for item in table.get(key, [])] for key in ("rows", "differences")}
-    return {**tables[0], **lists}
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextlib.contextmanager
+def _progress(device: str) -> "Iterator[Listener]":
+    """A listener that shows what a run does on stderr."""
+    from invkit.device import pick_device
+    from invkit.progress import Shown
+
+    shown = Shown(_console(), cpu=pick_device(device).type == "cpu")
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def _render(table: dict[str, Any], form: str) -> str:
+    from invkit.table import render
+
+    text = render(table, form, shutil.get_terminal_size((120, 24)).columns)
+    return text if text.endswith("\n") else text + "\n"
 
 
 def _saved(folder: Path) -> dict[str, Any]:
@@ -104,7 +127,7 @@ def _saved(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no saved table can be read ({error}); leave out --from-saved to make one") from None
+        raise DataError(f"{path}: the table cannot be read ({error}); `invkit eval {folder}` makes it anew") from None
 
 
 @cli.command()
@@ -205,7 +228,7 @@ def _complain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    error = _exhausted(error) or error
+    error = _exhausted(error) or _forbidden(error) or error
     if not isinstance(error, InvkitError):
         traceback.print_exception(error)
         click.echo("error: this is a bug in invkit or in a plugin; the lines above say where", err=True)
@@ -227,8 +250,22 @@ def _exhausted(error: BaseException) -> ResourceError | None:
     return None
 
 
+def _forbidden(error: BaseException) -> RecipeError | None:
+    """The same error as one of a path that was given, where the system refuses it."""
+    refused = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+    if isinstance(error, OSError) and error.filename and error.errno in refused:
+        return RecipeError(f"{error.filename}: {error.strerror}; give a path that can be used")
+    return None
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """One line of a warning, without the source code that Python shows."""
+    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
+    warnings.showwarning = _warn
     try:
         code = cli.main(arguments, prog_name="invkit", standalone_mode=False)
         sys.stdout.flush()

@@ -4,10 +4,9 @@ import csv
 import hashlib
 import io
 import json
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,15 +18,14 @@ from torch import Tensor
 
 from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise, measure
-from invkit.device import synchronise
-from invkit.errors import NonFiniteError
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.metrics import METRICS, Metric, Outcome, Unavailable, metric_name
+from invkit.metrics import METRICS, Metric, Outcome
 from invkit.metrics.base import Readout
 from invkit.operators import Mask
 from invkit.reconstruct import METHODS, Method, Reconstructor
+from invkit.rows import Row, Tabulator
 from invkit.settings import Settings
 from invkit.statistics import RESAMPLES, Bootstrap
 from invkit.table import SCHEMA, to_csv
@@ -126,76 +124,6 @@ def _dump(data: Mapping[str, Any]) -> str:
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
-@dataclass(eq=False)
-class _Row:
-    """What has been gathered for one row of the table."""
-
-    method: Reconstructor
-    readout: Readout
-    components: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)  # by metric
-    reasons: dict[str, str] = field(default_factory=dict)  # by metric
-    timings: list[tuple[float, int]] = field(default_factory=list)  # seconds and pictures of each batch
-    memory: int | None = None  # bytes
-
-    def add(self, outcome: Outcome, metrics: Sequence[Metric]) -> None:
-        for metric in metrics:
-            name = metric_name(metric)
-            try:
-                parts = metric.components(outcome)
-            except Unavailable as why:
-                self.reasons[name] = str(why)
-                continue
-            for part, values in parts.items():
-                self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
-
-    def joined(self, name: str) -> dict[str, NDArray[np.float64]] | None:
-        """Components of all pictures, (N,) each; None where the metric has no value for this row."""
-        found = None if name in self.reasons else self.components.get(name)
-        return found and {part: np.concatenate(values) for part, values in found.items()}
-
-    def measured(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
-        """Do the work for some pictures, its time and memory noted. Raises NonFiniteError."""
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        synchronise(device)
-        start = time.perf_counter()
-        result = work()
-        synchronise(device)
-        self.timings.append((time.perf_counter() - start, len(ids)))
-        self.memory = max(self.memory or 0, _peak_memory(device) or 0) or None
-        if not bool(result.isfinite().all()):
-            raise NonFiniteError(
-                f"{self.method.name}, {self.readout}: not finite among test pictures {ids[0]} to {ids[-1]}; "
-                "try train.precision=float32, or more sample.steps"
-            )
-        return result
-
-    def cost(self) -> dict[str, Any]:
-        warm = self.timings[1:] or self.timings  # the first batch warms up, unless it is the only one
-        return {
-            "seconds_per_image": _round(sum(t for t, _ in warm) / sum(n for _, n in warm)),
-            "warmed_up": len(self.timings) > 1,
-            "peak_memory_bytes": self.memory,
-        }
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    """CUDA: the most that was allocated since the reset; else the most that this process ever held. Bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _round(value: float) -> float:
-    """Six significant digits: what another batch cut or machine does not change."""
-    return float(f"{value:.6g}")
-
-
 def evaluate_rows(
     methods: Sequence[Reconstructor],
     images: Mapping[Grid, Images],
@@ -235,7 +163,9 @@ def evaluate_rows(
         result.record[str(grid)] = {"masks_sha256": gatherer.digest.hexdigest()}
         names = [opened.group(i) for i in ids]
         groups[str(grid)] = len(set(names))
-        table = _Tabulator(gatherer.rows, Bootstrap.of(names, seed), settings, run, grid)
+        table = Tabulator(
+            gatherer.rows, Bootstrap.of(names, seed), settings.metrics, settings.samples, settings.paired_to, run, grid
+        )
         rows += [{"run": run, "degradation": degradation_name, **row} for row in table.rows()]
         differences += table.differences()
         result.per_image.extend(table.per_image(ids, names))
@@ -271,7 +201,7 @@ class _Gatherer:
     ) -> None:  # fmt: skip
         self.images, self.degradation, self.noise, self.settings = images, degradation, noise, settings
         self.seed, self.device = seed, device
-        self.rows = [_Row(method, cast(Readout, readout)) for method in methods for readout in method.readouts]
+        self.rows = [Row(method, cast(Readout, readout)) for method in methods for readout in method.readouts]
         self.digest = hashlib.sha256()
         self.kept: dict[str, dict[str, list[Tensor]]] = {"truth": {}}  # of the first pictures
 
@@ -303,8 +233,7 @@ class _Gatherer:
                         )
                     self._keep(row.method.name, room, samples=measurement.paste(samples).transpose(0, 1))
                 else:
-                    work = row.method.mean
-                    mean = row.measured(self.device, lambda work=work: work(measurement), part)  # type: ignore[misc]
+                    mean = row.measured(self.device, partial(row.method.mean, measurement), part)
                     outcome = Outcome(truth, measurement, row.readout, mean)
                     self._keep(row.method.name, room, mean=measurement.paste(mean))
                 row.add(outcome, self.settings.metrics)
@@ -314,7 +243,7 @@ class _Gatherer:
             progress(first + len(part))
 
     def _sample(
-        self, row: _Row, truth: Tensor, measurement: Measurement, ids: Sequence[int], mean: Tensor | None
+        self, row: Row, truth: Tensor, measurement: Measurement, ids: Sequence[int], mean: Tensor | None
     ) -> Outcome:
         keys = Keys.of(self.seed, f"eval/sample/{row.method.name}", ids, self.device)
         samples = row.measured(self.device, lambda: row.method.sample(measurement, keys, self.settings.samples), ids)
@@ -364,90 +293,6 @@ class _Gatherer:
             method, measurement.to("cpu"), truth, None if fill is None else fill[:SHOWN], tensors.get("mean"),
             None if samples is None else samples.transpose(0, 1)[:2], tensors.get("deviation"),
         )  # fmt: skip
-
-
-class _Tabulator:
-    """The numbers of one grid's rows, with intervals on the same resamples."""
-
-    def __init__(self, rows: Sequence[_Row], bootstrap: Bootstrap, settings: Eval, run: str, grid: Grid) -> None:
-        self.gathered, self.bootstrap, self.settings, self.run, self.grid = rows, bootstrap, settings, run, grid
-        self.metrics = {metric_name(metric): metric for metric in settings.metrics}
-        self.values = [
-            {
-                name: bootstrap.values(metric, parts)
-                for name, metric in self.metrics.items()
-                if (parts := row.joined(name)) is not None
-            }
-            for row in rows
-        ]
-
-    def head(self, row: _Row) -> dict[str, Any]:
-        """What names a row and its work."""
-        samples = self.settings.samples if row.readout == "sample" else 0
-        return {
-            "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
-            "nfe": row.method.nfe(row.readout), "samples": samples,
-        }  # fmt: skip
-
-    def _entry(self, values: NDArray[np.float64] | None, reason: str | None) -> dict[str, Any]:
-        if values is None or not np.isfinite(values[0]):
-            return {"value": None, "lo": None, "hi": None, "reason": reason or "not defined for these pictures"}
-        lo, hi = (None if end is None else _round(end) for end in self.bootstrap.interval(values))
-        return {"value": _round(float(values[0])), "lo": lo, "hi": hi}
-
-    def rows(self) -> list[dict[str, Any]]:
-        return [
-            self.head(row)
-            | {"metrics": {name: self._entry(values.get(name), row.reasons.get(name)) for name in self.metrics}}
-            for row, values in zip(self.gathered, self.values, strict=True)
-        ]
-
-    def differences(self) -> list[dict[str, Any]]:
-        """Of every row from the paired method's row of the same readout; of a point, from its mean."""
-        reference = {
-            row.readout: values
-            for row, values in zip(self.gathered, self.values, strict=True)
-            if row.method.name == self.settings.paired_to
-        }
-        found = []
-        for row, values in zip(self.gathered, self.values, strict=True):
-            against: Readout = "mean" if row.readout == "point" else row.readout
-            if row.method.name == self.settings.paired_to or against not in reference:
-                continue
-            for name in self.metrics:
-                if name in values and name in reference[against]:
-                    entry = self._entry(values[name] - reference[against][name], None)
-                    found.append(
-                        {
-                            "run": self.run, "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
-                            "against": f"{self.settings.paired_to} {against}", "metric": name, **entry,
-                        }
-                    )  # fmt: skip
-        return found
-
-    def per_image(self, ids: Sequence[int], groups: Sequence[str]) -> list[dict[str, Any]]:
-        """Each metric of each picture alone; empty where it has no value there."""
-        found = []
-        for row in self.gathered:
-            columns = {}
-            for name, metric in self.metrics.items():
-                parts = row.joined(name)
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    columns[name] = np.full(len(ids), np.nan) if parts is None else metric.reduce(parts)
-            for n, (i, group) in enumerate(zip(ids, groups, strict=True)):
-                values = {name: _round(v[n]) if np.isfinite(v[n]) else "" for name, v in columns.items()}
-                found.append(
-                    {
-                        "run": self.run,
-                        "method": row.method.name,
-                        "readout": row.readout,
-                        "grid": str(self.grid),
-                        "image": i,
-                        "group": group,
-                    }
-                    | values
-                )
-        return found
 
 
 __all__ = ["METHODS", "Eval", "Evaluation", "Method", "Shown", "evaluate_rows"]

@@ -51,11 +51,17 @@ class _Noted(Listener):
     """Passes everything on, and writes what is said into the run's log."""
 
     def __init__(self, listener: Listener, folder: RunFolder) -> None:
-        self.trained, self.evaluated, self._say, self._folder = listener.trained, listener.evaluated, listener.say, folder  # type: ignore[method-assign]
+        self._listener, self._folder = listener, folder
 
     def say(self, text: str) -> None:
         self._folder.note(text)
-        self._say(text)
+        self._listener.say(text)
+
+    def trained(self, record: StepRecord, total: int) -> None:
+        self._listener.trained(record, total)
+
+    def evaluated(self, done: int, total: int) -> None:
+        self._listener.evaluated(done, total)
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ def _open(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images
     sizes = recipe.train.grids if split == "train" else recipe.eval.grids or recipe.train.grids
     opened = {}
     for grid in dict.fromkeys(as_grid(size, recipe.data.channels) for size in sizes):
-        opened[grid] = recipe.data.open(split, grid, recipe.seed)
+        opened[grid] = recipe.data.open(split, grid, recipe.seed, None if split == "train" else recipe.eval.images)
         for note in opened[grid].notes:
             listener.say(note)
         if not len(opened[grid]):
@@ -177,7 +183,9 @@ def _open(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images
     return opened
 
 
-def _train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Callable[[], bool]) -> Trained:
+def _train(
+    recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Callable[[], bool]
+) -> Trained:
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is not None and checkpoint.step >= recipe.train.steps:
         listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
@@ -276,7 +284,9 @@ def _fingerprint(recipe: Recipe, trained: Trained) -> str:
     return digest.hexdigest()
 
 
-def _evaluate(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]) -> dict[str, Any]:
+def _evaluate(
+    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
+) -> dict[str, Any]:
     """The run's table and report, made anew unless they are of these weights and settings already."""
     stamp, fingerprint = folder.eval / "done.json", _fingerprint(recipe, trained)
     if stamp.exists() and json.loads(stamp.read_text("utf-8"))["fingerprint"] == fingerprint:
@@ -291,7 +301,9 @@ def _evaluate(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Lis
     return result.table
 
 
-def _rows(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]) -> Evaluation:
+def _rows(
+    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
+) -> Evaluation:
     def progress(done: int, total: int) -> None:
         if stop():
             raise Interrupted("stopped during the evaluation; training is saved, the same command evaluates again")

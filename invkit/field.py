@@ -43,7 +43,10 @@ def idct(x: Tensor) -> Tensor:
 def frequencies(grid: Grid, device: torch.device | None = None) -> Tensor:
     """Half-cycles per unit length of every mode along both axes, `(2, H, W)` float64."""
     height, width = grid.extent
-    axes = [torch.arange(n, dtype=torch.float64, device=device) / e for n, e in zip(grid.shape, (height, width), strict=True)]
+    axes = [
+        torch.arange(n, dtype=torch.float64, device=device) / e
+        for n, e in zip(grid.shape, (height, width), strict=True)
+    ]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 

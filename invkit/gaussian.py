@@ -63,7 +63,9 @@ class GaussianPosterior:
         y, operator = measurement.y, measurement.operator
         self._transpose = operator.range_weight / self.grid.area  # from A* to A^T, inverted
         observed = measurement.observed
-        self.dense = observed is not None and observed.shape[1] == 1 and int(observed.sum((1, 2, 3)).max()) <= DENSE_POINTS
+        self.dense = (
+            observed is not None and observed.shape[1] == 1 and int(observed.sum((1, 2, 3)).max()) <= DENSE_POINTS
+        )
         if self.dense:
             assert observed is not None
             self._points, self._valid = _pack(observed)
@@ -115,7 +117,8 @@ class GaussianPosterior:
         if reached > self.tolerance:
             warnings.warn(
                 f"the Gaussian posterior stopped at a relative residual of {reached:.1e} after {self.max_steps} steps of "
-                f"conjugate gradients (asked: {self.tolerance:.0e})", stacklevel=4,
+                f"conjugate gradients (asked: {self.tolerance:.0e})",
+                stacklevel=4,
             )
         return w
 
@@ -134,7 +137,7 @@ class GaussianPosterior:
         if self.measurement.sigma > 0:
             e = forked.normal("noise", *operator.range_shape).to(y) * self.measurement.sigma
             r = r - (operator.forward(e) if isinstance(operator, Mask) else e)
-        return (u.unflatten(0, (count, -1)) + self._gain(r.unflatten(0, (count, -1))))
+        return u.unflatten(0, (count, -1)) + self._gain(r.unflatten(0, (count, -1)))
 
 
 def _pack(observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ def sample_sheet(
     mean: Tensor | None,  # (B, C, H, W)
     samples: Tensor | None,  # (K, B, C, H, W)
     deviation: Tensor | None = None,  # (B, C, H, W); None: that of `samples`
+    fill_label: str = "fill",
 ) -> bytes:
     """A PNG with a row for each picture: measurement, fill, posterior mean, two samples, deviation, truth.
 
@@ -38,7 +39,7 @@ def sample_sheet(
         if pictures is not None:
             columns.append((label, "", [_rgb(x) for x in measurement.paste(pictures)]))
 
-    add("fill", fill)
+    add(fill_label, fill)
     add("posterior mean", mean)
     for k in range(0 if samples is None else min(2, len(samples))):
         add(f"sample {k + 1}", samples[k])  # type: ignore[index]
@@ -83,7 +84,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _empty(height: int, width: int) -> Image.Image:
     """A fine light chequer, which means that nothing is there."""
-    odd = np.indices((height, width)).sum(0) // 1
     rows, cols = np.indices((height, width)) // 4
     odd = (rows + cols) % 2
     return Image.fromarray(np.where(odd[..., None], np.uint8(244), np.uint8(224)).repeat(3, 2).astype(np.uint8))

@@ -16,16 +16,20 @@ from invkit.pictures import sample_sheet
 from invkit.table import cell, fragment, lay_out, mark
 
 if TYPE_CHECKING:
-    from invkit.evaluation import Evaluation
+    from invkit.evaluation import Evaluation, Shown
 
 TEMPLATE = "report.html.j2"
 NOMINAL = (50, 80, 90, 95)
 
 
 def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> None:
-    """Write `folder/report.html`: protocol, table, differences, cost, diagrams and pictures, all within one file."""
+    """Write `folder/report.html`: protocol, table, pictures, diagrams, differences, cost, recipe and record in one file.
+
+    The recipe and the training curve are read from `folder`, and left out where it has none.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("invkit").joinpath(TEMPLATE).read_text("utf-8"))
+    paired_to, recipe = result.table["protocol"]["paired_to"], folder / "resolved.yaml"
     page = template.render(
         title=result.table["rows"][0]["run"],
         table=result.table,
@@ -35,14 +39,17 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
         cost=result.cost,
         reliability=_reliability(result.table),
         training=_training(folder / "metrics.jsonl"),
-        sheets={grid: (shown.method, _uri(_sheet(shown))) for grid, shown in result.pictures.items()},
+        sheets={
+            grid: (shown.method, _uri(_sheet(shown, f"{paired_to} mean"))) for grid, shown in result.pictures.items()
+        },
+        recipe=recipe.read_text("utf-8") if recipe.exists() else None,
         record=json.dumps(record, indent=1, sort_keys=True),
     )
     write_atomic(folder / "report.html", page)
 
 
-def _sheet(shown: Any) -> bytes:
-    return sample_sheet(shown.truth, shown.measurement, shown.fill, shown.mean, shown.samples, shown.deviation)
+def _sheet(shown: "Shown", label: str) -> bytes:
+    return sample_sheet(shown.truth, shown.measurement, shown.fill, shown.mean, shown.samples, shown.deviation, label)
 
 
 def _difference(entry: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import json
 import os
 import platform
 import subprocess
-from datetime import UTC, datetime
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 

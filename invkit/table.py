@@ -80,7 +80,7 @@ def cell(entry: Mapping[str, Any]) -> str:
     if lo is None or hi is None or hi <= lo:
         return f"{value:.4g}"
     half = (hi - lo) / 2
-    decimals = next((d for d in range(5) if half * 10**d >= 9.5), 4)  # two digits of the interval
+    decimals = next((d for d in range(7) if half * 10**d >= 9.5), 6)  # two digits of the interval
     if abs(hi + lo - 2 * value) > 0.25 * (hi - lo):
         return f"{number(value, decimals)} [{number(lo, decimals)}, {number(hi, decimals)}]"
     return f"{number(value, decimals)} ±{number(half, decimals)}"
@@ -144,7 +144,7 @@ def _text(layout: Layout, width: int) -> str:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    widths = [max(len(row[i]) for row in (layout.head, *layout.rows)) + 2 for i in range(len(layout.head))]
+    widths = [max(len(row[i]) for row in (layout.head, *layout.rows)) + 3 for i in range(len(layout.head))]
     room = width - sum(widths[: layout.fixed])
     parts: list[list[int]] = []
     for i in range(layout.fixed, len(layout.head)):

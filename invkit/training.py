@@ -38,15 +38,24 @@ class Train(Settings):
     muon_lr: float | None = Field(0.02, gt=0, description="learning rate of Muon for convolutions; null: AdamW for all")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     warmup: int = Field(50, ge=0, description="steps in which the learning rate rises")
-    decay: float = Field(0.4, ge=0, le=1, description="share of the steps, at the end, in which the learning rate falls to zero")
+    decay: float = Field(
+        0.4, ge=0, le=1, description="share of the steps, at the end, in which the learning rate falls to zero"
+    )
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights, reached after a ramp")
-    mean_share: float = Field(0.25, ge=0, le=1, description="share of a batch trained on the posterior mean (noise level infinity)")
+    mean_share: float = Field(
+        0.25, ge=0, le=1, description="share of a batch trained on the posterior mean (noise level infinity)"
+    )
     query_fraction: float | None = Field(
-        None, gt=0, le=1, description="take the loss on a second drawn share of the pixels, disjoint from the observed; null: on all hidden"
+        None,
+        gt=0,
+        le=1,
+        description="take the loss on a second drawn share of the pixels, disjoint from the observed; null: on all hidden",
     )
     flip: bool = Field(True, description="mirror pictures left to right at random")
-    grids: tuple[int | tuple[int, int], ...] = Field((32,), min_length=1, description="grids, one drawn for each step: n or [height, width]")
+    grids: tuple[int | tuple[int, int], ...] = Field(
+        (32,), min_length=1, description="grids, one drawn for each step: n or [height, width]"
+    )
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     sample_every: int = Field(500, ge=1, description="steps between sample grids")
     precision: Precision = Field("auto", description="bf16 where the device is fast at it (auto), bf16 or float32")
@@ -95,7 +104,9 @@ class StepRecord:
     seconds: float  # this step took
 
 
-def build_model(problem: Problem, network: Network, diffusion: Diffusion, precision: Precision, device: torch.device) -> ConditionalModel:
+def build_model(
+    problem: Problem, network: Network, diffusion: Diffusion, precision: Precision, device: torch.device
+) -> ConditionalModel:
     """The model of step 0, a function of the seed: weights drawn, field fitted, residual scale measured."""
     grid = problem.grids[0]
     images = problem.images[grid]
@@ -113,7 +124,9 @@ def build_model(problem: Problem, network: Network, diffusion: Diffusion, precis
         residual = (part - fill_in(network.fill, prior, measurement)) * hidden
         squares, count = squares + float(residual.double().square().sum()), count + float(hidden.sum())
     if not math.isfinite(squares):
-        raise NonFiniteError("the pictures or their measurements are not finite; check the data set and the degradation")
+        raise NonFiniteError(
+            "the pictures or their measurements are not finite; check the data set and the degradation"
+        )
     scale = max(math.sqrt(squares / max(count, 1)), 1e-4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(problem.seed)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import click
 import pytest
@@ -52,7 +53,7 @@ def test_the_contracts_commands_and_options_are_there(invkit):
     assert code == 0
     for option in ("--out", "--device", "--fresh", "--smoke", "--plugin"):
         assert option in out
-    for option in ("--format", "--out", "--from-saved"):
+    for option in ("--format", "--out", "--device"):
         assert option in invkit("eval", "--help")[1]
 
 
@@ -140,26 +141,43 @@ def test_usage(invkit, arguments):
 
 
 def test_a_run_that_cannot_be_evaluated(invkit, tmp_path):
-    code, out, err = invkit("eval", tmp_path, "--from-saved")
+    code, out, err = invkit("eval", tmp_path)
     assert (code, out) == (3, "")
-    assert "no saved table can be read" in err
+    assert "is no run folder" in err
     assert invkit("eval", "eval.images=3")[0] == 2
 
 
-def test_saved_tables_of_several_runs(invkit, tmp_path):
-    cell = {"value": 1.0, "lo": 0.5, "hi": 1.5}
-    for run, images in (("a", 5), ("b", 5), ("c", 6)):
-        row = {"run": run, "degradation": "x", "method": "m", "readout": "mean", "grid": [8, 8], "nfe": 1, "samples": 1}
-        table = {"schema": "invkit.table/1", "images": images, "rows": [{**row, "metrics": {"psnr": cell}}]}
-        (tmp_path / run / "eval").mkdir(parents=True)
-        (tmp_path / run / "eval" / "table.json").write_text(json.dumps(table))
-    saved = ["--from-saved", "--format", "json"]
-    code, out, _ = invkit("eval", tmp_path / "a", tmp_path / "b", *saved)
+TINY = """\
+data: {name: photos}
+degradation: {name: sparse-random}
+model: {name: fno-unet, channels: 16, mult: [1], blocks: 1, modes: 3, embedding: 8}
+train: {steps: 3, batch: 2, grids: [16], precision: float32}
+sample: {steps: 2}
+eval: {images: 3, samples: 2}
+log: {tensorboard: false}
+"""
+
+
+def test_run_and_eval_print_the_table_and_nothing_else_on_stdout(invkit, write, tmp_path):
+    recipe = write(TINY, "tiny.yaml")
+    code, out, err = invkit("run", recipe, "--out", tmp_path / "a", "--device", "cpu")
     assert code == 0
-    assert [row["run"] for row in json.loads(out)["rows"]] == ["a", "b"]
-    assert invkit("eval", tmp_path / "a", *saved, "--out", tmp_path / "t.json")[:2] == (0, "")
-    assert json.loads((tmp_path / "t.json").read_text())["rows"][0]["run"] == "a"
-    assert invkit("eval", tmp_path / "a", tmp_path / "c", *saved)[0] == 2
+    assert "gaussian" in out
+    assert "psnr" in out
+    assert "step 3/3  loss" in err
+    assert "images/s" in err
+    assert "report.html" in err
+    assert "everything is done" in invkit("run", recipe, "--out", tmp_path / "a")[2]
+    code, _, err = invkit("run", recipe, "seed=1", "--out", tmp_path / "a")
+    assert code == 2
+    assert "--fresh" in err
+    invkit("run", recipe, "seed=1", "--out", tmp_path / "b")
+    code, out, _ = invkit("eval", tmp_path / "a", tmp_path / "b", "--format", "json")
+    assert code == 0
+    assert [row["run"] for row in json.loads(out)["rows"]] == ["a"] * 5 + ["b"] * 5
+    assert invkit("eval", tmp_path / "a", "--format", "json", "--out", tmp_path / "t.json")[:2] == (0, "")
+    assert json.loads((tmp_path / "t.json").read_text()) == json.loads((tmp_path / "a/eval/table.json").read_text())
+    assert invkit("eval", tmp_path / "a", "--format", "md")[1].startswith("| ")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +193,9 @@ def test_saved_tables_of_several_runs(invkit, tmp_path):
         (OSError(errno.ENOSPC, "No space left on device"), 6, "error: the disk is full"),
         (click.UsageError("bad"), 2, "Error: bad"),
         (KeyboardInterrupt(), 130, "stopped\n"),
+        (OSError(errno.EACCES, "denied", "/root/x"), 2, "error: /root/x: denied; give a path that can be used\n"),
         (OSError(errno.EACCES, "denied"), 1, "Traceback"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x"), 1, "Traceback"),
         (ZeroDivisionError("oh"), 1, "Traceback"),
     ],
 )
@@ -198,6 +218,28 @@ def test_out_of_gpu_memory(invkit, monkeypatch):
 
     monkeypatch.setattr(cli, "_registry", fail)
     assert invkit("plugins", "list")[0] == 6
+
+
+def test_a_warning_is_one_line_without_source_code(invkit, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(cli, "_registry", lambda _: warnings.warn("it is\n  damaged", stacklevel=1))
+        monkeypatch.setattr("invkit.inventory.listing", lambda _: {})
+        assert invkit("plugins", "list", "--json") == (0, "{}\n", "warning: it is damaged\n")
+
+
+def test_a_reader_that_goes_away(write):
+    command = f"{sys.executable} -m invkit show {write(HEAD)} | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+
+
+def test_a_run_folder_that_cannot_be(invkit, write, tmp_path):
+    file = write("", "file")
+    code, out, err = invkit("run", write(TINY), "--out", file / "run")
+    assert (code, out) == (2, "")
+    assert err == f"error: {file / 'run'}: Not a directory; give a path that can be used\n"
 
 
 def test_debugging_shows_the_traceback(invkit, monkeypatch):

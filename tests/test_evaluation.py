@@ -171,6 +171,8 @@ def test_differences_are_those_of_the_same_readout_and_pair_on_the_same_pictures
     flat = found["flat", "point", "psnr"]
     values = [row(toy, *which)["metrics"]["psnr"]["value"] for which in (("flat", "point"), ("gaussian", "mean"))]
     assert flat["value"] == pytest.approx(values[0] - values[1], abs=1e-4)
+    assert flat["hi"] < 0
+    assert all(d["lo"] <= d["value"] <= d["hi"] for d in found.values())
     same = found["model", "mean", "crps"]  # the same mean: paired, the difference is nothing at all
     assert (same["value"], same["lo"], same["hi"]) == (0, 0, 0)
 

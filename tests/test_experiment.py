@@ -92,13 +92,17 @@ def test_a_run_leaves_what_is_documented(recipe):
         ("model", "mean", 1, 0), ("model", "sample", 3, 3),
     ]  # fmt: skip
     record = json.loads((folder / "record.json").read_text())
-    assert record["seed"] == 3 and len(record["evaluation"]["16x16"]["masks_sha256"]) == 64 and record["versions"]["torch"]
+    assert (
+        record["seed"] == 3 and len(record["evaluation"]["16x16"]["masks_sha256"]) == 64 and record["versions"]["torch"]
+    )
     assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pt"))
 
 
 def test_running_again_repeats_nothing(recipe):
     folder = go(recipe)
-    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name not in {"log.txt", "record.json"}}
+    before = {
+        p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name not in {"log.txt", "record.json"}
+    }
     heard = Heard()
     go(recipe, listener=heard)
     assert heard.steps == [] and any("everything is done" in text for text in heard.said)
@@ -119,7 +123,11 @@ def test_a_change_of_eval_redoes_only_that_and_more_steps_extend(recipe):
 
 def test_another_recipe_or_seed_is_refused_with_the_way_out(recipe):
     folder = go(recipe)
-    for change, named in (("seed=4", "seed=3, now 4"), ("train.lr=0.5", r"train\.lr"), ("degradation.fraction=0.2", "fraction")):
+    for change, named in (
+        ("seed=4", "seed=3, now 4"),
+        ("train.lr=0.5", r"train\.lr"),
+        ("degradation.fraction=0.2", "fraction"),
+    ):
         with pytest.raises(RecipeError, match=f"{named}.*--out DIR.*--fresh"):
             go(recipe, change)
     go(recipe, "seed=4", fresh=True)
@@ -148,7 +156,18 @@ def test_killed_and_run_again_the_weights_are_the_same(recipe, step, tmp_path):
 def test_sigkill_and_sigterm_of_the_real_command(recipe):
     undisturbed = weights(go(recipe, "train.steps=40"))
     folder = recipe.parent / "real"
-    command = [sys.executable, "-m", "invkit", "run", str(recipe), "train.steps=40", "--out", str(folder), "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "invkit",
+        "run",
+        str(recipe),
+        "train.steps=40",
+        "--out",
+        str(folder),
+        "--device",
+        "cpu",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     codes = []
     for number in (signal.SIGKILL, signal.SIGTERM):
@@ -229,6 +248,12 @@ def test_evaluating_again_and_elsewhere(recipe):
 
 def test_smoke_is_the_whole_recipe_in_seconds(recipe):
     heard = Heard()
-    folder = run(load_recipe(recipe, ["data.name=cifar10", "data.root=/nowhere/at/all"]), recipe.parent / "s", "cpu", smoke=True, listener=heard)
+    folder = run(
+        load_recipe(recipe, ["data.name=cifar10", "data.root=/nowhere/at/all"]),
+        recipe.parent / "s",
+        "cpu",
+        smoke=True,
+        listener=heard,
+    )
     assert any("embedded photos" in text for text in heard.said)
     assert (folder / "report.html").exists()

@@ -12,12 +12,12 @@ FLOORS = [
     {"device", "errors", "field", "files", "grid", "keys", "settings"},
     {"degradation", "diffusion", "gaussian", "nn", "operators", "optim", "points"},
     {"data", "metrics", "reconstruct"},
-    {"checkpoint", "evaluation", "pictures", "report", "statistics", "table", "training"},
+    {"checkpoint", "evaluation", "pictures", "report", "rows", "statistics", "table", "training"},
     {
         "__init__", "api", "experiment", "hookspecs", "inventory", "lookup", "overrides", "plugins", "recipe",
         "resolve", "runfolder", "testing", "yamltree",
     },
-    {"__main__", "cli"},
+    {"__main__", "cli", "progress"},
 ]  # fmt: skip
 LIBRARIES = {"pluggy": 4, "yaml": 4, "click": 5}  # the lowest floor that may know a library
 

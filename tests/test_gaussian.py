@@ -47,7 +47,9 @@ def problem(kind: str, grid: Grid, sigma: float, batch: int = 3) -> tuple[Measur
     keys = Keys.of(0, "test", range(batch))
     if kind == "mask":
         counts = torch.tensor([9, 14, 11])[:batch, None]  # unequal, so that padding is exercised
-        operator: LinearOperator = Mask((keys.permutation("p", grid.pixels) < counts).view(-1, 1, *grid.shape), grid.channels)
+        operator: LinearOperator = Mask(
+            (keys.permutation("p", grid.pixels) < counts).view(-1, 1, *grid.shape), grid.channels
+        )
         flat = operator.observed.expand(-1, grid.channels, -1, -1).flatten(1)  # type: ignore[attr-defined]
         matrices = torch.diag_embed(flat.double())
     else:
@@ -65,7 +67,11 @@ def closed_form(field, measurement: Measurement, matrices: Tensor) -> tuple[Tens
     for y, a in zip(measurement.y.flatten(1), matrices, strict=True):
         kept = a.abs().sum(1) > 0
         a, y = a[kept], y[kept]
-        gain = prior @ a.T @ torch.linalg.inv(a @ prior @ a.T + max(measurement.sigma, 1e-6) ** 2 * torch.eye(len(a)).double())
+        gain = (
+            prior
+            @ a.T
+            @ torch.linalg.inv(a @ prior @ a.T + max(measurement.sigma, 1e-6) ** 2 * torch.eye(len(a)).double())
+        )
         means.append((gain @ y).view(grid.picture))
         covariances.append(prior - gain @ a @ prior)
     return torch.stack(means), torch.stack(covariances)

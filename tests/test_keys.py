@@ -11,10 +11,14 @@ def test_a_draw_depends_on_the_item_not_on_the_batch():
     whole, part = Keys.of(3, "p", range(10)), Keys.of(3, "p", [7, 2])
     torch.testing.assert_close(whole.normal("a", 4, 5)[[7, 2]], part.normal("a", 4, 5), rtol=0, atol=0)
     assert torch.equal(whole.permutation("b", 50)[[7, 2]], part.permutation("b", 50))
-    assert torch.equal(whole.fork(3).uniform("c", 2).view(3, 10, 2)[:, 7], part.fork(3).uniform("c", 2).view(3, 2, 2)[:, 0])
+    assert torch.equal(
+        whole.fork(3).uniform("c", 2).view(3, 10, 2)[:, 7], part.fork(3).uniform("c", 2).view(3, 2, 2)[:, 0]
+    )
 
 
-@pytest.mark.parametrize("other", [Keys.of(4, "p", [1]), Keys.of(3, "q", [1]), Keys.of(3, "p", [2]), Keys.of(3, "p", [1]).child("x")])
+@pytest.mark.parametrize(
+    "other", [Keys.of(4, "p", [1]), Keys.of(3, "q", [1]), Keys.of(3, "p", [2]), Keys.of(3, "p", [1]).child("x")]
+)
 def test_seed_purpose_item_and_child_each_change_the_draw(other):
     assert not torch.equal(Keys.of(3, "p", [1]).uniform("a", 8), other.uniform("a", 8))
 

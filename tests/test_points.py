@@ -7,7 +7,9 @@ from invkit.points import measure_points
 
 def test_points_fall_to_their_cell_and_share_it():
     m = measure_points(
-        torch.tensor([[[0.0, 0.0], [0.99, 0.01], [1.0, 1.0], [0.9, 0.95]], [[0.3, 0.6], [0.5, 0.5], [0.26, 0.74], [0.3, 0.6]]]),
+        torch.tensor(
+            [[[0.0, 0.0], [0.99, 0.01], [1.0, 1.0], [0.9, 0.95]], [[0.3, 0.6], [0.5, 0.5], [0.26, 0.74], [0.3, 0.6]]]
+        ),
         torch.tensor([[[0.1], [0.2], [0.3], [0.5]], [[0.3], [0.9], [0.0], [0.3]]]),
         Grid(4, 4, 1),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from invkit.cli import main
 from invkit.errors import RecipeError
 from invkit.lookup import installed
 from invkit.plugins import KINDS, registry
@@ -110,6 +111,22 @@ def test_mistakes(mistake, load, tmp_path):
     assert caught.value.exit_code == 2
     assert any(line.startswith(f"{tmp_path / 'r.yaml'}:{place}: {said}") for line in str(caught.value).splitlines())
     assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("mistake", [*MISTAKES, "missing file"])
+def test_mistakes_as_a_person_sees_them(mistake, write, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if mistake == "missing file":
+        path, place = tmp_path / "nosuch.yaml", "1:1"
+    else:
+        path, place = write(MISTAKES[mistake][0]), MISTAKES[mistake][1]
+    with pytest.raises(SystemExit) as caught:
+        main(["run", str(path)])
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert all(line.startswith(f"error: {path}:") for line in err.splitlines())
+    assert f"error: {path}:{place}: " in err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_missing_file(tmp_path, stand_ins):

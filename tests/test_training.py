@@ -1,5 +1,6 @@
 import pytest
 import torch
+from invkit_sparse import RandomPixels
 
 from invkit.data.fields import Fields
 from invkit.degradation import Noise
@@ -9,7 +10,6 @@ from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn import NETWORKS
 from invkit.training import Problem, Train, Trainer, build_model, picture_ids, query
-from invkit_sparse import RandomPixels
 
 CPU = torch.device("cpu")
 NETWORK = NETWORKS["fno-unet"](channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3, dropout=0.1)
@@ -83,7 +83,9 @@ def test_accumulation_is_the_large_batch():
 def test_the_loss_falls():
     """From the mean colour there is much to learn: what lies near an observed pixel is like it."""
     t = trainer({"steps": 100, "batch": 16})
-    model = build_model(t.problem, NETWORK.model_copy(update={"fill": "mean", "dropout": 0.0}), Diffusion(), "float32", CPU)
+    model = build_model(
+        t.problem, NETWORK.model_copy(update={"fill": "mean", "dropout": 0.0}), Diffusion(), "float32", CPU
+    )
     records = list(Trainer(t.problem, model, t.settings, CPU).run())
     assert sum(r.loss for r in records[-20:]) < 0.85 * sum(r.loss for r in records[:20])
 
@@ -132,7 +134,17 @@ def test_mixed_grids_are_trained():
 
 @pytest.mark.parametrize(
     "change",
-    [{"lr": 2e-3}, {"muon_lr": None}, {"weight_decay": 0.5}, {"ema": 0.1}, {"clip": 1e-3}, {"mean_share": 1.0}, {"flip": False}, {"warmup": 0}, {"decay": 0.9}],
+    [
+        {"lr": 2e-3},
+        {"muon_lr": None},
+        {"weight_decay": 0.5},
+        {"ema": 0.1},
+        {"clip": 1e-3},
+        {"mean_share": 1.0},
+        {"flip": False},
+        {"warmup": 0},
+        {"decay": 0.9},
+    ],
 )
 def test_every_setting_reaches_the_weights(change):
     results = []

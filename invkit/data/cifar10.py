@@ -9,7 +9,8 @@ import os
 import pickletools
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from invkit.data.area import enlarges
 from invkit.data.arrays import ArrayImages
 from invkit.data.base import Dataset, Images, Split
 from invkit.data.download import fetch, say_on_stderr
-from invkit.errors import DataError
+from invkit.errors import DataError, ResourceError
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.keys import Keys
@@ -31,7 +32,8 @@ MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 SIZE = 170_052_171
 BATCH = 10_000  # pictures in a file
 PICTURE = 3 * 32 * 32
-WAY_OUT = "set data.root=PATH to a copy that you have (its folder or .tar.gz)"
+WAY_OUT = "set data.root=PATH to a copy that you have (its folder or .tar.gz), or data.name=images or photos"
+UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
 
 Reader = Callable[[str], bytes]
 
@@ -114,6 +116,30 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invkit"
 
 
+def has_all(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in members("cifar-10-batches-bin", ("train", "test")))
+
+
+@contextmanager
+def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Wait for other processes that fetch into the folder, where the system can tell."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"cifar10: waiting for another process that fetches CIFAR-10 to {folder}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def obtain(
     folder: Path,
     url: str = URL,
@@ -123,14 +149,30 @@ def obtain(
     pause: float = 2.0,
 ) -> None:
     """Fetch the binary version into `folder`, keep its batch files there and drop the archive."""
-    archive = folder / "cifar-10-binary.tar.gz"
-    if not archive.exists():
-        say(f"cifar10: fetching CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; it may take an hour.")
-        say(f"  Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
-        fetch(url, archive, md5, size, WAY_OUT, say, pause)
-    for name, data in read_members(archive, members("cifar-10-batches-bin", ("train", "test"))).items():
-        write_atomic(folder / name, data)
-    archive.unlink()
+    archive, wanted = folder / "cifar-10-binary.tar.gz", members("cifar-10-batches-bin", ("train", "test"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cifar10: {folder} cannot be made ({error}); set XDG_CACHE_HOME, or {WAY_OUT}") from None
+    with _alone(folder, say):
+        if has_all(folder):  # by the process that was waited for
+            return
+        if not archive.exists():
+            say(f"cifar10: fetching CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; it may take an hour.")
+            say(f"  Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
+            fetch(url, archive, md5, size, WAY_OUT, say, pause)
+        try:
+            found = read_members(archive, wanted)
+            if missing := wanted - found.keys():
+                raise ValueError(f"no {min(missing)} in it")
+        except UNREADABLE as error:
+            archive.unlink()
+            raise DataError(
+                f"cifar10: {archive} is damaged ({error}) and was removed; run again to fetch it, or {WAY_OUT}"
+            ) from None
+        for name, data in found.items():
+            write_atomic(folder / name, data)
+        archive.unlink()
 
 
 class Cifar10(Dataset):
@@ -146,8 +188,7 @@ class Cifar10(Dataset):
     def missing(self) -> str | None:
         if self.root is not None:
             return None if Path(self.root).exists() else f"cifar10: {self.root} does not exist"
-        there = all((cache_folder() / name).is_file() for name in members("cifar-10-batches-bin", ("train", "test")))
-        return None if there else "CIFAR-10 is not on this machine yet"
+        return None if has_all(cache_folder()) else "CIFAR-10 is not on this machine yet"
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
         if enlarges((32, 32), grid):
@@ -162,8 +203,9 @@ class Cifar10(Dataset):
             obtain(place)
         try:
             pixels = read_split(place, split)
-        except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
-            raise DataError(f"cifar10: {place} cannot be used ({error}); {WAY_OUT}") from None
+        except UNREADABLE as error:
+            again = f"remove {place / 'cifar-10-batches-bin'} to fetch it again, or " if self.root is None else ""
+            raise DataError(f"cifar10: {place} cannot be used ({error}); {again}{WAY_OUT}") from None
         keys = Keys.of(seed if split == "train" else 0, f"cifar10/{split}", [0])
         order = keys.permutation("order", len(pixels))[0, :limit].numpy()
         return ArrayImages(pixels, order, [f"{split}/{i}" for i in range(len(pixels))], grid)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 from torch import Tensor
 
@@ -38,7 +38,7 @@ Opener = Callable[[str], BinaryIO]
 
 def _is_picture(name: str) -> bool:
     parts = name.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    hidden = any((part.startswith(".") and part.strip(".")) or part == "__MACOSX" for part in parts)
     return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
 
 
@@ -48,6 +48,8 @@ def _folder(root: Path) -> tuple[list[str], Opener]:
 
     def opener(name: str) -> BinaryIO:
         path = root / name
+        if not path.is_file():  # a dangling link, or a pipe, which would wait for ever
+            raise ValueError("not a file")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
         return path.open("rb")
@@ -160,14 +162,21 @@ class FilePictures(Images):
         try:
             return decode(self.opener(name), self.grid)
         except Exception as error:  # as below
-            raise DataError(f"images: {name} is broken ({_line(error)}); remove it, or save it anew") from None
+            raise DataError(f"images: {_shown(name)} is broken ({_line(error)}); remove it, or save it anew") from None
 
     def group(self, image_id: int) -> str:
-        return self.names[image_id]
+        return _shown(self.names[image_id])
 
 
 def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
+        return "not a picture in a known format"
+    return _shown((str(error) or type(error).__name__).splitlines()[0])
+
+
+def _shown(name: str) -> str:
+    """A name fit for a terminal and for UTF-8: names may hold newlines, terminal commands or bytes of no text."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def sift(
@@ -241,7 +250,7 @@ class Pictures(Dataset):
 
         for name, result in sift(names, work, limit):
             if isinstance(result, str):
-                broken.append(f"{name} ({result})")
+                broken.append(f"{_shown(name)} ({result})")
                 continue
             if result is not None:
                 pixels[len(used)] = result
@@ -252,7 +261,7 @@ class Pictures(Dataset):
         notes = (f"images: {len(broken)} pictures of the {split} split are left out: {some}",) if broken else ()
         if not keep:
             return FilePictures(used, opener, grid, notes)
-        return ArrayImages(pixels[: len(used)], np.arange(len(used)), used, grid, notes)
+        return ArrayImages(pixels[: len(used)], np.arange(len(used)), [_shown(name) for name in used], grid, notes)
 
     def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:
         if not zipfile.is_zipfile(path):  # NumPy would take it for a bare array, or a pickle

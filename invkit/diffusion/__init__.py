@@ -1,6 +1,6 @@
 """The diffusion core: noise fields, schedules, preconditioning, samplers and the conditional model."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from invkit.diffusion.preconditioning import EdmPreconditioning
 from invkit.diffusion.samplers import SAMPLERS, Sample
@@ -16,11 +16,13 @@ PRECONDITIONINGS: dict[str, type[Settings]] = {"edm": EdmPreconditioning}
 class Diffusion(Settings):
     """The noising process that the model learns to reverse."""
 
-    model_config = {"arbitrary_types_allowed": True}
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     field: GaussianField = Field(default_factory=WhiteField, description="law of the noise")
     schedule: Schedule = Field(default_factory=EdmSchedule, description="noise levels in training and sampling")
-    preconditioning: EdmPreconditioning = Field(default_factory=EdmPreconditioning, description="scaling of the network")
+    preconditioning: EdmPreconditioning = Field(
+        default_factory=EdmPreconditioning, description="scaling of the network"
+    )
 
 
 __all__ = ["FIELDS", "PRECONDITIONINGS", "SAMPLERS", "SCHEDULES", "Diffusion", "Sample"]

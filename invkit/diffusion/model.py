@@ -10,8 +10,8 @@ from invkit.degradation import Measurement
 from invkit.device import Precision, autocast
 from invkit.diffusion import Diffusion, Sample
 from invkit.field import FittedField
-from invkit.grid import Grid
 from invkit.gaussian import GaussianPosterior
+from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn.base import Fill, Network
 
@@ -70,7 +70,9 @@ class ConditionalModel(nn.Module):
             inputs = torch.cat([fill, measurement.operator.pinv(measurement.y), seen], 1)
         return Condition(fill, inputs, hidden)
 
-    def raw(self, z: Tensor, sigma: Tensor, condition: Condition, into: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    def raw(
+        self, z: Tensor, sigma: Tensor, condition: Condition, into: Tensor, rng: torch.Generator | None = None
+    ) -> Tensor:
         """The network's output (B, C, H, W) float32 for a noisy residual z; z is ignored where sigma (B,) is infinite."""
         mean_wanted = sigma.isinf()
         state = torch.where(mean_wanted.view(-1, 1, 1, 1), 0, z) * into
@@ -84,7 +86,9 @@ class ConditionalModel(nn.Module):
     def denoise(self, z: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """E[z_0 | z, y] (B, C, H, W) at noise levels sigma (B,), infinity included."""
         c = self.diffusion.preconditioning.coefficients(sigma * self._pixel_noise(condition))
-        out = c.skip * torch.where(sigma.isinf().view(-1, 1, 1, 1), 0, z) + c.out * self.raw(z, sigma, condition, c.into)
+        out = c.skip * torch.where(sigma.isinf().view(-1, 1, 1, 1), 0, z) + c.out * self.raw(
+            z, sigma, condition, c.into
+        )
         return out if condition.hidden is None else out * condition.hidden
 
     def _pixel_noise(self, condition: Condition) -> float:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import pairwise
 
 from pydantic import Field
 from torch import Tensor
@@ -34,7 +35,7 @@ class Heun(Sampler):
         steps = len(sigmas) - 1
         gamma = min(self.churn / steps, 2**0.5 - 1)
         x = sigmas[0] * noise("start")
-        for i, (here, there) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+        for i, (here, there) in enumerate(pairwise(sigmas)):
             hat = here * (1 + gamma)
             if gamma > 0:
                 x = x + (hat**2 - here**2) ** 0.5 * noise(f"churn{i}")
@@ -56,7 +57,7 @@ class Denoising(Sampler):
     def __call__(self, denoise: Denoise, noise: Noise, levels: Tensor) -> Tensor:
         sigmas = levels.tolist()
         x = sigmas[0] * noise("start")
-        for i, (here, there) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+        for i, (here, there) in enumerate(pairwise(sigmas)):
             ratio = (there / here) ** 2
             x = ratio * x + (1 - ratio) * denoise(x, here)
             if there > 0:

@@ -1,7 +1,6 @@
 """What a network setting is."""
 
 from abc import ABC, abstractmethod
-
 from typing import Literal
 
 from pydantic import Field

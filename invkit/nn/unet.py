@@ -121,7 +121,9 @@ class UNetSettings(Network):
     channels: int = Field(64, ge=8, multiple_of=8, description="width of the finest level")
     mult: tuple[int, ...] = Field((1, 2), min_length=1, max_length=6, description="width of each level, in channels")
     blocks: int = Field(2, ge=1, le=8, description="residual blocks a level")
-    patch: int = Field(2, ge=1, le=8, description="side of the pixel squares folded into channels before the first level")
+    patch: int = Field(
+        2, ge=1, le=8, description="side of the pixel squares folded into channels before the first level"
+    )
     embedding: int = Field(64, ge=4, multiple_of=2, description="size of the noise-level embedding")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped in a block while training")
 

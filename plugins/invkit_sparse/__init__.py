@@ -24,7 +24,9 @@ class RandomPixels(Degradation):
         0.1, description="share of pixels observed, in (0, 1]; or [low, high], drawn uniformly for each picture"
     )
     sensors: int | None = Field(
-        None, ge=1, description="choose among the cells of a lattice with this many along the shorter side: same sensors on every grid"
+        None,
+        ge=1,
+        description="choose among the cells of a lattice with this many along the shorter side: same sensors on every grid",
     )
 
     @model_validator(mode="after")
@@ -60,7 +62,9 @@ class RandomPixels(Degradation):
         assert self.sensors is not None
         height, width = (round(self.sensors * e) for e in grid.extent)
         if height > grid.height or width > grid.width:
-            raise ValueError(f"a lattice of {height}x{width} sensors does not fit a grid of {grid}; use fewer sensors or a finer grid")
+            raise ValueError(
+                f"a lattice of {height}x{width} sensors does not fit a grid of {grid}; use fewer sensors or a finer grid"
+            )
         return Grid(height, width, grid.channels)
 
 
@@ -69,7 +73,8 @@ class GridPixels(Degradation):
 
     stride: int = Field(3, ge=1, description="distance between two observed pixels")
     offset: tuple[int, int] | Literal["random"] = Field(
-        (0, 0), description="row and column of the first observed pixel, below the stride; or random, drawn for each picture"
+        (0, 0),
+        description="row and column of the first observed pixel, below the stride; or random, drawn for each picture",
     )
 
     @model_validator(mode="after")
@@ -79,12 +84,18 @@ class GridPixels(Degradation):
         return self
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        if self.offset == "random":
-            first = keys.integers("offset", self.stride, 2)
+        if self.offset == "random":  # on a grid smaller than the stride, within the grid: no mask is empty
+            draws = (
+                keys.integers(axis, min(self.stride, n)) for axis, n in zip(("row", "column"), grid.shape, strict=True)
+            )
+            first = torch.stack([draw.view(-1) for draw in draws], 1)
+        elif self.offset[0] >= grid.height or self.offset[1] >= grid.width:
+            raise ValueError(f"the offset {self.offset} lies outside a grid of {grid}")
         else:
             first = torch.tensor(self.offset, device=keys.state.device).expand(len(keys), 2)
         rows, columns = (
-            torch.arange(n, device=first.device) % self.stride == first[:, axis, None] for axis, n in enumerate(grid.shape)
+            torch.arange(n, device=first.device) % self.stride == first[:, axis, None]
+            for axis, n in enumerate(grid.shape)
         )
         return Mask((rows[:, :, None] & columns[:, None]).unsqueeze(1), grid.channels)
 
@@ -92,9 +103,15 @@ class GridPixels(Degradation):
 class CenterPixels(Degradation):
     """Keep the pixels nearest the centre: a disc of an exact count or share, or a square block."""
 
-    n: int | None = Field(None, ge=1, description="how many pixels nearest the centre (exact on any grid; equal distances in reading order)")
+    n: int | None = Field(
+        None,
+        ge=1,
+        description="how many pixels nearest the centre (exact on any grid; equal distances in reading order)",
+    )
     fraction: float | None = Field(None, gt=0, le=1, description="share of the pixels nearest the centre")
-    block: float | None = Field(None, gt=0, le=1, description="side of a central square block, as a share of the shorter side")
+    block: float | None = Field(
+        None, gt=0, le=1, description="side of a central square block, as a share of the shorter side"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -1,5 +1,6 @@
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -10,7 +11,7 @@ class Server:
 
     def __init__(self):
         outer = self
-        self.ranges, self.cuts, self.resumes, self.status, self.body = [], 0, True, 200, b""
+        self.ranges, self.cuts, self.resumes, self.status, self.body, self.delay = [], 0, True, 200, b"", 0.0
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
@@ -18,6 +19,7 @@ class Server:
                 if outer.status != 200:
                     self.send_error(outer.status)
                     return
+                time.sleep(outer.delay)
                 start = int(re.findall(r"\d+", self.headers.get("Range") or "0")[0]) if outer.resumes else 0
                 rest = outer.body[start:]
                 self.send_response(206 if start else 200)

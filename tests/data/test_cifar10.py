@@ -4,6 +4,7 @@ import pickle
 import shutil
 import struct
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from invkit.data import cifar10
 from invkit.data.cifar10 import Cifar10, from_pickled, obtain
-from invkit.errors import DataError
+from invkit.errors import DataError, ResourceError
 from invkit.grid import Grid
 
 NAMES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
@@ -181,19 +182,57 @@ def test_archives_give_expected_regular_files_of_bounded_size_only(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bomb.tar.gz", "evil.tar.gz"]
 
 
-def test_it_is_fetched_once_said_beforehand_and_resumed(tmp_path, pictures, server, monkeypatch):
-    archive = pack(tmp_path / "c.tar.gz", write_binary(tmp_path / "made", pictures))
-    server.body, server.cuts = archive.read_bytes(), 1
+def served(server, archive, monkeypatch):
+    """Let `Cifar10` fetch an archive from the test's server; returns what it will say."""
+    server.body, said = archive.read_bytes(), []
     md5 = hashlib.md5(server.body, usedforsecurity=False).hexdigest()
-    said = []
     monkeypatch.setattr(
         cifar10, "obtain", lambda folder: obtain(folder, server.url, md5, len(server.body), said.append, pause=0)
     )
+    return said
+
+
+def test_two_at_once_fetch_it_once(tmp_path, pictures, server, monkeypatch):
+    said = served(server, pack(tmp_path / "c.tar.gz", write_binary(tmp_path / "made", pictures)), monkeypatch)
+    server.delay = 0.3
+    with ThreadPoolExecutor(2) as pool:
+        opened = list(pool.map(lambda split: Cifar10().open(split, Grid(32, 32), 0), ("train", "test")))
+    assert [len(images) for images in opened] == [5 * N, N] and len(server.ranges) == 1
+    assert sum("waiting for another process" in line for line in said) == 1
+
+
+def test_a_damaged_cache_says_what_to_do(tmp_path, pictures, server, monkeypatch):
+    cache = tmp_path / "cache" / "invkit"
+    cache.mkdir(parents=True)
+    (cache / "cifar-10-binary.tar.gz").write_bytes(b"damaged on this disk")
+    with pytest.raises(DataError, match=r"is damaged .* run again"):
+        Cifar10().open("test", Grid(32, 32), 0)
+    evil = evil_archive(tmp_path / "evil.tar.gz")
+    served(server, evil, monkeypatch)
+    with pytest.raises(DataError, match=r"is damaged \(no cifar-10-batches-bin/data_batch_1.bin in it\)"):
+        Cifar10().open("test", Grid(32, 32), 0)
+    assert list(cache.iterdir()) == [] and not list(tmp_path.rglob("escaped"))
+    (write_binary(cache, pictures) / "test_batch.bin").write_bytes(b"short")
+    with pytest.raises(DataError, match=r"5 bytes instead .* remove .*cifar-10-batches-bin to fetch it again"):
+        Cifar10().open("test", Grid(32, 32), 0)
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ResourceError, match=r"cannot be made .* XDG_CACHE_HOME"):
+        Cifar10().open("test", Grid(32, 32), 0)
+
+
+def test_it_is_fetched_once_said_beforehand_and_resumed(tmp_path, pictures, server, monkeypatch):
+    archive = pack(tmp_path / "c.tar.gz", write_binary(tmp_path / "made", pictures))
+    said = served(server, archive, monkeypatch)
+    server.cuts = 1
+    assert len(server.body) > 300_000  # so that the first answer is cut
     assert "not on this machine" in Cifar10().missing()
     images = Cifar10().open("test", Grid(32, 32), 0)
     assert same_set(images, [pictures["test_batch"]])
     assert server.url in said[0] and str(tmp_path / "cache") in said[0] and "data.root=PATH" in said[1]
-    assert server.ranges == ([None, "bytes=300000-"] if len(server.body) > 300_000 else [None])
+    assert server.ranges == [None, "bytes=300000-"]
     assert Cifar10().missing() is None and len(Cifar10().open("train", Grid(32, 32), 0)) == 5 * N
     assert len(server.ranges) <= 2  # nothing was fetched again
     assert [p.name for p in (tmp_path / "cache" / "invkit").iterdir()] == ["cifar-10-batches-bin"]

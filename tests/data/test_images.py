@@ -1,10 +1,12 @@
 import io
+import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch.nn.functional import avg_pool2d
 
 from invkit.data import images as module
@@ -97,6 +99,31 @@ def test_broken_pictures_are_counted_and_named_not_fatal(tmp_path, as_zip):
     assert "6 pictures of the train split are left out" in note and "and 1 more" in note and "\n" not in note
     assert sum(name in note for name in broken()) == 5
     assert data.open("test", GRID, 0).notes == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="names and files as POSIX has them")
+def test_odd_names_are_only_names_and_pipes_are_not_waited_for(tmp_path):
+    odd = "train/red\x1b[31m\nline.png", "train/" + os.fsdecode(b"\xff.png"), "train/é.png"
+    contents = {name: encoded(picture(i)) for i, name in enumerate(odd)} | {"test/0.png": encoded(picture(9))}
+    contents |= {"train/bad\n.png": b""}
+    root = Path(write(tmp_path / "set", contents, False))
+    os.mkfifo(root / "train" / "pipe.png")
+    (root / "train" / "gone.png").symlink_to(root / "nowhere")
+    images = Pictures(root=str(root)).open("train", GRID, 0)
+    assert sorted(names(images)) == ["train/red\ufffd[31m\ufffdline.png", "train/é.png", "train/\ufffd.png"]
+    (note,) = images.notes
+    assert note.isprintable() and "3 pictures" in note and "pipe.png (not a file)" in note
+    assert "train/bad\ufffd.png (not a picture in a known format)" in note and "0x" not in note
+
+
+def test_a_zip_is_never_unpacked(tmp_path, monkeypatch):
+    contents = {f"{at}{i}.png": encoded(picture(i)) for i, at in enumerate(["../../", "/", "C:/", "./a/../../"])}
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    root = write(tmp_path / "deep" / "er" / "set", contents, True)
+    monkeypatch.chdir(tmp_path / "deep" / "er")
+    data = Pictures(root=root)
+    assert sorted(names(data.open("train", GRID, 0)) + names(data.open("test", GRID, 0))) == sorted(contents)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [Path(root)]
 
 
 @pytest.mark.parametrize("name", ["cut.jpg", "small.png", "sixteen.png", "other.jpg"])
@@ -211,3 +238,13 @@ def test_places_without_pictures_are_data_errors(tmp_path):
         with pytest.raises(DataError, match=message):
             Pictures(root=str(tmp_path / name)).open("train", GRID, 0)
     assert "does not exist" in Pictures(root=str(tmp_path / "gone")).missing()
+
+
+def test_only_formats_that_pillow_decodes_itself_are_opened():
+    eps = broken()["other.jpg"]
+    with Image.open(io.BytesIO(eps)) as opened:
+        assert opened.format == "EPS"  # which Pillow hands to Ghostscript
+    with pytest.raises(UnidentifiedImageError):
+        module.check(io.BytesIO(eps), GRID)
+    for form in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"):
+        module.check(io.BytesIO(encoded(picture(0), form)), GRID)

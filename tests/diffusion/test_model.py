@@ -75,7 +75,9 @@ def test_another_measurement_gives_another_output():
     other = Measurement(m.operator, m.y + 0.2 * m.observed, 0.0)
     keys = lambda: Keys.of(1, "s", range(4))  # noqa: E731
     assert (model.mean(m) - model.mean(other)).abs().mean() > 0.01
-    assert (model.sample(m, keys(), 1, Sample(steps=2)) - model.sample(other, keys(), 1, Sample(steps=2))).abs().mean() > 0.01
+    assert (
+        model.sample(m, keys(), 1, Sample(steps=2)) - model.sample(other, keys(), 1, Sample(steps=2))
+    ).abs().mean() > 0.01
 
 
 def test_samples_are_keyed_by_picture():
@@ -110,7 +112,9 @@ def test_loss_is_the_weighted_denoising_error():
     weight = torch.zeros(64, 1, 16, 16)
     weight[..., :2, :2] = 1
     x[..., 4:, 4:] += 100
-    plain, query = (model.loss(x, m, keys.child(n), mean_share=1.0, weight=w).mean() for n, w in (("a", None), ("b", weight)))
+    plain, query = (
+        model.loss(x, m, keys.child(n), mean_share=1.0, weight=w).mean() for n, w in (("a", None), ("b", weight))
+    )
     assert plain > 1000 and query < 3
 
 

@@ -18,11 +18,21 @@ def test_starts_at_zero_and_keeps_the_shape(name, shape):
 
 @pytest.mark.parametrize(
     "change",
-    [{"channels": 24}, {"mult": (1, 1)}, {"blocks": 2}, {"patch": 1}, {"modes": 3}, {"weights": "dense"}, {"embedding": 16}],
+    [
+        {"channels": 24},
+        {"mult": (1, 1)},
+        {"blocks": 2},
+        {"patch": 1},
+        {"modes": 3},
+        {"weights": "dense"},
+        {"embedding": 16},
+    ],
 )
 def test_every_setting_changes_the_network(change):
     sizes = [
-        sorted((name, tuple(p.shape)) for name, p in NETWORKS["fno-unet"](**{**SMALL, **c}).build(5, 3).named_parameters())
+        sorted(
+            (name, tuple(p.shape)) for name, p in NETWORKS["fno-unet"](**{**SMALL, **c}).build(5, 3).named_parameters()
+        )
         for c in ({}, change)
     ]
     assert sizes[0] != sizes[1]

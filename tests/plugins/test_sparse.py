@@ -1,11 +1,11 @@
 import pytest
 import torch
+from invkit_sparse import CenterPixels, GridPixels, RandomPixels
 from pydantic import ValidationError
 from scipy import stats
 
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit_sparse import CenterPixels, GridPixels, RandomPixels
 
 GRIDS = [Grid(32, 32), Grid(7, 12), Grid(33, 20), Grid(1, 1)]
 
@@ -17,7 +17,10 @@ def draw(degradation, grid, n=5, seed=0):
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("fraction", [0.1, 0.37, 1.0])
 def test_random_is_an_exact_count(grid, fraction):
-    assert draw(RandomPixels(fraction=fraction), grid).sum((1, 2, 3)).tolist() == [max(1, round(fraction * grid.pixels))] * 5
+    assert (
+        draw(RandomPixels(fraction=fraction), grid).sum((1, 2, 3)).tolist()
+        == [max(1, round(fraction * grid.pixels))] * 5
+    )
 
 
 def test_random_draws_every_pixel_alike_and_by_key():
@@ -61,6 +64,12 @@ def test_center_is_the_exact_count_nearest_the_centre(grid, n):
     rows, columns = torch.meshgrid(*(torch.arange(m) - (m - 1) / 2 for m in grid.shape), indexing="ij")
     distance = rows**2 + columns**2
     assert distance[observed].max() <= distance[~observed].min() if n < grid.pixels else True
+
+
+def test_no_grid_mask_is_empty():
+    assert draw(GridPixels(stride=40, offset="random"), Grid(8, 5), 200).sum((1, 2, 3)).tolist() == [1] * 200
+    with pytest.raises(ValueError, match="outside a grid of 8x8"):
+        draw(GridPixels(stride=40, offset=(30, 0)), Grid(8, 8))
 
 
 def test_center_102_and_block():

@@ -1,0 +1,70 @@
+"""Image inverse problems with operator-space diffusion: from a recipe to posterior samples and an honest table.
+
+`run`, `evaluate` and `load` do what the command line does; `measure_points` turns scattered measurements into what a
+loaded run can answer. Nothing here imports torch before it is used.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invkit.experiment import Listener, Trained
+    from invkit.grid import Grid
+    from invkit.points import measure_points
+    from invkit.recipe import Recipe
+
+__all__ = ["Grid", "__version__", "evaluate", "load", "measure_points", "run"]
+
+try:
+    __version__ = version("invkit")
+except PackageNotFoundError:  # a source tree that was not installed
+    __version__ = "0+unknown"
+
+
+def run(
+    recipe: "str | Path | Recipe",
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+    smoke: bool = False,
+    listener: "Listener | None" = None,
+) -> Path:
+    """Train, evaluate and report what a recipe says, as `invkit run`; returns the run's folder.
+
+    `recipe` is a path, the name of an installed recipe or a loaded one, which takes no overrides.
+    """
+    from invkit.errors import RecipeError
+    from invkit.experiment import run as start
+    from invkit.recipe import Recipe, load_recipe
+
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, overrides)
+    elif overrides:
+        raise RecipeError("a loaded recipe takes no overrides; give them to load_recipe")
+    return start(recipe, Path(out) if out else None, device, fresh, smoke, listener)
+
+
+def evaluate(path: str | Path, overrides: Sequence[str] = (), *, device: str = "auto") -> dict[str, Any]:
+    """The metric table of a run (schema `invkit.table/1`), as `invkit eval`."""
+    from invkit.experiment import evaluate as start
+
+    return start(Path(path), overrides, device)
+
+
+def load(path: str | Path, *, device: str = "auto") -> "Trained":
+    """The trained model of a run, to be asked for means and samples."""
+    from invkit.experiment import load as start
+
+    return start(Path(path), device)
+
+
+def __getattr__(name: str) -> Any:
+    homes = {"Grid": "invkit.grid", "measure_points": "invkit.points"}
+    if name in homes:
+        return getattr(import_module(homes[name]), name)
+    raise AttributeError(f"module 'invkit' has no attribute {name!r}")

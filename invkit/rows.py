@@ -1,0 +1,178 @@
+"""Rows of the table: what is gathered of each while the pictures go by, and the numbers it becomes."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invkit.device import synchronise
+from invkit.errors import NonFiniteError
+from invkit.grid import Grid
+from invkit.metrics import Metric, Outcome, Unavailable, metric_name
+from invkit.metrics.base import Readout
+from invkit.reconstruct import Reconstructor
+from invkit.statistics import Bootstrap
+
+
+@dataclass(eq=False)
+class Row:
+    """What has been gathered for one row of the table."""
+
+    method: Reconstructor
+    readout: Readout
+    components: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)  # by metric
+    reasons: dict[str, str] = field(default_factory=dict)  # by metric
+    timings: list[tuple[float, int]] = field(default_factory=list)  # seconds and pictures of each batch
+    memory: int | None = None  # bytes
+
+    def add(self, outcome: Outcome, metrics: Sequence[Metric]) -> None:
+        for metric in metrics:
+            name = metric_name(metric)
+            try:
+                parts = metric.components(outcome)
+            except Unavailable as why:
+                self.reasons[name] = str(why)
+                continue
+            for part, values in parts.items():
+                self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
+
+    def joined(self, name: str) -> dict[str, NDArray[np.float64]] | None:
+        """Components of all pictures, (N,) each; None where the metric has no value for this row."""
+        found = None if name in self.reasons else self.components.get(name)
+        return None if not found else {part: np.concatenate(values) for part, values in found.items()}
+
+    def measured(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
+        """Do the work for some pictures, its time and memory noted. Raises NonFiniteError."""
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        synchronise(device)
+        start = time.perf_counter()
+        result = work()
+        synchronise(device)
+        self.timings.append((time.perf_counter() - start, len(ids)))
+        self.memory = max(self.memory or 0, _peak_memory(device) or 0) or None
+        if not bool(result.isfinite().all()):
+            raise NonFiniteError(
+                f"{self.method.name}, {self.readout}: not finite among test pictures {ids[0]} to {ids[-1]}; "
+                "try train.precision=float32, or more sample.steps"
+            )
+        return result
+
+    def cost(self) -> dict[str, Any]:
+        warm = self.timings[1:] or self.timings  # the first batch warms up, unless it is the only one
+        return {
+            "seconds_per_image": _round(sum(t for t, _ in warm) / sum(n for _, n in warm)),
+            "warmed_up": len(self.timings) > 1,
+            "peak_memory_bytes": self.memory,
+        }
+
+
+def _peak_memory(device: torch.device) -> int | None:
+    """CUDA: the most that was allocated since the reset; else the most that this process ever held. Bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _round(value: float) -> float:
+    """Six significant digits: what another batch cut or machine does not change."""
+    return float(f"{value:.6g}")
+
+
+class Tabulator:
+    """The numbers of one grid's rows, with intervals on the same resamples."""
+
+    def __init__(
+        self, rows: Sequence[Row], bootstrap: Bootstrap, metrics: Sequence[Metric], samples: int, paired_to: str,
+        run: str, grid: Grid,
+    ) -> None:  # fmt: skip
+        self.gathered, self.bootstrap, self.run, self.grid = rows, bootstrap, run, grid
+        self.samples, self.paired_to = samples, paired_to
+        self.metrics = {metric_name(metric): metric for metric in metrics}
+        self.values = [
+            {
+                name: bootstrap.values(metric, parts)
+                for name, metric in self.metrics.items()
+                if (parts := row.joined(name)) is not None
+            }
+            for row in rows
+        ]
+
+    def head(self, row: Row) -> dict[str, Any]:
+        """What names a row and its work."""
+        samples = self.samples if row.readout == "sample" else 0
+        return {
+            "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
+            "nfe": row.method.nfe(row.readout), "samples": samples,
+        }  # fmt: skip
+
+    def _entry(self, values: NDArray[np.float64] | None, reason: str | None) -> dict[str, Any]:
+        if values is None or not np.isfinite(values[0]):
+            return {"value": None, "lo": None, "hi": None, "reason": reason or "not defined for these pictures"}
+        lo, hi = (None if end is None else _round(end) for end in self.bootstrap.interval(values))
+        return {"value": _round(float(values[0])), "lo": lo, "hi": hi}
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            self.head(row)
+            | {"metrics": {name: self._entry(values.get(name), row.reasons.get(name)) for name in self.metrics}}
+            for row, values in zip(self.gathered, self.values, strict=True)
+        ]
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Of every row from the paired method's row of the same readout; of a point, from its mean."""
+        reference = {
+            row.readout: values
+            for row, values in zip(self.gathered, self.values, strict=True)
+            if row.method.name == self.paired_to
+        }
+        found = []
+        for row, values in zip(self.gathered, self.values, strict=True):
+            against: Readout = "mean" if row.readout == "point" else row.readout
+            if row.method.name == self.paired_to or against not in reference:
+                continue
+            for name in self.metrics:
+                if name in values and name in reference[against]:
+                    entry = self._entry(values[name] - reference[against][name], None)
+                    found.append(
+                        {
+                            "run": self.run, "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
+                            "against": f"{self.paired_to} {against}", "metric": name, **entry,
+                        }
+                    )  # fmt: skip
+        return found
+
+    def per_image(self, ids: Sequence[int], groups: Sequence[str]) -> list[dict[str, Any]]:
+        """Each metric of each picture alone; empty where it has no value there."""
+        found = []
+        for row in self.gathered:
+            columns = {}
+            for name, metric in self.metrics.items():
+                parts = row.joined(name)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    columns[name] = np.full(len(ids), np.nan) if parts is None else metric.reduce(parts)
+            for n, (i, group) in enumerate(zip(ids, groups, strict=True)):
+                values = {name: _round(v[n]) if np.isfinite(v[n]) else "" for name, v in columns.items()}
+                found.append(
+                    {
+                        "run": self.run,
+                        "method": row.method.name,
+                        "readout": row.readout,
+                        "grid": str(self.grid),
+                        "image": i,
+                        "group": group,
+                    }
+                    | values
+                )
+        return found

@@ -1,0 +1,44 @@
+"""The public functions do what the command line does, and cost nothing until they are used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import invkit
+from invkit.errors import RecipeError
+from invkit.recipe import load_recipe
+
+TINY = """\
+data: {name: photos}
+degradation: {name: sparse-random}
+model: {name: fno-unet, channels: 16, mult: [1], blocks: 1, modes: 3, embedding: 8}
+train: {steps: 2, batch: 2, grids: [16], precision: float32}
+sample: {steps: 2}
+eval: {images: 2, samples: 2}
+log: {tensorboard: false}
+"""
+
+
+def test_imports_no_torch():
+    code = "import sys, invkit; invkit.run, invkit.load, invkit.__version__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(invkit, name) is not None for name in invkit.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Gird'"):
+        _ = invkit.Gird
+
+
+def test_run_evaluate_load(write, tmp_path):
+    path = write(TINY)
+    folder = invkit.run(path, ["seed=1"], out=tmp_path / "run", device="cpu")
+    table = invkit.evaluate(folder, device="cpu")
+    assert table["images"] == 2
+    trained = invkit.load(str(folder), device="cpu")
+    assert (trained.step, trained.recipe.seed) == (2, 1)
+    again = invkit.run(load_recipe(path, ["seed=1"]), out=str(tmp_path / "run"), device="cpu")  # the same run
+    assert again == folder
+    with pytest.raises(RecipeError, match="takes no overrides"):
+        invkit.run(load_recipe(path), ["seed=1"])

@@ -17,7 +17,7 @@ from invkit.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from invkit.data.base import Images, Split
 from invkit.data.photos import Photos
 from invkit.degradation import Measurement
-from invkit.device import pick_device, set_determinism
+from invkit.device import pick_device, place, set_determinism
 from invkit.diffusion.model import ConditionalModel
 from invkit.errors import DataError, Interrupted
 from invkit.evaluation import Evaluation, evaluate_rows
@@ -108,6 +108,7 @@ def run(
     folder.claim(recipe, fresh=fresh)
     listener = _Noted(listener, folder)
     folder.update_record(environment(recipe, str(where)))
+    _fetch(recipe)
     with _stop_requests() as stop:
         trained = _train(recipe, folder, where, listener, stop)
         _evaluate(recipe, folder, trained, listener, stop)
@@ -125,6 +126,7 @@ def evaluate(
     listener = listener or Listener()
     trained = load(path, device)
     folder, recipe = RunFolder.open(path, tuple(overrides))
+    _fetch(recipe)
     with _stop_requests() as stop:
         if all(text.split("=")[0].split(".")[0] in ("eval", "sample") for text in overrides):
             return _evaluate(recipe, folder, trained, listener, stop)
@@ -143,7 +145,7 @@ def load(path: Path, device: str = "auto") -> Trained:
 def _averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
     model = _rebuild(recipe, checkpoint)
     _put(model, checkpoint.tensors["average"])
-    return Trained(recipe, model.to(memory_format=torch.channels_last).to(device).eval(), device, checkpoint.step)
+    return Trained(recipe, place(model, device).eval(), device, checkpoint.step)
 
 
 def _rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
@@ -171,6 +173,12 @@ def _put(model: ConditionalModel, weights: dict[str, Tensor]) -> None:
             p.copy_(weights[name])
 
 
+def _fetch(recipe: Recipe) -> None:
+    """Get what has to be downloaded while Ctrl-C still stops at once; later, signals wait for a safe place."""
+    if recipe.data.missing():
+        recipe.data.open("test", as_grid(recipe.train.grids[0], recipe.data.channels), recipe.seed, 1)
+
+
 def _open(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images]:
     sizes = recipe.train.grids if split == "train" else recipe.eval.grids or recipe.train.grids
     opened = {}
@@ -194,7 +202,7 @@ def _train(
     if checkpoint is None:
         model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, device)
     else:
-        model = _rebuild(recipe, checkpoint).to(memory_format=torch.channels_last).to(device)
+        model = place(_rebuild(recipe, checkpoint), device)
     trainer = Trainer(problem, model, recipe.train, device)
     if checkpoint is not None:
         trainer.restore(checkpoint.step, checkpoint.tensors)
@@ -208,7 +216,7 @@ def _train(
     )
     shadow = _rebuild(recipe, Checkpoint(0, {"constants": _constants(model)}, {})).to(device).eval()
     scalars = _Scalars(folder, recipe, trainer.step)
-    sheet = recipe.data.open("test", problem.grids[0], recipe.seed, SHEET)
+    sheet = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
 
     def save() -> Checkpoint:
         tensors = {**trainer.state(), "constants": _constants(model)}
@@ -263,13 +271,13 @@ class _Scalars:
 def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> None:
     """Write the labelled sample grid of a step, from test pictures that are the same at every step."""
     problem = Problem({grid: images}, trained.recipe.degradation, trained.recipe.noise, trained.recipe.seed)
-    ids = list(range(min(SHEET, len(images))))
+    ids, count = list(range(min(SHEET, len(images)))), trained.recipe.eval.samples
     x = images[ids].to(trained.device)
     keys = Keys.of(trained.recipe.seed, "sheet", ids, trained.device)
     measurement = problem.measure(x, keys, grid)
     fill = trained.model.condition(measurement).fill
     mean = trained.model.mean(measurement)
-    samples = trained.model.sample(measurement, keys.child("samples"), 8, trained.recipe.sample)
+    samples = trained.model.sample(measurement, keys.child("samples"), min(8, max(2, count)), trained.recipe.sample)
     picture = sample_sheet(x, measurement, fill, mean, samples)
     folder.samples.mkdir(exist_ok=True)
     write_atomic(folder.samples / f"iter_{trained.step:06d}.png", picture)

@@ -1,5 +1,6 @@
 """How a run shows where it is: bars on a terminal, plain lines elsewhere, all on stderr."""
 
+import math
 import time
 from collections import deque
 
@@ -11,7 +12,7 @@ from invkit.training import StepRecord
 
 EVERY = 10.0  # seconds between plain lines
 LONG = 30 * 60.0  # a training longer than this on a CPU is said beforehand
-FIRST = 5  # steps until a projection can be made; the first ones are slower
+FIRST = 2  # steps until a projection can be made; the first one is slower
 
 
 def spell(seconds: float) -> str:
@@ -48,7 +49,7 @@ class Speedometer:
     def left(self, steps: int) -> float:
         """Seconds that so many more steps take; by the median, which one slow step does not move."""
         times = sorted(seconds for seconds, _ in self._recent)
-        return steps * times[len(times) // 2]
+        return steps * times[(len(times) - 1) // 2]
 
 
 class Shown(Listener):
@@ -56,7 +57,7 @@ class Shown(Listener):
 
     def __init__(self, console: Console, *, cpu: bool) -> None:
         self._console, self._cpu = console, cpu
-        self._speed, self._last, self._warned = Speedometer(), 0.0, False
+        self._speed, self._last, self._warned = Speedometer(), -math.inf, False
         self._bars: Progress | None = None
         self._task: tuple[str, TaskID] | None = None
 

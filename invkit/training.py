@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise, measure
-from invkit.device import Precision
+from invkit.device import Precision, place
 from invkit.diffusion import Diffusion
 from invkit.diffusion.model import ConditionalModel, fill_in
 from invkit.errors import NonFiniteError, RecipeError
@@ -131,7 +131,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(problem.seed)
         model = ConditionalModel(network, diffusion, prior, scale, precision)
-    return model.to(memory_format=torch.channels_last).to(device)
+    return place(model, device)
 
 
 @lru_cache(maxsize=2)

@@ -43,7 +43,8 @@ def test_plain_lines_elsewhere():
 def test_a_long_training_on_a_cpu_is_said_beforehand_and_once(cpu, steps, said):
     listener, out = shown(cpu=cpu)
     for step in range(1, 30):
-        listener.trained(record(step), steps)
+        listener.trained(record(step, 60.0 if step == 1 else 0.5), steps)  # the slow first step does not count
+        assert ("on this CPU" in out.getvalue()) == (said and step > 1)
     assert out.getvalue().count("about 28 h on this CPU") == said
     assert out.getvalue().count("invkit run quickstart") == said
 

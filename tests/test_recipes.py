@@ -17,9 +17,12 @@ def test_there_are_recipes():
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_two_steps(path, tmp_path, monkeypatch):
+@pytest.mark.parametrize("size", ["narrow", pytest.param("whole", marks=pytest.mark.slow)])
+def test_two_steps(path, size, tmp_path, monkeypatch):
+    """Narrow networks take seconds; everything else is as the recipe says."""
     monkeypatch.setattr(Cifar10, "missing", lambda _: "no network in tests")
-    recipe = load_recipe(path, ["train.steps=2"])
+    narrow = ["model.channels=16", "model.blocks=1", "model.modes=4"] if size == "narrow" else []
+    recipe = load_recipe(path, ["train.steps=2", *narrow])
     folder = run(recipe, tmp_path / "run", "cpu", smoke=True)
     table = json.loads((folder / "eval" / "table.json").read_text("utf-8"))
     assert {row["method"] for row in table["rows"]} == {"nearest", "gaussian", "model"}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Literal, Self
 
 import torch
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, hookimpl
 
@@ -29,12 +29,13 @@ class RandomPixels(Degradation):
         description="choose among the cells of a lattice with this many along the shorter side: same sensors on every grid",
     )
 
-    @model_validator(mode="after")
-    def _shares(self) -> Self:
-        low, high = self.range
+    @field_validator("fraction")
+    @classmethod
+    def _shares(cls, fraction: float | tuple[float, float]) -> float | tuple[float, float]:
+        low, high = fraction if isinstance(fraction, tuple) else (fraction, fraction)
         if not 0 < low <= high <= 1:
-            raise ValueError(f"fraction should lie in (0, 1], the lower bound first, got {self.fraction}")
-        return self
+            raise ValueError("should lie in (0, 1], the lower bound first")
+        return fraction
 
     @property
     def range(self) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from invkit.keys import Keys
 from invkit.pictures import sample_sheet
 from invkit.recipe import Recipe
 from invkit.report import write_report
-from invkit.runfolder import RunFolder, environment
+from invkit.runfolder import RunFolder, decisive, environment
 from invkit.training import Problem, StepRecord, Trainer, as_grid, build_model
 
 SHEET = 8  # pictures on a sample grid
@@ -284,9 +284,8 @@ def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> N
 
 
 def _fingerprint(recipe: Recipe, trained: Trained) -> str:
-    """What a table is a function of."""
-    digest = hashlib.sha256(recipe.model_dump_json(exclude={"log", "train"}, serialize_as_any=True).encode())
-    digest.update(json.dumps(recipe.train.model_dump()["grids"]).encode())
+    """What a table is a function of: the weights, and the recipe but for how they came about."""
+    digest = hashlib.sha256(json.dumps(decisive(recipe), sort_keys=True).encode())
     for name, p in sorted(trained.model.named_parameters()):
         digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -33,6 +33,13 @@ def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return flat(kept, "")
 
 
+def decisive(recipe: Recipe) -> dict[str, Any]:
+    """The settings, by section, that a table depends on beside the weights."""
+    resolved = yaml.safe_load(recipe.dump())
+    kept = {key: value for key, value in resolved.items() if key not in {"log", "train"}}
+    return {**kept, "grids": resolved["train"]["grids"]}
+
+
 class RunFolder:
     """The files of one run, by the names that the documentation gives them."""
 

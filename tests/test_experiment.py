@@ -117,6 +117,10 @@ def test_a_change_of_eval_redoes_only_that_and_more_steps_extend(recipe):
     go(recipe, "eval.images=3", listener=heard)
     assert heard.steps == [] and json.loads((folder / "eval/table.json").read_text())["images"] == 3
     assert same(first, weights(folder))
+    for methods in ("[gaussian]", "[model]"):  # as many settings, other names
+        go(recipe, f"eval.methods={methods}")
+        table = json.loads((folder / "eval/table.json").read_text())
+        assert {row["method"] for row in table["rows"]} == {methods[1:-1]}
     go(recipe, "train.steps=8", listener=heard)
     assert heard.steps == [7, 8]
 

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from invkit.metrics.base import Metric, Outcome, Unavailable
 
@@ -51,6 +50,9 @@ class Ssim(Metric):
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
         if min(outcome.truth.shape[2:]) < WINDOW:
             raise Unavailable(f"the grid is smaller than the {WINDOW}x{WINDOW} window")
+        # Imported where it is used: it takes longer than everything else that reading a recipe needs.
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
         result = structural_similarity_index_measure(
             *outcome.pictures, sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
         )

@@ -18,15 +18,15 @@ from invkit.data.base import Images, Split
 from invkit.data.photos import Photos
 from invkit.degradation import Measurement
 from invkit.device import pick_device, place, set_determinism
-from invkit.diffusion.model import ConditionalModel
+from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.errors import DataError, Interrupted
 from invkit.evaluation import Evaluation, evaluate_rows
-from invkit.field import FittedField
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.pictures import sample_sheet
 from invkit.recipe import Recipe
+from invkit.reconstruct import Sources
 from invkit.report import write_report
 from invkit.runfolder import RunFolder, decisive, environment
 from invkit.training import Problem, StepRecord, Trainer, as_grid, build_model
@@ -150,18 +150,8 @@ def _averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> T
 
 def _rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
     """An unfilled model with the measured constants of a checkpoint."""
-    constants = checkpoint.tensors["constants"]
-    prior = FittedField(constants["modes"], constants["color"], float(constants["slope"]))
-    return ConditionalModel(recipe.model, recipe.diffusion, prior, float(constants["scale"]), recipe.train.precision)
-
-
-def _constants(model: ConditionalModel) -> dict[str, Tensor]:
-    numbers = {"slope": model.prior.slope, "scale": model.scale}
-    return {
-        "modes": model.prior.modes,
-        "color": model.prior.color,
-        **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
-    }
+    constants = Constants.of(checkpoint.tensors["constants"])
+    return ConditionalModel(recipe.model, recipe.diffusion, constants, recipe.train.precision)
 
 
 def _put(model: ConditionalModel, weights: dict[str, Tensor]) -> None:
@@ -209,17 +199,17 @@ def _train(
         listener.say(f"going on from step {checkpoint.step} in {folder.path}")
     folder.keep_metrics(trainer.step)
     parameters = sum(p.numel() for p in model.parameters())
-    folder.update_record({"parameters": parameters, "residual_scale": model.scale})
+    folder.update_record({"parameters": parameters, "residual_scale": model.constants.scale})
     listener.say(
         f"training {parameters / 1e6:.2f} M parameters on {device}: {recipe.train.steps - trainer.step} steps of "
         f"{recipe.train.batch} pictures"
     )
-    shadow = _rebuild(recipe, Checkpoint(0, {"constants": _constants(model)}, {})).to(device).eval()
+    shadow = _rebuild(recipe, Checkpoint(0, {"constants": model.constants.tensors()}, {})).to(device).eval()
     scalars = _Scalars(folder, recipe, trainer.step)
     sheet = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
 
     def save() -> Checkpoint:
-        tensors = {**trainer.state(), "constants": _constants(model)}
+        tensors = {**trainer.state(), "constants": model.constants.tensors()}
         save_checkpoint(folder.checkpoints, trainer.step, tensors, {"seed": recipe.seed})
         return Checkpoint(trainer.step, tensors, {})
 
@@ -317,7 +307,8 @@ def _rows(
         listener.evaluated(done, total)
 
     model = trained.model
-    methods = [method.build(model, recipe.sample) for method in recipe.eval.methods]
+    sources = Sources(model, recipe.sample, recipe.data.law())
+    methods = [method.build(sources) for method in recipe.eval.methods]
     return evaluate_rows(
         methods, _open(recipe, "test", listener), recipe.degradation, recipe.noise, recipe.eval,
         seed=recipe.seed, device=trained.device, run=folder.path.name,

@@ -7,14 +7,12 @@ the problem preconditioned with C^(1/2).
 """
 
 import warnings
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from invkit.degradation import Measurement
 from invkit.field import GaussianField
-from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.operators import Mask
 
@@ -22,30 +20,10 @@ DENSE_POINTS = 512  # at most this many points of a mask are solved by Cholesky
 NUGGET = 1e-5  # noise variance taken where there is none, as a share of the mean prior variance of a measured value
 
 
-@lru_cache(maxsize=16)
-def _lags(field: GaussianField, grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Covariance by lag, (2H * 2W, C * C): the covariance of two pixels is its sum over both signs of both axes."""
-    power = field.power(grid, torch.empty(0, dtype=torch.float64))
-    for axis, n in ((2, grid.height), (3, grid.width)):
-        k, lag = torch.arange(n, dtype=torch.float64), torch.arange(2 * n, dtype=torch.float64)
-        waves = torch.cos(torch.pi / n * lag[:, None] * k) * (1.0 / n)
-        waves[:, 0] /= 2
-        power = torch.tensordot(power, waves, dims=([axis], [1])).movedim(-1, axis)
-    return power.permute(2, 3, 0, 1).reshape(4 * grid.pixels, -1).to(device, dtype)
-
-
-def _gram(field: GaussianField, grid: Grid, points: Tensor, like: Tensor) -> Tensor:
-    """Prior covariance of the colours at some pixels (B, n): (B, n * C, n * C)."""
-    table = _lags(field, grid, like.device, like.dtype)
-    row, column = points // grid.width, points % grid.width
-    rows = [(row[:, :, None] - row[:, None]).abs(), row[:, :, None] + row[:, None] + 1]
-    columns = [(column[:, :, None] - column[:, None]).abs(), column[:, :, None] + column[:, None] + 1]
-    index = [(r * 2 * grid.width + c).view(-1) for r in rows for c in columns]
-    total = table[index[0]]
-    for i in index[1:]:
-        total += table[i]
-    b, n = points.shape
-    return total.view(b, n, n, grid.channels, -1).transpose(2, 3).reshape(b, n * grid.channels, -1)
+def solved_at_points(measurement: Measurement) -> bool:
+    """Whether a measurement is a mask, one for all channels, of so few points that its posterior is solved by Cholesky."""
+    observed = measurement.observed
+    return observed is not None and observed.shape[1] == 1 and int(observed.sum((1, 2, 3)).max()) <= DENSE_POINTS
 
 
 class GaussianPosterior:
@@ -62,21 +40,19 @@ class GaussianPosterior:
         self.tolerance, self.max_steps = tolerance, max_steps
         y, operator = measurement.y, measurement.operator
         self._transpose = operator.range_weight / self.grid.area  # from A* to A^T, inverted
-        observed = measurement.observed
-        self.dense = (
-            observed is not None and observed.shape[1] == 1 and int(observed.sum((1, 2, 3)).max()) <= DENSE_POINTS
-        )
+        self.dense = solved_at_points(measurement)
         if self.dense:
+            observed = measurement.observed
             assert observed is not None
             self._points, self._valid = _pack(observed)
-            gram = _gram(field, self.grid, self._points, y)
+            gram = field.gram(self.grid, self._points, y)
             keep = self._valid.repeat_interleave(self.grid.channels, 1)
             gram *= (keep[:, :, None] & keep[:, None]).to(gram)
-            scale = float(field.power(self.grid, y).diagonal().mean())
+            scale = field.deviation(self.grid) ** 2
             gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, max(measurement.sigma**2, NUGGET * scale), scale))
             self._cholesky = _factorise(gram)
 
-    def _gain(self, r: Tensor) -> Tensor:
+    def gain(self, r: Tensor) -> Tensor:
         """`C A^T K^-1 r` for (S, B, *range): (S, B, C, H, W)."""
         if isinstance(self.measurement.operator, Mask) and self.dense:
             s, b, c, n = len(r), len(self._points), self.grid.channels, self._points.shape[1]
@@ -126,7 +102,27 @@ class GaussianPosterior:
         """Posterior mean (B, C, H, W)."""
         y = self.measurement.y
         m = self.field.centre(self.grid, y).expand(len(y), *self.grid.picture)
-        return m + self._gain((y - self.measurement.operator.forward(m))[None])[0]
+        return m + self.gain((y - self.measurement.operator.forward(m))[None])[0]
+
+    def variance(self, keys: Keys | None = None, draws: int = 64) -> Tensor:
+        """Pointwise posterior variance (B, C, H, W).
+
+        Where the mean is solved by Cholesky it is exact up to the nugget: the prior's less the squares of `L^-1 A C`.
+        Elsewhere it is the variance of `draws` exact samples, with a relative standard error of sqrt(2 / (draws - 1)) and the
+        residual of the solver; `keys` are needed then.
+        """
+        if not self.dense:
+            if keys is None:
+                raise ValueError("the variance of this measurement is estimated from samples: give keys")
+            return self.sample(keys, draws).var(0)
+        y, c = self.measurement.y, self.grid.channels
+        columns = self.field.columns(self.grid, self._points, y) * self._valid[:, :, None, None, None, None]
+        columns = columns.view(len(y), -1, c * self.grid.pixels)
+        # The inverse of a small factor and a product beat a triangular solve with as many columns as pixels.
+        identity = torch.eye(columns.shape[1], dtype=self._cholesky.dtype, device=y.device)
+        inverse = torch.linalg.solve_triangular(self._cholesky, identity, upper=False).to(y)
+        seen = (inverse @ columns).square().sum(1)
+        return (self.field.variance(self.grid).to(y).flatten() - seen).clamp(min=0).view(len(y), *self.grid.picture)
 
     def sample(self, keys: Keys, count: int) -> Tensor:
         """Exact posterior draws (K, B, C, H, W), keyed by picture."""
@@ -137,7 +133,7 @@ class GaussianPosterior:
         if self.measurement.sigma > 0:
             e = forked.normal("noise", *operator.range_shape).to(y) * self.measurement.sigma
             r = r - (operator.forward(e) if isinstance(operator, Mask) else e)
-        return u.unflatten(0, (count, -1)) + self._gain(r.unflatten(0, (count, -1)))
+        return u.unflatten(0, (count, -1)) + self.gain(r.unflatten(0, (count, -1)))
 
 
 def _pack(observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,4 +152,4 @@ def _factorise(gram: Tensor) -> Tensor:
     return factor
 
 
-__all__ = ["DENSE_POINTS", "NUGGET", "GaussianPosterior"]
+__all__ = ["DENSE_POINTS", "NUGGET", "GaussianPosterior", "solved_at_points"]

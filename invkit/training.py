@@ -15,7 +15,8 @@ from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise, measure
 from invkit.device import Precision, place
 from invkit.diffusion import Diffusion
-from invkit.diffusion.model import ConditionalModel, fill_in
+from invkit.diffusion.condition import fill_in
+from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.errors import NonFiniteError, RecipeError
 from invkit.field import FittedField
 from invkit.grid import Grid
@@ -113,25 +114,35 @@ def build_model(
     ids = list(range(min(FIT_IMAGES, len(images))))
     x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
     prior = FittedField.fit(x, grid)
-    x = x[:SCALE_IMAGES]
-    squares, count = 0.0, 0.0
+    residual, scale = _residual(problem, network, prior, x[:SCALE_IMAGES], grid)
+    constants = Constants(prior, residual, scale, max(min(grid.shape) for grid in problem.grids))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(problem.seed)
+        model = ConditionalModel(network, diffusion, constants, precision)
+    return place(model, device)
+
+
+def _residual(
+    problem: Problem, network: Network, prior: FittedField, x: Tensor, grid: Grid
+) -> tuple[FittedField, float]:
+    """The law of the residual of some pictures about their fill, at unit deviation, and the scale that makes it so."""
+    parts, squares, count = [], 0.0, 0.0
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
+        fill, deviation = fill_in(network.fill, network.prior or prior, measurement)
         hidden = torch.ones_like(part)
-        if measurement.observed is not None:
+        if measurement.observed is not None and measurement.sigma == 0:
             hidden = (~measurement.observed).expand_as(part).to(part)
-        residual = (part - fill_in(network.fill, prior, measurement)) * hidden
-        squares, count = squares + float(residual.double().square().sum()), count + float(hidden.sum())
+        parts.append((part - fill) / deviation * hidden)
+        squares, count = squares + float(parts[-1].double().square().sum()), count + float(hidden.sum())
     if not math.isfinite(squares):
         raise NonFiniteError(
             "the pictures or their measurements are not finite; check the data set and the degradation"
         )
     scale = max(math.sqrt(squares / max(count, 1)), 1e-4)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(problem.seed)
-        model = ConditionalModel(network, diffusion, prior, scale, precision)
-    return place(model, device)
+    z = torch.cat(parts) / scale
+    return FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64)), scale
 
 
 @lru_cache(maxsize=2)
@@ -142,6 +153,15 @@ def _epoch(seed: int, epoch: int, count: int) -> Tensor:
 def picture_ids(seed: int, positions: Tensor, count: int) -> list[int]:
     """Which picture stands at each position of the endless stream of keyed epochs."""
     return [int(_epoch(seed, p // count, count)[p % count]) for p in positions.tolist()]
+
+
+def quantiles(seed: int, positions: Tensor) -> Tensor:
+    """A low-discrepancy sequence in [0, 1) over the stream: any run of n positions has about one in every interval 1 / n.
+
+    Multiples of the golden ratio, shifted by the seed (Niederreiter 1992, section 3.1).
+    """
+    shift = Keys.of(seed, "quantiles", [0]).uniform("shift", 1).double()
+    return ((shift[0] + positions.double() * ((math.sqrt(5) - 1) / 2)) % 1).float().clamp(max=1 - 1e-7)
 
 
 class Trainer:
@@ -211,7 +231,9 @@ class Trainer:
         weight = None
         if self.settings.query_fraction is not None:
             weight = query(measurement, keys, self.settings.query_fraction)
-        return self.model.loss(x, measurement, keys, mean_share=self.settings.mean_share, weight=weight, rng=rng)
+        share = self.settings.mean_share
+        levels = quantiles(self.problem.seed, positions).to(self.device)
+        return self.model.loss(x, measurement, keys, levels, mean_share=share, weight=weight, rng=rng)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Everything that must survive, by file: weights, averaged weights, moments of the optimiser."""

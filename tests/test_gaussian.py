@@ -125,3 +125,20 @@ def test_a_fitted_mean_colour_is_where_nothing_is_known():
     y = torch.zeros(1, 3, 8, 8) + 0.5 * observed
     out = GaussianPosterior(field, Measurement(Mask(observed), y)).mean()
     torch.testing.assert_close(out, torch.full_like(out, 0.5), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 3), (5, 8, 2)])
+def test_pointwise_variance_against_the_closed_form(shape):
+    measurement, matrices = problem("mask", Grid(*shape), 0.2)
+    _, covariance = closed_form(FIELD, measurement, matrices)
+    got = GaussianPosterior(FIELD, measurement).variance()
+    torch.testing.assert_close(got.flatten(1), covariance.diagonal(dim1=1, dim2=2), rtol=1e-6, atol=1e-8)
+
+
+def test_pointwise_variance_of_other_operators_is_estimated():
+    measurement, matrices = problem("sums", Grid(4, 4, 2), 0.3)
+    _, covariance = closed_form(FIELD, measurement, matrices)
+    got = GaussianPosterior(FIELD, measurement).variance(Keys.of(0, "v", range(3)), 2000)
+    torch.testing.assert_close(got.flatten(1), covariance.diagonal(dim1=1, dim2=2), rtol=0.25, atol=1e-3)
+    with pytest.raises(ValueError, match="give keys"):
+        GaussianPosterior(FIELD, measurement).variance()

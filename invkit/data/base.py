@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from invkit.field import GaussianField
 from invkit.grid import Grid
 from invkit.settings import Settings
 
@@ -36,6 +37,10 @@ class Dataset(Settings, ABC):
     @property
     def channels(self) -> int:
         return 3
+
+    def law(self) -> GaussianField | None:
+        """The Gaussian field that the pictures are drawn from, where they are: their posterior is then known in closed form."""
+        return None
 
     def missing(self) -> str | None:
         """What is not on this machine yet, in a few words; None where `open` can start at once."""

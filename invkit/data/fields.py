@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.data.base import Dataset, Images, Split
-from invkit.field import MaternField
+from invkit.field import Law, MaternField
 from invkit.grid import Grid
 from invkit.keys import Keys
 
@@ -16,7 +16,7 @@ from invkit.keys import Keys
 class FieldDraws(Images):
     """Pictures drawn when asked for; an id on a finer grid is the same draw, refined."""
 
-    field: MaternField
+    field: Law
     split: Split
     grid: Grid
     seed: int
@@ -34,9 +34,9 @@ class FieldDraws(Images):
 
 
 class Fields(Dataset):
-    """Draws of a Matern field at any resolution; values are not bound to [-1, 1]."""
+    """Draws of a Gaussian field at any resolution; values are not bound to [-1, 1]."""
 
-    field: MaternField = Field(
+    field: Law = Field(
         MaternField(std=0.5, length=0.25, exponent=2.5, color=0.5), description="the law the pictures are drawn from"
     )
     train_size: int = Field(65536, ge=1, description="pictures in the training split")
@@ -46,6 +46,9 @@ class Fields(Dataset):
     @property
     def channels(self) -> int:
         return self.colors
+
+    def law(self) -> Law:
+        return self.field
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
         count = self.train_size if split == "train" else self.test_size

@@ -1,16 +1,28 @@
-"""The diffusion core: noise fields, schedules, preconditioning, samplers and the conditional model."""
+"""The diffusion core: noise fields, schedules, preconditioning, loss, samplers and the conditional model."""
 
 from pydantic import ConfigDict, Field
 
-from invkit.diffusion.preconditioning import EdmPreconditioning
+from invkit.diffusion.loss import Loss
+from invkit.diffusion.preconditioning import (
+    EdmPreconditioning,
+    EpsilonPreconditioning,
+    Preconditioning,
+    SpectralPreconditioning,
+    VPreconditioning,
+    X0Preconditioning,
+)
 from invkit.diffusion.samplers import SAMPLERS, Sample
-from invkit.diffusion.schedules import EdmSchedule, Schedule, VpCosineSchedule
-from invkit.field import GaussianField, MaternField, WhiteField
+from invkit.diffusion.schedules import SCHEDULES, EdmSchedule, Schedule
+from invkit.field import FIELDS, GaussianField, WhiteField
 from invkit.settings import Settings
 
-FIELDS: dict[str, type[Settings]] = {"white": WhiteField, "matern": MaternField}
-SCHEDULES: dict[str, type[Schedule]] = {"edm": EdmSchedule, "vp-cosine": VpCosineSchedule}
-PRECONDITIONINGS: dict[str, type[Settings]] = {"edm": EdmPreconditioning}
+PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
+    "edm": EdmPreconditioning,
+    "epsilon": EpsilonPreconditioning,
+    "x0": X0Preconditioning,
+    "v": VPreconditioning,
+    "spectral": SpectralPreconditioning,
+}
 
 
 class Diffusion(Settings):
@@ -20,9 +32,10 @@ class Diffusion(Settings):
 
     field: GaussianField = Field(default_factory=WhiteField, description="law of the noise")
     schedule: Schedule = Field(default_factory=EdmSchedule, description="noise levels in training and sampling")
-    preconditioning: EdmPreconditioning = Field(
-        default_factory=EdmPreconditioning, description="scaling of the network"
+    preconditioning: Preconditioning = Field(
+        default_factory=EdmPreconditioning, description="scaling of the network's input and output"
     )
+    loss: Loss = Field(default_factory=Loss, description="norm and weight of the denoising error")
 
 
 __all__ = ["FIELDS", "PRECONDITIONINGS", "SAMPLERS", "SCHEDULES", "Diffusion", "Sample"]

@@ -1,7 +1,9 @@
 """The conditional model: the residual law around a fill, learned by one network."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -9,29 +11,43 @@ from torch import Tensor, nn
 from invkit.degradation import Measurement
 from invkit.device import Precision, autocast
 from invkit.diffusion import Diffusion, Sample
-from invkit.field import FittedField
-from invkit.gaussian import GaussianPosterior
+from invkit.diffusion.condition import Condition, fill_in
+from invkit.diffusion.preconditioning import Scaling
+from invkit.diffusion.progressive import handover, sample_progressively
+from invkit.diffusion.samplers import Denoise, Noise
+from invkit.field import FittedField, GaussianField, resample
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.nn.base import Fill, Network
+from invkit.nn.base import Network
 
 
 @dataclass(frozen=True, eq=False)
-class Condition:
-    """What the network knows of a measurement."""
+class Constants:
+    """What is measured on the training pictures before the first step and travels with the weights."""
 
-    fill: Tensor  # (B, C, H, W): the picture the residual is counted from
-    inputs: Tensor  # (B, 2 C + 1, H, W): fill, back-projection, mask
-    hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
+    prior: FittedField  # law of the pictures
+    residual: FittedField  # law of the residual z in its units: mean zero, deviation about one
+    scale: float  # deviation of the picture about the fill, in units of what the fill expects
+    reference: int  # cells along the shorter side of the finest grid trained on
 
-    def repeat(self, count: int) -> "Condition":
-        hidden = None if self.hidden is None else self.hidden.repeat(count, 1, 1, 1)
-        return Condition(self.fill.repeat(count, 1, 1, 1), self.inputs.repeat(count, 1, 1, 1), hidden)
+    def tensors(self) -> dict[str, Tensor]:
+        numbers = {
+            "slope": self.prior.slope, "residual_slope": self.residual.slope, "scale": self.scale, "reference": self.reference,
+        }  # fmt: skip
+        return {
+            "modes": self.prior.modes,
+            "color": self.prior.color,
+            "residual_modes": self.residual.modes,
+            **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
+        }
 
-
-def _grid(condition: Condition) -> Grid:
-    channels, height, width = condition.fill.shape[1:]
-    return Grid(height, width, channels)
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Constants":
+        prior = FittedField(tensors["modes"], tensors["color"], float(tensors["slope"]))
+        residual = FittedField(
+            tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
+        )
+        return cls(prior, residual, float(tensors["scale"]), int(tensors["reference"]))
 
 
 def embed(sigma: Tensor, size: int) -> Tensor:
@@ -41,97 +57,101 @@ def embed(sigma: Tensor, size: int) -> Tensor:
 
 
 class ConditionalModel(nn.Module):
-    """`denoise` in residual units: `x = fill + scale z`; at noise level infinity it returns the mean of z given y.
-
-    `prior` is the field behind the fill and the rows of linear reconstruction; `scale` is the residual's deviation.
-    Both are measured on the training pictures before the first step and travel with the weights.
-    """
+    """`denoise` in residual units: `x = fill + deviation z`; at noise level infinity it returns the mean of z given y."""
 
     def __init__(
-        self, settings: Network, diffusion: Diffusion, prior: FittedField, scale: float, precision: Precision = "auto"
+        self, settings: Network, diffusion: Diffusion, constants: Constants, precision: Precision = "auto"
     ) -> None:
         super().__init__()
-        self.settings, self.diffusion, self.prior = settings, diffusion, prior
-        self.scale, self.precision = scale, precision
-        self.channels = len(prior.color)
-        self.network = settings.build(3 * self.channels + 1, self.channels)
+        self.settings, self.diffusion, self.constants = settings, diffusion, constants
+        self.precision = precision
+        self.channels = len(constants.prior.color)
+        self.network = settings.build(3 * self.channels + 2, self.channels)
         self.token = nn.Parameter(torch.zeros(settings.embedding_size))
+        # White noise where a pixel is known says nothing of its neighbours; correlated noise does, and is left in the state.
+        self.blanks = not diffusion.field.correlated
+
+    @property
+    def prior(self) -> FittedField:
+        """The law fitted to the training pictures: the linear baseline."""
+        return self.constants.prior
+
+    @property
+    def fill_prior(self) -> GaussianField:
+        """The law behind a gaussian fill."""
+        return self.settings.prior or self.constants.prior
+
+    def working(self, grid: Grid) -> tuple[int, int]:
+        """Height and width of the grid on which the network works for pictures on `grid`."""
+        return self.settings.working(grid, self.constants.reference)
 
     def condition(self, measurement: Measurement) -> Condition:
         """Everything that is computed once per measurement; no gradient flows here."""
         with torch.no_grad():
-            fill = fill_in(self.settings.fill, self.prior, measurement)
-            hidden = None
-            seen = torch.ones_like(fill[:, :1])
-            if measurement.observed is not None:
-                seen = measurement.observed.to(fill).mean(1, keepdim=True)
-                if measurement.sigma == 0:
-                    hidden = (~measurement.observed).to(fill)
-            inputs = torch.cat([fill, measurement.operator.pinv(measurement.y), seen], 1)
-        return Condition(fill, inputs, hidden)
+            fill, deviation = fill_in(self.settings.fill, self.fill_prior, measurement)
+            deviation = deviation * self.constants.scale
+            return Condition.of(fill, deviation, measurement, self.working(measurement.grid))
 
-    def raw(
-        self, z: Tensor, sigma: Tensor, condition: Condition, into: Tensor, rng: torch.Generator | None = None
+    def scaling(self, sigma: Tensor, grid: Grid) -> Scaling:
+        """The preconditioning at noise levels (B,)."""
+        return self.diffusion.preconditioning.scaling(sigma, self.diffusion.field, self.constants.residual, grid)
+
+    def denoise(
+        self,
+        z: Tensor,  # (B, C, H, W)
+        sigma: Tensor,  # (B,) in (0, inf]
+        condition: Condition,
+        rng: torch.Generator | None = None,
+        scaling: Scaling | None = None,
     ) -> Tensor:
-        """The network's output (B, C, H, W) float32 for a noisy residual z; z is ignored where sigma (B,) is infinite."""
+        """E[z_0 | z, y] (B, C, H, W) float32; z is ignored where sigma is infinite."""
+        scaling = scaling or self.scaling(sigma, condition.grid)
         mean_wanted = sigma.isinf()
-        state = torch.where(mean_wanted.view(-1, 1, 1, 1), 0, z) * into
-        if condition.hidden is not None:
-            state = state * condition.hidden
+        z = torch.where(mean_wanted.view(-1, 1, 1, 1), 0.0, z)
+        if condition.hidden is not None and self.blanks:
+            z = z * condition.hidden
+        state = resample(scaling.into(z), (condition.inputs.shape[2], condition.inputs.shape[3]))
         embedding = torch.where(mean_wanted[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
         with autocast(x.device, self.precision):
-            return self.network(x, embedding, rng).float()
-
-    def denoise(self, z: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """E[z_0 | z, y] (B, C, H, W) at noise levels sigma (B,), infinity included."""
-        c = self.diffusion.preconditioning.coefficients(sigma * self._pixel_noise(condition))
-        out = c.skip * torch.where(sigma.isinf().view(-1, 1, 1, 1), 0, z) + c.out * self.raw(
-            z, sigma, condition, c.into
-        )
+            raw = self.network(x, embedding, rng).float()
+        out = scaling.skip(z) + scaling.out(resample(raw, condition.grid.shape))
         return out if condition.hidden is None else out * condition.hidden
-
-    def _pixel_noise(self, condition: Condition) -> float:
-        """Pixel deviation of the diffusion's noise on this grid."""
-        return self.diffusion.field.deviation(_grid(condition))
 
     def loss(
         self,
         x: Tensor,  # (B, C, H, W)
         measurement: Measurement,
         keys: Keys,
+        quantiles: Tensor,  # (B,) in [0, 1): where in the distribution of noise levels each picture stands
         *,
         mean_share: float,
         weight: Tensor | None = None,  # (B, 1 or C, H, W): where the loss is taken; None for all that is hidden
         rng: torch.Generator | None = None,
     ) -> Tensor:
-        """Denoising loss of every picture, (B,): the mean over the hidden domain, weighted by `1 / c_out^2`.
+        """Denoising loss of every picture, (B,): a mean over the hidden domain, see `diffusion.loss`.
 
-        A share of the batch is trained at noise level infinity, where the target is the posterior mean.
+        Quantiles below `mean_share` are trained at noise level infinity, where the target is the posterior mean.
         """
         condition = self.condition(measurement)
         grid = measurement.grid
-        target = (x - condition.fill) / self.scale
-        sigma = self.diffusion.schedule.train_sigma(keys.uniform("level"))
-        sigma = torch.where(keys.uniform("mean") < mean_share, math.inf, sigma)
+        target = (x - condition.fill) / condition.deviation
+        level = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)
+        sigma = torch.where(quantiles < mean_share, math.inf, self.diffusion.schedule.train_sigma(level))
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
         z = target + torch.where(sigma.isinf(), 0, sigma).view(-1, 1, 1, 1) * noise
-        c = self.diffusion.preconditioning.coefficients(sigma * self._pixel_noise(condition))
-        wanted = (target - c.skip * z) / c.out
-        error = (self.raw(z, sigma, condition, c.into, rng) - wanted).square()
-        if weight is None:
-            weight = condition.hidden
-        if weight is None:
-            return error.mean((1, 2, 3))
-        weight = weight.expand_as(error)
-        return (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)
+        scaling = self.scaling(sigma, grid)
+        error = self.denoise(z, sigma, condition, rng, scaling) - target
+        where = condition.hidden if weight is None else weight
+        return self.diffusion.loss(error, where, sigma, scaling.power, self.diffusion.field, grid)
 
     @torch.no_grad()
     def mean(self, measurement: Measurement) -> Tensor:
         """Posterior mean (B, C, H, W) by one network call."""
         condition = self.condition(measurement)
         infinity = torch.full((len(measurement),), math.inf, device=condition.fill.device)
-        return condition.fill + self.scale * self.denoise(torch.zeros_like(condition.fill), infinity, condition)
+        z = self.denoise(torch.zeros_like(condition.fill), infinity, condition)
+        return condition.fill + condition.deviation * z
 
     @torch.no_grad()
     def sample(self, measurement: Measurement, keys: Keys, count: int, settings: Sample, chunk: int = 256) -> Tensor:
@@ -141,30 +161,29 @@ class ConditionalModel(nn.Module):
         parts = max(1, chunk // len(measurement))
         draws = []
         for first in range(0, count, parts):
-            n = min(parts, count - first) * len(measurement)
-            start = first * len(measurement)
-            draws.append(self._draw(condition.repeat(n // len(measurement)), keys[start : start + n], levels, settings))
+            copies = min(parts, count - first)
+            own = keys[first * len(measurement) : (first + copies) * len(measurement)]
+            draws.append(self._draw(condition.repeat(copies), own, levels, settings))
         z = torch.cat(draws).unflatten(0, (count, -1))
-        return condition.fill + self.scale * z
+        return condition.fill + condition.deviation * z
 
     def _draw(self, condition: Condition, keys: Keys, levels: Tensor, settings: Sample) -> Tensor:
-        grid = _grid(condition)
+        field = self.diffusion.field
+        grids = [Grid(*self._cells(condition.grid, n), self.channels) for n in settings.coarse]
+        grids = [*(g for g in grids if g.pixels < condition.grid.pixels), condition.grid]
 
-        def denoise(z: Tensor, sigma: float) -> Tensor:
-            return self.denoise(z, torch.full((len(z),), sigma, device=z.device), condition)
+        def denoise(grid: Grid) -> Denoise:
+            own = condition if grid == condition.grid else condition.coarsened(grid, self.working(grid))
+            return lambda z, sigma: self.denoise(z, torch.full((len(z),), sigma, device=z.device), own)
 
-        def noise(label: str) -> Tensor:
-            return self.diffusion.field.sample(keys.child(label), grid)
+        def noise(grid: Grid) -> Noise:
+            stage = "" if grid == condition.grid else f"{grid}/"
+            return lambda label: field.sample(keys.child(stage + label), grid)
 
-        return settings.method(denoise, noise, levels)
+        limits = [handover(*pair, self.constants.residual, field) for pair in pairwise(grids)]
+        return sample_progressively(settings.method, grids, denoise, noise, levels, limits)
 
-
-def fill_in(fill: Fill, prior: FittedField, measurement: Measurement) -> Tensor:
-    """The picture a model starts from: the Gaussian posterior mean, the mean colour, or zero where nothing is known."""
-    if fill == "gaussian":
-        return GaussianPosterior(prior, measurement).mean()
-    operator, y = measurement.operator, measurement.y
-    if fill == "zero":
-        return operator.pinv(y)
-    centre = prior.centre(measurement.grid, y).expand(len(y), *measurement.grid.picture)
-    return centre + operator.pinv(y - operator.forward(centre))
+    @staticmethod
+    def _cells(grid: Grid, n: int) -> tuple[int, int]:
+        height, width = (max(1, round(e * n)) for e in grid.extent)
+        return height, width

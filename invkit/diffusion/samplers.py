@@ -1,9 +1,15 @@
-"""Samplers: from noise to a draw, seeing only `denoise(x, sigma) -> x0` and a source of noise."""
+"""Samplers: from noise to a draw, seeing only `denoise(x, sigma) -> x0` and a source of noise.
 
+All walk down noise levels in the variance-exploding frame, `x = x0 + sigma n`; a schedule with a scale differs from it by
+that factor alone. With `n` of covariance C, `C grad log p(x) = (denoise(x, sigma) - x) / sigma^2`: C is never inverted.
+"""
+
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -17,12 +23,16 @@ class Sampler(Settings, ABC):
     """A discretisation of the reverse process along falling noise levels."""
 
     @abstractmethod
-    def __call__(self, denoise: Denoise, noise: Noise, levels: Tensor) -> Tensor:
-        """Draw (B, C, H, W); `levels` (steps + 1,) fall to zero."""
+    def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
+        """From `x` (B, C, H, W) at the first of the falling `levels` to the last one, which may be zero."""
 
     @abstractmethod
     def calls(self, steps: int) -> int:
-        """Network calls per sample."""
+        """Network calls per sample over `steps` steps, the last of them to zero."""
+
+    def __call__(self, denoise: Denoise, noise: Noise, levels: Tensor) -> Tensor:
+        """Draw (B, C, H, W); `levels` (steps + 1,) fall to zero."""
+        return self.walk(denoise, noise, levels, float(levels[0]) * noise("start"))
 
 
 class Heun(Sampler):
@@ -30,11 +40,9 @@ class Heun(Sampler):
 
     churn: float = Field(0.0, ge=0, description="S_churn: noise put back over the whole walk, 0 for none")
 
-    def __call__(self, denoise: Denoise, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
         sigmas = levels.tolist()
-        steps = len(sigmas) - 1
-        gamma = min(self.churn / steps, 2**0.5 - 1)
-        x = sigmas[0] * noise("start")
+        gamma = min(self.churn / (len(sigmas) - 1), 2**0.5 - 1)
         for i, (here, there) in enumerate(pairwise(sigmas)):
             hat = here * (1 + gamma)
             if gamma > 0:
@@ -51,13 +59,49 @@ class Heun(Sampler):
         return 2 * steps - 1
 
 
+class Dpmpp2M(Sampler):
+    """Multistep second-order steps in ln sigma (Lu et al. 2022, DPM-Solver++, algorithm 2): one call a step."""
+
+    def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
+        sigmas = levels.tolist()
+        before: tuple[Tensor, float] | None = None  # the last estimate and step in ln sigma
+        for here, there in pairwise(sigmas):
+            clean = denoise(x, here)
+            if there == 0:
+                return clean
+            h = math.log(here / there)
+            ahead = clean
+            if before is not None:
+                ahead = clean + (clean - before[0]) * (0.5 * h / before[1])
+            x = there / here * x + (1 - there / here) * ahead
+            before = clean, h
+        return x
+
+    def calls(self, steps: int) -> int:
+        return steps
+
+
+class EulerMaruyama(Sampler):
+    """First-order steps of the reverse SDE `dx = 2 (x - D) dsigma / sigma + sqrt(-d sigma^2) n` (Song et al. 2021, eq. 6)."""
+
+    def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
+        for i, (here, there) in enumerate(pairwise(levels.tolist())):
+            clean = denoise(x, here)
+            if there == 0:
+                return clean
+            spent = here**2 - there**2
+            x = x + spent / here**2 * (clean - x) + math.sqrt(spent) * noise(f"step{i}")
+        return x
+
+    def calls(self, steps: int) -> int:
+        return steps
+
+
 class Denoising(Sampler):
     """Ancestral steps `q(x_s | x_t, x_0)` of denoising diffusion (Ho et al. 2020, eq. 6-7), the sampler of DDO."""
 
-    def __call__(self, denoise: Denoise, noise: Noise, levels: Tensor) -> Tensor:
-        sigmas = levels.tolist()
-        x = sigmas[0] * noise("start")
-        for i, (here, there) in enumerate(pairwise(sigmas)):
+    def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
+        for i, (here, there) in enumerate(pairwise(levels.tolist())):
             ratio = (there / here) ** 2
             x = ratio * x + (1 - ratio) * denoise(x, here)
             if there > 0:
@@ -68,7 +112,37 @@ class Denoising(Sampler):
         return steps
 
 
-SAMPLERS: dict[str, type[Sampler]] = {"heun": Heun, "denoise": Denoising}
+class Langevin(Sampler):
+    """Predictor-corrector: an ancestral step, then Langevin steps at the level reached (Song et al. 2021, algorithm 2).
+
+    The Langevin dynamics are preconditioned with the noise's covariance C, in units of the noise level:
+    `x <- x + r (D - x) + sqrt(2 r) sigma n`.
+    """
+
+    corrections: int = Field(1, ge=1, description="Langevin steps at every noise level")
+    step: float = Field(0.4, gt=0, le=1, description="step size r, in squared noise levels")
+
+    def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
+        predictor = Denoising()
+        for i, (here, there) in enumerate(pairwise(levels.tolist())):
+            pair = torch.tensor([here, there], dtype=torch.float64)
+            x = predictor.walk(denoise, lambda _, i=i: noise(f"step{i}"), pair, x)  # type: ignore[misc]
+            for j in range(self.corrections if there > 0 else 0):
+                kick = there * math.sqrt(2 * self.step) * noise(f"correct{i}/{j}")
+                x = x + self.step * (denoise(x, there) - x) + kick
+        return x
+
+    def calls(self, steps: int) -> int:
+        return steps + (steps - 1) * self.corrections
+
+
+SAMPLERS: dict[str, type[Sampler]] = {
+    "heun": Heun,
+    "dpmpp-2m": Dpmpp2M,
+    "denoise": Denoising,
+    "em": EulerMaruyama,
+    "langevin": Langevin,
+}
 
 
 class Sample(Settings):
@@ -76,6 +150,11 @@ class Sample(Settings):
 
     method: Sampler = Field(default_factory=Heun, description="the sampler")
     steps: int = Field(6, ge=1, le=10_000, description="steps of the sampler")
+    coarse: tuple[int, ...] = Field(
+        (),
+        description="progressive sampling: cells along the shorter side of coarser grids, rising, on which the first steps "
+        "are made; noise enters the new modes only when the grid is refined",
+    )
 
     @property
     def calls(self) -> int:

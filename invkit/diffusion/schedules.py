@@ -55,19 +55,8 @@ class EdmSchedule(Schedule):
         return torch.cat([self.sigma(t), torch.zeros(1, dtype=torch.float64)])
 
 
-class VpCosineSchedule(Schedule):
-    """Variance preserving with `log SNR = -2 ln tan(pi t / 2)`, cut to +-limit (Lim et al. 2023, DDO; Nichol & Dhariwal 2021)."""
-
-    limit: float = Field(10.0, gt=0, le=30, description="bound of the log signal-to-noise ratio")
-
-    def _log_snr(self, t: Tensor) -> Tensor:
-        return (-2 * torch.log(torch.tan(math.pi / 2 * t))).clamp(-self.limit, self.limit)
-
-    def scale(self, t: Tensor) -> Tensor:
-        return torch.sigmoid(self._log_snr(t)).sqrt()
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return torch.exp(-0.5 * self._log_snr(t))
+class TimeSchedule(Schedule, ABC):
+    """Trained and sampled uniformly in time."""
 
     def train_sigma(self, u: Tensor) -> Tensor:
         return self.sigma(u.clamp(min=1e-6))
@@ -75,3 +64,58 @@ class VpCosineSchedule(Schedule):
     def levels(self, steps: int) -> Tensor:
         t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]
         return torch.cat([self.sigma(t), torch.zeros(1, dtype=torch.float64)])
+
+
+class VpSchedule(TimeSchedule, ABC):
+    """Variance preserving: `scale^2 = sigmoid(log SNR)`, cut to +-limit so that both ends are finite."""
+
+    limit: float = Field(10.0, gt=0, le=30, description="bound of the log signal-to-noise ratio")
+
+    @abstractmethod
+    def log_snr(self, t: Tensor) -> Tensor:
+        """`ln(1 / sigma^2)` at time t, before it is cut."""
+
+    def _cut(self, t: Tensor) -> Tensor:
+        return self.log_snr(t).clamp(-self.limit, self.limit)
+
+    def scale(self, t: Tensor) -> Tensor:
+        return torch.sigmoid(self._cut(t)).sqrt()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.exp(-0.5 * self._cut(t))
+
+
+class VpCosineSchedule(VpSchedule):
+    """`log SNR = -2 ln tan(pi t / 2)`, cut to +-10 as published (Lim et al. 2023, DDO; Nichol & Dhariwal 2021)."""
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        return -2 * torch.log(torch.tan(math.pi / 2 * t))
+
+
+class VpLinearSchedule(VpSchedule):
+    """`ln scale = -t^2 (b1 - b0) / 4 - t b0 / 2`, the linear schedule in continuous time (Song et al. 2021, eq. 33)."""
+
+    beta_min: float = Field(0.1, gt=0, description="rate b0 of the noising at time 0")
+    beta_max: float = Field(20.0, gt=0, description="rate b1 of the noising at time 1")
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        log_scale2 = -(t**2) * (self.beta_max - self.beta_min) / 2 - t * self.beta_min
+        return log_scale2 - torch.log(-torch.expm1(log_scale2))
+
+
+class FlowSchedule(VpSchedule):
+    """Straight paths `x_t = (1 - t) x_0 + t n` (Lipman et al. 2023, eq. 23; Liu et al. 2023), cut to +-limit at the ends."""
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        return 2 * torch.log((1 - t) / t)
+
+    def scale(self, t: Tensor) -> Tensor:
+        return 1 / (1 + self.sigma(t))
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "edm": EdmSchedule,
+    "vp-cosine": VpCosineSchedule,
+    "vp-linear": VpLinearSchedule,
+    "flow": FlowSchedule,
+}

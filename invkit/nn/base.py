@@ -3,23 +3,34 @@
 from abc import ABC, abstractmethod
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import nn
 
+from invkit.field import GaussianField
+from invkit.grid import Grid
 from invkit.settings import Settings
 
 Fill = Literal["gaussian", "mean", "zero"]
 
 
 class Network(Settings, ABC):
-    """Settings of a model: a fill and a network with `forward(x: (B, in, H, W), embedding: (B, E)) -> (B, out, H, W)`."""
+    """Settings of a model: a fill and a network with `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     fill: Fill = Field("gaussian", description="what the model starts from where nothing was seen")
+    prior: GaussianField | None = Field(
+        None, description="field behind a gaussian fill; null: fitted to the training pictures"
+    )
 
     @property
     @abstractmethod
     def embedding_size(self) -> int:
         """E, the size of the noise-level embedding."""
+
+    @abstractmethod
+    def working(self, grid: Grid, reference: int) -> tuple[int, int]:
+        """The grid (h, w) it works on for pictures on `grid`; `reference` cells were trained along the shorter side."""
 
     @abstractmethod
     def build(self, in_channels: int, out_channels: int) -> nn.Module:

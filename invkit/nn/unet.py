@@ -1,4 +1,4 @@
-"""The FNO U-Net: residual blocks of a spectral and a local convolution on a pyramid of grids."""
+"""U-Nets on a pyramid of grids: the FNO U-Net, an operator between functions, and the plain one as its control."""
 
 import math
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from invkit.field import resample
+from invkit.grid import Grid
 from invkit.nn.base import Network
 from invkit.nn.spectral import SpectralConv, Weights
 
@@ -64,6 +66,32 @@ class _Block(nn.Module):
         return self.skip(x) + self.local2(dropout(h, self.p, rng))
 
 
+class _Down(nn.Module):
+    """Half the grid: a strided convolution, or one whose output is cut to the modes that the coarser grid holds."""
+
+    def __init__(self, channels: int, alias_free: bool) -> None:
+        super().__init__()
+        self.alias_free = alias_free
+        self.conv = nn.Conv2d(channels, channels, 3, stride=1 if alias_free else 2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return resample(x, (x.shape[2] // 2, x.shape[3] // 2)) if self.alias_free else x
+
+
+class _Up(nn.Module):
+    """Twice the grid: the same function, or each cell twice; then a convolution."""
+
+    def __init__(self, channels: int, alias_free: bool) -> None:
+        super().__init__()
+        self.alias_free = alias_free
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (2 * x.shape[2], 2 * x.shape[3])
+        return self.conv(resample(x, shape) if self.alias_free else F.interpolate(x, size=shape, mode="nearest"))
+
+
 class UNet(nn.Module):
     """`forward(x: (B, in, H, W), embedding: (B, E), rng) -> (B, out, H, W)`; H and W are padded to what the levels need."""
 
@@ -82,7 +110,7 @@ class UNet(nn.Module):
                 self.down.append(_Block(inner, outer, shape))
                 skips.append(inner := outer)
             if level < len(widths) - 1:
-                self.down.append(nn.Conv2d(outer, outer, 3, stride=2, padding=1))
+                self.down.append(_Down(outer, shape.modes > 0))
                 skips.append(outer)
         self.middle = nn.ModuleList([_Block(inner, inner, shape)])
         for level, outer in reversed(list(enumerate(widths))):
@@ -90,7 +118,7 @@ class UNet(nn.Module):
                 self.up.append(_Block(inner + skips.pop(), outer, shape))
                 inner = outer
             if level > 0:
-                self.up.append(nn.Conv2d(outer, outer, 3, padding=1))
+                self.up.append(_Up(outer, shape.modes > 0))
         self.norm = nn.GroupNorm(_groups(inner), inner)
         self.exit = nn.Conv2d(inner, out_channels * patch**2, 3, padding=1)
         _zero(self.exit)
@@ -107,16 +135,13 @@ class UNet(nn.Module):
         for layer in self.middle:
             x = layer(x, e, rng)
         for layer in self.up:
-            if isinstance(layer, _Block):
-                x = layer(torch.cat([x, skips.pop()], 1), e, rng)
-            else:
-                x = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = layer(torch.cat([x, skips.pop()], 1), e, rng) if isinstance(layer, _Block) else layer(x)
         x = F.pixel_shuffle(self.exit(F.silu(self.norm(x))), self.patch)
         return x[..., :h, :w]
 
 
 class UNetSettings(Network):
-    """A plain convolutional U-Net: the control for the operator network."""
+    """A plain convolutional U-Net on the picture's own grid: the control for the operator network."""
 
     channels: int = Field(64, ge=8, multiple_of=8, description="width of the finest level")
     mult: tuple[int, ...] = Field((1, 2), min_length=1, max_length=6, description="width of each level, in channels")
@@ -131,6 +156,9 @@ class UNetSettings(Network):
     def embedding_size(self) -> int:
         return self.embedding
 
+    def working(self, grid: Grid, reference: int) -> tuple[int, int]:
+        return grid.shape
+
     def _shape(self) -> _Shape:
         return _Shape(4 * self.embedding, 0, "depthwise", self.dropout)
 
@@ -139,10 +167,27 @@ class UNetSettings(Network):
 
 
 class FnoUNetSettings(UNetSettings):
-    """The FNO U-Net: every block adds a spectral convolution of the lowest frequencies to its local one."""
+    """The FNO U-Net: every block adds a spectral convolution of the lowest frequencies to its local one.
+
+    It maps functions to functions: it works on the modes of the finest grid it was trained on (or `reference`), so kernels
+    keep their width in the domain and the picture's grid changes nothing but what is resampled, free of aliases, on the way
+    in and out (Raonic et al. 2023, CNO). Modes beyond that band are left to the preconditioning.
+    """
 
     modes: int = Field(6, ge=1, le=64, description="frequencies kept per axis, in cycles on the domain")
-    weights: Weights = Field("depthwise", description="spectral weights: dense (mixing channels) or depthwise")
+    weights: Weights = Field(
+        "depthwise", description="spectral weights: dense (mixing channels), low-rank or depthwise"
+    )
+    reference: int | None = Field(
+        None,
+        ge=4,
+        description="cells along the shorter side of the grid it works on; null: of the finest of train.grids",
+    )
+
+    def working(self, grid: Grid, reference: int) -> tuple[int, int]:
+        multiple = self.patch * 2 ** (len(self.mult) - 1)
+        height, width = (e * (self.reference or reference) / multiple for e in grid.extent)
+        return multiple * max(1, round(height)), multiple * max(1, round(width))
 
     def _shape(self) -> _Shape:
         return _Shape(4 * self.embedding, self.modes, self.weights, self.dropout)

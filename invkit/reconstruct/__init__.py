@@ -1,9 +1,12 @@
 """Reconstructors, by their names in `eval.methods`."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
+from invkit.errors import RecipeError
+from invkit.field import GaussianField
 from invkit.reconstruct.base import Reconstructor
 from invkit.reconstruct.gaussian import Gaussian
 from invkit.reconstruct.model import Model
@@ -11,35 +14,68 @@ from invkit.reconstruct.nearest import Nearest
 from invkit.settings import Settings
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What a row may be built from."""
+
+    model: ConditionalModel  # trained
+    sample: Sample  # the recipe's sampler
+    law: GaussianField | None = None  # that of the pictures, where it is known
+
+
 class Method(Settings, ABC):
     """Settings of a row of the table."""
 
     @abstractmethod
-    def build(self, model: ConditionalModel, sample: Sample) -> Reconstructor:
-        """The reconstructor, from a trained model and the recipe's sampler."""
+    def build(self, sources: Sources) -> Reconstructor:
+        """The reconstructor. Raises RecipeError where what it needs is not there."""
 
 
 class NearestMethod(Method):
     """The nearest observed pixel."""
 
-    def build(self, model: ConditionalModel, sample: Sample) -> Reconstructor:
+    def build(self, sources: Sources) -> Reconstructor:
         return Nearest()
 
 
 class GaussianMethod(Method):
     """The posterior of the Gaussian field fitted to the training pictures."""
 
-    def build(self, model: ConditionalModel, sample: Sample) -> Reconstructor:
-        return Gaussian(model.prior)
+    def build(self, sources: Sources) -> Reconstructor:
+        return Gaussian("gaussian", sources.model.prior)
+
+
+class OracleMethod(Method):
+    """The exact posterior, of pictures that are draws of a Gaussian field."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        if sources.law is None:
+            raise RecipeError("eval.methods: the row `oracle` needs pictures of a known law, that is data.name=fields")
+        return Gaussian("oracle", sources.law)
+
+
+class UntrainedMethod(Method):
+    """The model as it was before its first step: what the fill and the preconditioning do alone."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        model = sources.model
+        fresh = ConditionalModel(model.settings, model.diffusion, model.constants, model.precision)
+        return Model("untrained", fresh.to(next(model.parameters()).device), sources.sample)
 
 
 class ModelMethod(Method):
     """The trained model."""
 
-    def build(self, model: ConditionalModel, sample: Sample) -> Reconstructor:
-        return Model(model, sample)
+    def build(self, sources: Sources) -> Reconstructor:
+        return Model("model", sources.model, sources.sample)
 
 
-METHODS: dict[str, type[Method]] = {"nearest": NearestMethod, "gaussian": GaussianMethod, "model": ModelMethod}
+METHODS: dict[str, type[Method]] = {
+    "nearest": NearestMethod,
+    "gaussian": GaussianMethod,
+    "oracle": OracleMethod,
+    "untrained": UntrainedMethod,
+    "model": ModelMethod,
+}
 
-__all__ = ["METHODS", "Method", "Reconstructor"]
+__all__ = ["METHODS", "Method", "Reconstructor", "Sources"]

@@ -1,4 +1,4 @@
-"""The linear baseline: the posterior of a Gaussian field fitted to the training pictures."""
+"""The posterior of a Gaussian field: the linear baseline, and the truth where the pictures are draws of the field."""
 
 from torch import Tensor
 
@@ -12,11 +12,10 @@ from invkit.reconstruct.base import Reconstructor
 class Gaussian(Reconstructor):
     """Kriging mean and exact posterior samples under `field`."""
 
-    name = "gaussian"
     readouts = ("mean", "sample")
 
-    def __init__(self, field: GaussianField) -> None:
-        self.field = field
+    def __init__(self, name: str, field: GaussianField) -> None:
+        self.name, self.field = name, field
 
     def nfe(self, readout: str) -> int:
         return 0

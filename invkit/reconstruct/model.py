@@ -1,4 +1,4 @@
-"""The trained conditional model as a row of the table."""
+"""A conditional model as a row of the table."""
 
 from torch import Tensor
 
@@ -12,11 +12,10 @@ from invkit.reconstruct.base import Reconstructor
 class Model(Reconstructor):
     """Posterior mean by one network call, posterior samples by the sampler."""
 
-    name = "model"
     readouts = ("mean", "sample")
 
-    def __init__(self, model: ConditionalModel, settings: Sample) -> None:
-        self.model, self.settings = model.eval(), settings
+    def __init__(self, name: str, model: ConditionalModel, settings: Sample) -> None:
+        self.name, self.model, self.settings = name, model.eval(), settings
 
     def nfe(self, readout: str) -> int:
         return 1 if readout == "mean" else self.settings.calls

@@ -1,13 +1,15 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from invkit.degradation import Measurement, Noise, measure
 from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.model import ConditionalModel, fill_in
+from invkit.diffusion.condition import fill_in
+from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.samplers import Heun
-from invkit.field import FittedField, MaternField
+from invkit.field import Achromatic, FittedField, MaternField
 from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
 from invkit.keys import Keys
@@ -15,14 +17,16 @@ from invkit.nn import NETWORKS
 from invkit.operators import Mask
 
 GRID = Grid(16, 16)
+SCALE = 1.2
 FIELD = MaternField(std=0.5, length=0.3, color=0.4)
 PRIOR = FittedField.fit(FIELD.sample(Keys.of(0, "prior", range(500)), GRID), GRID)
 
 
-def build(fill: str = "gaussian", perturb: float = 0.0) -> ConditionalModel:
+def build(fill: str = "gaussian", perturb: float = 0.0, diffusion: Diffusion = Diffusion()) -> ConditionalModel:  # noqa: B008
     torch.manual_seed(0)
     network = NETWORKS["fno-unet"](fill=fill, channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3)
-    model = ConditionalModel(network, Diffusion(), PRIOR, 0.3, "float32").eval()
+    residual = FittedField.fit(Keys.of(0, "z", range(500)).normal("z", *GRID.picture), GRID, torch.zeros(3).double())
+    model = ConditionalModel(network, diffusion, Constants(PRIOR, residual, SCALE, 16), "float32").eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(perturb * torch.randn_like(p))
@@ -37,15 +41,26 @@ def observe(n: int = 4, sigma: float = 0.0, purpose: str = "obs") -> tuple[torch
 
 
 def test_at_step_zero_the_mean_is_kriging():
+    """Of every channel by itself, under the mean field of the channels."""
     _, m = observe()
-    want = GaussianPosterior(PRIOR, m).mean()
-    torch.testing.assert_close(build().mean(m), want)
+    centre = PRIOR.color.float().view(3, 1, 1)
+    missing = ((m.y - centre) * m.observed).transpose(0, 1).reshape(-1, 1, 16, 16)  # every channel a picture
+    grey = Measurement(Mask(m.operator.observed.repeat(3, 1, 1, 1), 1), missing)
+    centred = replace(PRIOR, color=torch.zeros(3).double())
+    want = GaussianPosterior(Achromatic(centred, 3), grey).mean().view(3, -1, 16, 16).transpose(0, 1)
+    want = want + centre
+    torch.testing.assert_close(
+        build().mean(m), torch.where(m.observed, build().condition(m).fill, want), rtol=0, atol=1e-4
+    )
+    full = GaussianPosterior(PRIOR, m).mean()
+    assert (want - full).abs().mean() < 0.1 * (full - centre).abs().mean()
 
 
 @pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
 def test_fills(fill):
     _, m = observe()
-    out = fill_in(fill, PRIOR, m)
+    out, deviation = fill_in(fill, PRIOR, m)
+    assert deviation.shape == (4, 1, 16, 16) and (deviation > 0).all()
     torch.testing.assert_close(out * m.observed, m.y, rtol=0, atol=2e-2 if fill == "gaussian" else 1e-6)
     hidden = out[~m.observed.expand_as(out)]
     if fill == "zero":
@@ -94,7 +109,8 @@ def test_an_untrained_model_samples_white_residuals(sigma):
     model = build()
     _, m = observe(2, sigma)
     draws = model.sample(m, Keys.of(1, "s", range(2)), 60, Sample(method=Heun(), steps=20))
-    z = (draws - model.condition(m).fill) / model.scale
+    condition = model.condition(m)
+    z = (draws - condition.fill) / condition.deviation
     free = torch.ones_like(z[0]) if sigma else (~m.observed).float().expand_as(z[0])
     assert float((z.var(0) * free).sum() / free.sum()) == pytest.approx(1, rel=0.05)
     if not sigma:
@@ -106,14 +122,17 @@ def test_loss_is_the_weighted_denoising_error():
     model = build()
     keys = Keys.of(0, "l", range(64))
     _, m = observe(64)
-    x = model.condition(m).fill + model.scale * keys.normal("r", *GRID.picture)
+    condition, levels = model.condition(m), (torch.arange(64) + 0.5) / 64
+    x = condition.fill + condition.deviation * keys.normal("r", *GRID.picture)
     for share in (0.0, 1.0):
-        assert model.loss(x, m, keys.child(str(share)), mean_share=share).mean().item() == pytest.approx(1, rel=0.05)
+        loss = model.loss(x, m, keys.child(str(share)), levels, mean_share=share)
+        assert loss.mean().item() == pytest.approx(1, rel=0.05)
     weight = torch.zeros(64, 1, 16, 16)
     weight[..., :2, :2] = 1
     x[..., 4:, 4:] += 100
     plain, query = (
-        model.loss(x, m, keys.child(n), mean_share=1.0, weight=w).mean() for n, w in (("a", None), ("b", weight))
+        model.loss(x, m, keys.child(n), levels, mean_share=1.0, weight=w).mean()
+        for n, w in (("a", None), ("b", weight))
     )
     assert plain > 1000 and query < 3
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from invkit.diffusion.preconditioning import EdmPreconditioning
+from invkit.diffusion import SAMPLERS
 from invkit.diffusion.samplers import Denoising, Heun
 from invkit.diffusion.schedules import EdmSchedule, VpCosineSchedule
 
@@ -60,15 +60,20 @@ def test_mutants_are_caught():
     assert draw(Heun(), EdmSchedule().levels(40), lambda x, s: exact(x, 1.5 * s))[1] != pytest.approx(STD, rel=0.05)
 
 
-def test_calls_are_counted():
-    for sampler, levels in ((Heun(), EdmSchedule().levels(7)), (Denoising(), VpCosineSchedule().levels(7))):
-        counter = iter(range(1000))
-        sampler(lambda x, s, counter=counter: x * next(counter), lambda label: torch.zeros(1), levels)
-        assert next(counter) == sampler.calls(7)
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_calls_are_counted(name):
+    sampler, counter = SAMPLERS[name](), iter(range(1000))
+
+    def denoise(x, s):
+        next(counter)
+        return x
+
+    sampler(denoise, lambda label: torch.zeros(1), EdmSchedule().levels(7))
+    assert next(counter) == sampler.calls(7)
 
 
-def test_preconditioning_at_the_ends():
-    c = EdmPreconditioning().coefficients(torch.tensor([1e-4, 1.0, float("inf")]))
-    assert c.skip.flatten().tolist() == pytest.approx([1, 0.5, 0], abs=1e-6)
-    assert c.out.flatten().tolist() == pytest.approx([1e-4, 0.5**0.5, 1], rel=1e-5)
-    assert c.into.flatten().tolist() == pytest.approx([1, 0.5**0.5, 0], abs=1e-6)
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_a_label_names_one_draw(name):
+    labels = []
+    SAMPLERS[name]()(lambda x, s: x, lambda label: (labels.append(label), torch.zeros(1))[1], EdmSchedule().levels(7))
+    assert len(labels) == len(set(labels)) > 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from invkit.diffusion import SCHEDULES
-from invkit.diffusion.schedules import EdmSchedule, VpCosineSchedule
+from invkit.diffusion.schedules import EdmSchedule, FlowSchedule, VpCosineSchedule, VpLinearSchedule
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
@@ -29,3 +29,27 @@ def test_edm_training_levels_are_log_normal():
     assert float(logs.mean()) == pytest.approx(-1.0, abs=0.01) and float(logs.std()) == pytest.approx(0.5, abs=0.01)
     levels = s.levels(9)
     assert float(levels[0]) == pytest.approx(s.sigma_max) and float(levels[-2]) == pytest.approx(s.sigma_min)
+
+
+def test_vp_linear_against_the_integral_of_its_rate():
+    s, t = VpLinearSchedule(limit=30), torch.tensor([0.01, 0.3, 0.8, 1.0], dtype=torch.float64)
+    u = torch.linspace(0, 1, 100_001, dtype=torch.float64)
+    rate = s.beta_min + u * (s.beta_max - s.beta_min)
+    integral = [float(torch.trapezoid((rate * (u <= x)), u)) for x in t]
+    want = torch.tensor([math.exp(-0.5 * v) for v in integral], dtype=torch.float64)
+    torch.testing.assert_close(s.scale(t), want, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(s.scale(t) ** 2 * (1 + s.sigma(t) ** 2), torch.ones(4, dtype=torch.float64))
+
+
+def test_flow_paths_are_straight():
+    s, t = FlowSchedule(limit=30), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    torch.testing.assert_close(s.scale(t), 1 - t)
+    torch.testing.assert_close(s.scale(t) * s.sigma(t), t)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_training_levels_cover_what_is_sampled(name):
+    s = SCHEDULES[name]()
+    levels, trained = s.levels(20)[:-1], s.train_sigma(torch.linspace(0, 0.9999, 2000).double())
+    assert trained.isfinite().all() and (trained > 0).all()
+    assert float(trained.min()) <= 1.1 * float(levels.min()) and float(trained.max()) >= 0.9 * float(levels.max())

@@ -39,7 +39,7 @@ def test_the_gaussian_row_is_calibrated_on_its_own_field():
     x = field.sample(keys, grid)
     mask = Mask((keys.permutation("p", 256) < 26).view(-1, 1, 16, 16))
     m = measure(mask, x, Noise(), keys)
-    row = Gaussian(field)
+    row = Gaussian("gaussian", field)
     mean, samples = row.mean(m), row.sample(m, Keys.of(1, "s", range(96)), 19)
     hidden = (~mask.observed).expand_as(x)
     inside = (samples.amin(0) <= x) & (x <= samples.amax(0))

@@ -1,0 +1,107 @@
+"""What a network is told of a measurement, and the picture and deviation from which the residual is counted."""
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from invkit.degradation import Measurement
+from invkit.field import Achromatic, GaussianField, resample
+from invkit.gaussian import GaussianPosterior, solved_at_points
+from invkit.grid import Grid
+from invkit.nn.base import Fill
+from invkit.operators import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Everything that is computed once per measurement; the residual z is `(x - fill) / deviation`."""
+
+    fill: Tensor  # (B, C, H, W): the picture the residual is counted from
+    deviation: Tensor  # (B, 1, H, W): the residual's unit
+    back: Tensor  # (B, C, H, W): the measurement brought back by the pseudo-inverse
+    seen: Tensor  # (B, 1, H, W): share of the channels that a mask shows, one for other operators
+    hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
+    inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: fill, back, seen, deviation
+
+    @classmethod
+    def of(
+        cls,
+        fill: Tensor,
+        deviation: Tensor,
+        measurement: Measurement,
+        shape: tuple[int, int],  # (h, w)
+    ) -> "Condition":
+        seen, hidden = torch.ones_like(fill[:, :1]), None
+        if measurement.observed is not None:
+            seen = measurement.observed.to(fill).mean(1, keepdim=True)
+            if measurement.sigma == 0:
+                hidden = (~measurement.observed).to(fill)
+        back = measurement.operator.pinv(measurement.y)
+        return cls(fill, deviation, back, seen, hidden, _inputs(fill, deviation, back, seen, shape))
+
+    @property
+    def grid(self) -> Grid:
+        channels, height, width = self.fill.shape[1:]
+        return Grid(height, width, channels)
+
+    def __len__(self) -> int:
+        return len(self.fill)
+
+    def repeat(self, count: int) -> "Condition":
+        parts = (getattr(self, f.name) for f in fields(self))
+        return Condition(*(None if t is None else t.repeat(count, 1, 1, 1) for t in parts))  # type: ignore[arg-type]
+
+    def coarsened(self, grid: Grid, shape: tuple[int, int]) -> "Condition":
+        """The same on a coarser grid: averages over its cells; known is what was known everywhere in a cell."""
+        fill, deviation = (F.adaptive_avg_pool2d(t, grid.shape) for t in (self.fill, self.deviation))
+        back, seen = _binned(self.back, self.seen, grid.shape)
+        hidden = self.hidden
+        if hidden is not None:
+            hidden = (F.adaptive_avg_pool2d(hidden, grid.shape) > 0).to(hidden)
+        return Condition(fill, deviation, back, seen, hidden, _inputs(fill, deviation, back, seen, shape))
+
+
+def _binned(back: Tensor, seen: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Sensors on another grid: a cell shows the mean of what was seen in it, and counts as seen to at most one pixel."""
+    weight = F.adaptive_avg_pool2d(seen, shape)
+    values = F.adaptive_avg_pool2d(back * seen, shape) / weight.clamp(min=1e-6)
+    cells = max(1.0, seen[0, 0].numel() / (shape[0] * shape[1]))
+    return values, (weight * cells).clamp(max=1)
+
+
+def _inputs(fill: Tensor, deviation: Tensor, back: Tensor, seen: Tensor, shape: tuple[int, int]) -> Tensor:
+    if tuple(fill.shape[-2:]) != tuple(shape):
+        fill, deviation = resample(fill, shape), F.adaptive_avg_pool2d(deviation, shape)
+        back, seen = _binned(back, seen, shape)
+    return torch.cat([fill, back, seen, deviation], 1)
+
+
+def fill_in(
+    fill: Fill,
+    prior: GaussianField,
+    measurement: Measurement,
+) -> tuple[Tensor, Tensor]:
+    """The picture a model starts from (B, C, H, W), and how far from it the truth is expected (B, 1, H, W), up to a factor.
+
+    `gaussian`: the posterior mean; for a mask of few points that of every channel by itself, under the channels' mean field,
+    with its pointwise deviation (one small solve gives both). `mean` and `zero`: the mean colour, or zero, where nothing is
+    known; the deviation is one.
+    """
+    operator, y, grid = measurement.operator, measurement.y, measurement.grid
+    one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
+    centre = prior.centre(grid, y).expand(len(y), *grid.picture)
+    if fill == "gaussian":
+        if not solved_at_points(measurement):
+            return GaussianPosterior(prior, measurement).mean(), one
+        assert isinstance(operator, Mask)
+        grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
+        posterior = GaussianPosterior(Achromatic(prior, grid.channels), grey)
+        missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
+        variance = posterior.variance()
+        deviation = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).sqrt()
+        return centre + posterior.gain(missing).squeeze(2).transpose(0, 1), deviation
+    if fill == "zero":
+        return operator.pinv(y), one
+    return centre + operator.pinv(y - operator.forward(centre)), one

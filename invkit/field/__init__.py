@@ -1,0 +1,22 @@
+"""Gaussian fields: laws of pictures on every grid, and the bases in which they are diagonal."""
+
+from invkit.field.base import Achromatic, GaussianField, inner
+from invkit.field.basis import dct, frequencies, idct, resample
+from invkit.field.fitted import FittedField
+from invkit.field.laws import FIELDS, Law, MaternField, SquaredExponentialField, WhiteField
+
+__all__ = [
+    "FIELDS",
+    "Achromatic",
+    "FittedField",
+    "GaussianField",
+    "Law",
+    "MaternField",
+    "SquaredExponentialField",
+    "WhiteField",
+    "dct",
+    "frequencies",
+    "idct",
+    "inner",
+    "resample",
+]

@@ -1,0 +1,83 @@
+import math
+
+import pytest
+import torch
+
+from invkit.diffusion import PRECONDITIONINGS
+from invkit.diffusion.preconditioning import EdmPreconditioning, SpectralPreconditioning
+from invkit.field import MaternField, WhiteField
+from invkit.grid import Grid
+from invkit.keys import Keys
+
+GRID = Grid(8, 12, 2)
+DATA = MaternField(std=0.9, length=0.3, color=0.4)
+NOISES = [WhiteField(reference=8), MaternField(std=1.0, length=0.2, exponent=1.4, color=0.3)]
+
+
+def exact(z, sigma, noise):
+    """E[x0 | x0 + sigma n = z] from the covariance matrices of the pixels."""
+    n = GRID.pixels * GRID.channels
+    eye = torch.eye(n, dtype=torch.float64).view(n, *GRID.picture)
+    c, l = (f.covariance(eye, GRID).view(n, n) for f in (DATA, noise))
+    return torch.linalg.solve(c + sigma**2 * l, z.double().flatten(1).T).T @ c
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=["white", "coloured"])
+@pytest.mark.parametrize("sigma", [0.05, 1.0, 20.0])
+def test_spectral_with_a_zero_network_is_the_exact_denoiser(noise, sigma):
+    keys = Keys.of(0, "p", range(3))
+    z = DATA.sample(keys, GRID) + sigma * noise.sample(keys.child("n"), GRID)
+    s = SpectralPreconditioning().scaling(torch.full((3,), sigma), noise, DATA, GRID)
+    want = exact(z, sigma, noise).view_as(z).float()
+    torch.testing.assert_close(s.skip(z), want, rtol=1e-3, atol=1e-4)
+    scalar = EdmPreconditioning().scaling(torch.full((3,), sigma), noise, DATA, GRID)
+    assert (scalar.skip(z) - want).abs().max() > 3 * (s.skip(z) - want).abs().max()
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=["white", "coloured"])
+@pytest.mark.parametrize("sigma", [0.1, 3.0])
+def test_spectral_inputs_and_targets_have_unit_power(noise, sigma):
+    keys = Keys.of(0, "p", range(4000))
+    x = DATA.sample(keys, GRID)
+    z = x + sigma * noise.sample(keys.child("n"), GRID)
+    s = SpectralPreconditioning().scaling(torch.full((4000,), sigma), noise, DATA, GRID)
+    power = s.into(z).square().mean(0)
+    assert float(power.mean()) == pytest.approx(1, rel=0.02) and float((power - 1).abs().max()) < 0.15
+    rest = (x - s.skip(z)).square().mean()  # the power of what is left is that of `out` applied to unit white noise
+    assert float(rest) == pytest.approx(float(s.power[0]), rel=0.02)
+    unit = s.out(Keys.of(1, "w", range(4000)).normal("w", *GRID.picture)).square().mean()
+    assert float(unit) == pytest.approx(float(s.power[0]), rel=0.02)
+
+
+@pytest.mark.parametrize("name", sorted(PRECONDITIONINGS))
+def test_at_infinity_the_output_is_the_mean_itself(name):
+    s = PRECONDITIONINGS[name]().scaling(torch.tensor([math.inf]), WhiteField(reference=8), DATA, GRID)
+    z, f = torch.randn(1, *GRID.picture), torch.randn(1, *GRID.picture)
+    assert not s.skip(z).any() and not s.into(z).any()
+    assert s.out(f).isfinite().all() and s.out(f).any() and float(s.power) > 0
+
+
+@pytest.mark.parametrize("name", ["edm", "epsilon", "x0", "v"])
+def test_a_perfect_network_gives_a_perfect_denoiser(name):
+    """The network's target, solved for by hand in each parametrisation, turns `D = skip z + out F` into x0."""
+    sigma, x, n = torch.tensor([0.3, 2.0]), torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+    s = sigma.view(-1, 1, 1, 1)
+    z, root = x + s * n, (1 + s**2).sqrt()
+    target = {"epsilon": n, "x0": x, "v": (n - s * x) / root, "edm": (s * x - n) / root}[name]
+    scaling = PRECONDITIONINGS[name]().scaling(sigma, WhiteField(reference=8), DATA, Grid(8, 8, 1))
+    torch.testing.assert_close(scaling.skip(z) + scaling.out(target), x, rtol=1e-4, atol=1e-5)
+
+
+def test_edm_at_the_ends():
+    s = EdmPreconditioning().scaling(torch.tensor([1e-4, 1.0]), WhiteField(reference=8), DATA, Grid(8, 8, 1))
+    one = torch.ones(2, 1, 1, 1)
+    assert s.skip(one).flatten().tolist() == pytest.approx([1, 0.5], abs=1e-6)
+    assert s.out(one).flatten().tolist() == pytest.approx([1e-4, 0.5**0.5], rel=1e-5)
+    assert s.into(one).flatten().tolist() == pytest.approx([1, 0.5**0.5], abs=1e-6)
+
+
+def test_spectral_needs_modes_of_the_picture():
+    with pytest.raises(ValueError, match="cosine basis without padding"):
+        SpectralPreconditioning().scaling(torch.ones(1), WhiteField(basis="periodic"), DATA, GRID)
+    with pytest.raises(ValueError, match="cosine basis without padding"):
+        SpectralPreconditioning().scaling(torch.ones(1), MaternField(padding=0.5), DATA, GRID)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from invkit.degradation import Degradation
 from invkit.grid import Grid
-from invkit.testing import algebra, conduct
+from invkit.testing import algebra, batches, conduct, laws
 from invkit.testing.report import Check, Report
 from invkit.testing.trials import Trials, make_trials, steady
 
@@ -17,8 +17,11 @@ CHECKS: dict[str, Callable[[Trials], Check]] = {
     "pinv": algebra.check_pinv,
     "purity": conduct.check_purity,
     "frozen": conduct.check_frozen,
-    "keys": conduct.check_keys,
-    "batch": conduct.check_batch,
+    "keys": batches.check_keys,
+    "batch": batches.check_batch,
+    "resolution": laws.check_resolution,
+    "settings": laws.check_settings,
+    "cost": laws.check_cost,
 }
 
 
@@ -54,6 +57,8 @@ def check_degradation(
 
 def _guarded(name: str, check: Callable[[Trials], Check], trials: Trials) -> Check:
     """The check; whatever it trips over is a failure of the plugin."""
+    if not trials.usable and name != "shapes":
+        return Check(name, True, None, None, "skipped: no draw could be used")
     try:
         return check(trials)
     except Exception as error:

@@ -22,15 +22,14 @@ _SUBJECTS = 12
 S = TypeVar("S", bound=Settings)
 
 
-class Checkered(Degradation):
-    """Every second pixel: stands in where a setting is itself a degradation."""
+class Lines(Degradation):
+    """Every second line: stands in where a setting is itself a degradation."""
 
-    odd: bool = False
+    every: int = 2
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        rows, columns = (torch.arange(n, device=keys.state.device) for n in grid.shape)
-        seen = (rows[:, None] + columns) % 2 == int(self.odd)
-        return Mask(seen.expand(len(keys), 1, -1, -1), grid.channels)
+        seen = torch.arange(grid.height, device=keys.state.device) % self.every == 0
+        return Mask(seen[:, None].expand(len(keys), 1, *grid.shape), grid.channels)
 
 
 def bases(cls: type[S]) -> list[S]:
@@ -106,7 +105,7 @@ def _of(annotation: Any, metadata: Sequence[Any]) -> Iterator[Any]:
     elif origin is tuple:
         yield from itertools.product(*(list(itertools.islice(_of(argument, ()), 3)) for argument in arguments))
     elif annotation is Degradation:
-        yield from (Checkered(), Checkered(odd=True))
+        yield from (Lines(), Lines(every=3))
     elif isinstance(annotation, type) and issubclass(annotation, Settings):
         starts = bases(annotation)
         yield from starts

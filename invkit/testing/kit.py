@@ -1,8 +1,10 @@
 """The kit: every check of a degradation, in one report."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from invkit.degradation import Degradation
+from invkit.errors import PluginError
 from invkit.grid import Grid
 from invkit.testing import algebra, batches, conduct, laws
 from invkit.testing.report import Check, Report
@@ -48,11 +50,20 @@ def check_degradation(
     >>> check_degradation(TopHalf).passed
     True
     """
-    with steady():
-        trials = make_trials(degradation, draws, seed, grids)
-        checks = tuple(_guarded(name, check, trials) for name, check in CHECKS.items())
     cls = degradation if isinstance(degradation, type) else type(degradation)
+    with steady():
+        trials = _prepared(cls, degradation, draws, seed, grids)
+        checks = tuple(_guarded(name, check, trials) for name, check in CHECKS.items())
     return Report(cls.__name__, checks)
+
+
+def _prepared(cls: type[Degradation], *arguments: Any) -> Trials:
+    try:
+        return make_trials(*arguments)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{cls.__name__} cannot be tried: {type(error).__name__}: {error}") from error
 
 
 def _guarded(name: str, check: Callable[[Trials], Check], trials: Trials) -> Check:

@@ -1,6 +1,7 @@
 """A degradation is a law of operators; a measurement is what one draw of it saw of a picture."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,10 @@ class Degradation(Settings, ABC):
     @abstractmethod
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         """Draw one operator for each key: a batch of `len(keys)` on `grid`, on the device of the keys."""
+
+    def table_rows(self) -> Sequence[tuple["Degradation", "Degradation"]]:
+        """What a table has rows for, one after the other: the degradation that names them, and the law to evaluate."""
+        return [(self, self)]
 
 
 class Noise(Settings):
@@ -72,6 +77,5 @@ def measure(
     """Measure pictures once: `y = A x + sigma e`, the noise keyed by picture."""
     y = operator.forward(x)
     if noise.sigma > 0:
-        e = keys.normal("noise", *operator.range_shape)
-        y = y + noise.sigma * (operator.forward(e) if isinstance(operator, Mask) else e)
+        y = y + noise.sigma * operator.measured(keys.normal("noise", *operator.range_shape))
     return Measurement(operator, y, noise.sigma)

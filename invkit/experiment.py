@@ -16,7 +16,7 @@ from torch import Tensor
 from invkit.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from invkit.data.base import Images, Split
 from invkit.data.photos import Photos
-from invkit.degradation import Measurement
+from invkit.degradation import Degradation, Measurement
 from invkit.device import pick_device, place, set_determinism
 from invkit.diffusion.model import ConditionalModel
 from invkit.errors import DataError, Interrupted
@@ -24,10 +24,12 @@ from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.field import FittedField
 from invkit.files import write_atomic
 from invkit.grid import Grid
+from invkit.joining import joined
 from invkit.keys import Keys
 from invkit.pictures import sample_sheet
-from invkit.recipe import Recipe
+from invkit.recipe import CHOICES, Recipe
 from invkit.report import write_report
+from invkit.resolve import plain
 from invkit.runfolder import RunFolder, decisive, environment
 from invkit.training import Problem, StepRecord, Trainer, as_grid, build_model
 
@@ -311,18 +313,30 @@ def _evaluate(
 def _rows(
     recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
 ) -> Evaluation:
+    laws = _laws(recipe)
+
     def progress(done: int, total: int) -> None:
         if stop():
             raise Interrupted("stopped during the evaluation; training is saved, the same command evaluates again")
-        listener.evaluated(done, total)
+        listener.evaluated(len(results) * total + done, len(laws) * total)
 
     model = trained.model
     methods = [method.build(model, recipe.sample) for method in recipe.eval.methods]
-    return evaluate_rows(
-        methods, _open(recipe, "test", listener), recipe.degradation, recipe.noise, recipe.eval,
-        seed=recipe.seed, device=trained.device, run=folder.path.name,
-        degradation_name=recipe.registry.name_of(recipe.degradation) or "", progress=progress,
-    )  # fmt: skip
+    images = _open(recipe, "test", listener)
+    results: dict[str, Evaluation] = {}
+    for name, law in laws.items():
+        results[name] = evaluate_rows(
+            methods, images, law, recipe.noise, recipe.eval, seed=recipe.seed, device=trained.device,
+            run=folder.path.name, degradation_name=name, progress=progress,
+        )  # fmt: skip
+    return joined(results, plain(recipe, recipe.registry, CHOICES)["degradation"])
+
+
+def _laws(recipe: Recipe) -> dict[str, Degradation]:
+    """What the table has rows for, by name; equal names are told apart by their places."""
+    found = [(recipe.registry.name_of(named) or "", law) for named, law in recipe.degradation.table_rows()]
+    names = [name for name, _ in found]
+    return {f"{name}#{i}" if names.count(name) > 1 else name: law for i, (name, law) in enumerate(found)}
 
 
 def _smoke(recipe: Recipe, listener: Listener) -> Recipe:

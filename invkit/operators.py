@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ class LinearOperator(ABC):
 
     The inner product of pictures is the L2 one of the domain (`grid.area` per pixel); that of measurements weighs every
     value with `range_weight`; `adjoint` is the adjoint in these. Subclasses are frozen dataclasses whose tensor fields
-    have the batch first.
+    have the batch first, and so have operators among the fields.
     """
 
     @property
@@ -47,14 +47,24 @@ class LinearOperator(ABC):
     def __len__(self) -> int:
         """The batch size."""
 
+    def measured(self, y: Tensor) -> Tensor:
+        """`y` (B, *range_shape) with zeros in the places where nothing is ever measured, such as a mask's hidden pixels."""
+        return y
+
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        changes = {f.name: fn(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}  # type: ignore[arg-type]
-        return replace(self, **changes)  # type: ignore[type-var]
+        def over(value: Any) -> Any:
+            if isinstance(value, LinearOperator):
+                return value._map(fn)
+            if isinstance(value, tuple):
+                return tuple(map(over, value))
+            return fn(value) if isinstance(value, Tensor) else value
+
+        return replace(self, **{f.name: over(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type, type-var]
 
     def to(self, device: torch.device | str) -> Self:
         return self._map(lambda t: t.to(device))
 
-    def __getitem__(self, index: slice) -> Self:
+    def __getitem__(self, index: slice | Tensor) -> Self:
         return self._map(lambda t: t[index])
 
     def repeat(self, count: int) -> Self:
@@ -101,6 +111,9 @@ class Mask(LinearOperator):
         return y * self.observed
 
     def pinv(self, y: Tensor) -> Tensor:
+        return y * self.observed
+
+    def measured(self, y: Tensor) -> Tensor:
         return y * self.observed
 
     def __len__(self) -> int:

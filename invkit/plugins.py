@@ -52,6 +52,14 @@ def invkit_datasets() -> Mapping[str, type[Dataset]]:
     return {"photos": Photos, "cifar10": Cifar10, "images": Pictures, "fields": Fields}
 
 
+@hookimpl
+def invkit_degradations() -> Mapping[str, type[Degradation]]:
+    """The core's own degradations: those made of others."""
+    from invkit.compose import Compose, Mixture
+
+    return {"compose": Compose, "mixture": Mixture}
+
+
 @dataclass(frozen=True)
 class Origin:
     """The plugin that provides something, and the distribution it came in."""

@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "errors", "field", "files", "grid", "keys", "settings"},
-    {"degradation", "diffusion", "gaussian", "nn", "operators", "optim", "points"},
+    {"compose", "degradation", "diffusion", "gaussian", "nn", "operators", "optim", "points"},
     {"data", "metrics", "reconstruct"},
-    {"checkpoint", "evaluation", "pictures", "report", "rows", "statistics", "table", "training"},
+    {"checkpoint", "evaluation", "joining", "pictures", "report", "rows", "statistics", "table", "training"},
     {
         "__init__", "api", "experiment", "hookspecs", "inventory", "lookup", "overrides", "plugins", "recipe",
         "resolve", "runfolder", "testing", "yamltree",

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from invkit.grid import Grid
     from invkit.hookspecs import hookimpl
     from invkit.keys import Keys
+    from invkit.leastsquares import least_squares
     from invkit.operators import LinearOperator, Mask
+    from invkit.separable import Separable
     from invkit.settings import PathSetting, Settings
 
 __all__ = [
@@ -26,9 +28,11 @@ __all__ = [
     "LinearOperator",
     "Mask",
     "PathSetting",
+    "Separable",
     "Settings",
     "Split",
     "hookimpl",
+    "least_squares",
 ]
 
 _HOMES = {
@@ -39,7 +43,9 @@ _HOMES = {
     "invkit.grid": ["Grid"],
     "invkit.hookspecs": ["hookimpl"],
     "invkit.keys": ["Keys"],
+    "invkit.leastsquares": ["least_squares"],
     "invkit.operators": ["LinearOperator", "Mask"],
+    "invkit.separable": ["Separable"],
     "invkit.settings": ["PathSetting", "Settings"],
 }
 

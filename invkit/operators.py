@@ -16,7 +16,8 @@ class LinearOperator(ABC):
 
     The inner product of pictures is the L2 one of the domain (`grid.area` per pixel); that of measurements weighs every
     value with `range_weight`; `adjoint` is the adjoint in these. Subclasses are frozen dataclasses whose tensor fields
-    have the batch first.
+    have the batch first; with a field `batch: int` beside them, a tensor of length 1 serves the whole batch. Maps work in
+    the type of what they are given.
     """
 
     @property
@@ -30,6 +31,11 @@ class LinearOperator(ABC):
     @property
     def range_weight(self) -> float:
         return 1.0
+
+    @property
+    def pinv_tolerance(self) -> float:
+        """How far `A A+ A` may be from `A`, as a share of the norm of `A`: 0 for a pseudo-inverse that is exact."""
+        return 0.0
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -47,19 +53,27 @@ class LinearOperator(ABC):
     def __len__(self) -> int:
         """The batch size."""
 
-    def _map(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        changes = {f.name: fn(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}  # type: ignore[arg-type]
-        return replace(self, **changes)  # type: ignore[type-var]
-
     def to(self, device: torch.device | str) -> Self:
-        return self._map(lambda t: t.to(device))
+        moved = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}  # type: ignore[arg-type]
+        return replace(self, **moved)  # type: ignore[type-var]
 
     def __getitem__(self, index: slice) -> Self:
-        return self._map(lambda t: t[index])
+        return self._along(lambda t: t[index])
 
     def repeat(self, count: int) -> Self:
         """The batch `count` times over, as `Keys.fork` orders it."""
-        return self._map(lambda t: t.repeat(count, *[1] * (t.ndim - 1)))
+        return self._along(lambda t: t.repeat(count, *[1] * (t.ndim - 1)))
+
+    def _along(self, fn: Callable[[Tensor], Tensor]) -> Self:
+        """Every field that has the batch first, and the size `batch` itself, through `fn`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        shares = "batch" in values
+        changes: dict[str, Tensor | int] = {
+            name: fn(v) for name, v in values.items() if isinstance(v, Tensor) and not (shares and len(v) == 1)
+        }
+        if shares:
+            changes["batch"] = len(fn(torch.empty(values["batch"])))
+        return replace(self, **changes)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, eq=False)

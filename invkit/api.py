@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from invkit.operators import LinearOperator, Mask
     from invkit.separable import Separable
     from invkit.settings import PathSetting, Settings
+    from invkit.shapes import strokes
 
 __all__ = [
     "DataError",
@@ -33,6 +34,7 @@ __all__ = [
     "Split",
     "hookimpl",
     "least_squares",
+    "strokes",
 ]
 
 _HOMES = {
@@ -47,6 +49,7 @@ _HOMES = {
     "invkit.operators": ["LinearOperator", "Mask"],
     "invkit.separable": ["Separable"],
     "invkit.settings": ["PathSetting", "Settings"],
+    "invkit.shapes": ["strokes"],
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "errors", "field", "files", "grid", "keys", "settings"},
-    {"degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim", "points", "separable"},
+    {"degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim", "points", "separable", "shapes"},
     {"data", "metrics", "reconstruct"},
     {"checkpoint", "evaluation", "pictures", "report", "rows", "statistics", "table", "training"},
     {

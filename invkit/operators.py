@@ -16,8 +16,9 @@ class LinearOperator(ABC):
 
     The inner product of pictures is the L2 one of the domain (`grid.area` per pixel); that of measurements weighs every
     value with `range_weight`; `adjoint` is the adjoint in these. Subclasses are frozen dataclasses whose tensor fields
-    have the batch first; with a field `batch: int` beside them, a tensor of length 1 serves the whole batch. Maps work in
-    the type of what they are given.
+    have the batch first; with a field `batch: int` beside them, a tensor of length 1 serves the whole batch. Results have
+    the dtype and the device of the argument: fields that are floats are cast to its dtype at the place of use, so that
+    float64 in is float64 all the way. `invkit.testing` holds operators to all this.
     """
 
     @property
@@ -34,7 +35,7 @@ class LinearOperator(ABC):
 
     @property
     def pinv_tolerance(self) -> float:
-        """How far `A A+ A` may be from `A`, as a share of the norm of `A`: 0 for a pseudo-inverse that is exact."""
+        """Relative error of the Penrose conditions where `pinv` is iterative or leaves out what is too weak; 0: exact."""
         return 0.0
 
     @abstractmethod

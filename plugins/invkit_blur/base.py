@@ -9,5 +9,5 @@ class Blur(Degradation, ABC):
     """A blur: frequencies are attenuated, some beyond recovery."""
 
     cutoff: float = Field(
-        0.05, gt=0, lt=1, description="the pseudo-inverse leaves out what is attenuated to this share or less"
+        0.05, gt=0, le=0.1, description="the pseudo-inverse leaves out what is attenuated to this share or less"
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import Field
 
+    from invkit.convolution import Convolution
     from invkit.data.base import Dataset, Images, Split
     from invkit.degradation import Degradation
     from invkit.errors import DataError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from invkit.shapes import strokes
 
 __all__ = [
+    "Convolution",
     "DataError",
     "Dataset",
     "Degradation",
@@ -39,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "pydantic": ["Field"],
+    "invkit.convolution": ["Convolution"],
     "invkit.data.base": ["Dataset", "Images", "Split"],
     "invkit.degradation": ["Degradation"],
     "invkit.errors": ["DataError"],

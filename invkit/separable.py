@@ -9,7 +9,7 @@ from torch import Tensor
 from invkit.grid import Grid
 from invkit.operators import LinearOperator
 
-RANK = 1e-12  # singular values below this share of the largest count as zero
+RANK = 1e-12  # what makes up this share of the norm counts as zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Separable(LinearOperator):
     An axis without a matrix is left alone, so without any this is the identity. Matrices are (1, out, in), one for the
     whole batch, or (B, out, in); give them in float64. What is measured is a picture of m x n cells on the same domain,
     and `range_weight` is the area of such a cell. The pseudo-inverse comes from the singular value decomposition of the
-    three matrices, without what `A` attenuates to `cutoff` of its norm or less.
+    three matrices and leaves out the weakest values, as many as make up the share `cutoff` of the Frobenius norm of `A`.
 
     >>> mean = Separable(1, Grid(4, 4), rows=torch.full((1, 1, 4), 0.25, dtype=torch.float64))
     >>> mean.range_shape, mean.range_weight
@@ -50,7 +50,7 @@ class Separable(LinearOperator):
 
     @property
     def pinv_tolerance(self) -> float:
-        return self.cutoff
+        return 2 * self.cutoff  # `cutoff` is the error for white pictures on average; few are at twice that
 
     @property
     def _matrices(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -65,14 +65,27 @@ class Separable(LinearOperator):
 
     def pinv(self, y: Tensor) -> Tensor:
         parts = [_svd(matrix) for matrix in self._matrices]
-        (d, m, n) = (part[1].to(y) for part in parts)
+        (d, m, n) = (part[1].to(y.device) for part in parts)
         gain = d[:, :, None, None] * m[:, None, :, None] * n[:, None, None, :]
-        seen = gain > max(self.cutoff, RANK) * gain.amax((1, 2, 3), keepdim=True)
+        seen = strong(gain, self.cutoff)
         z = _apply(y, *(None if u is None else u.mT for u, _, _ in parts))
-        return _apply(torch.where(seen, z / torch.where(seen, gain, 1), 0), *(v for _, _, v in parts))
+        return _apply(z * torch.where(seen, 1 / torch.where(seen, gain, 1), 0).to(z), *(v for _, _, v in parts))
 
     def __len__(self) -> int:
         return self.batch
+
+
+def strong(
+    gain: Tensor,  # (K, ...): singular values
+    cutoff: float,
+) -> Tensor:
+    """Which singular values count: all but the weakest, whose squares sum to at most `cutoff**2` of the whole."""
+    square = gain.flatten(1).square()
+    square = square / square.sum(1, keepdim=True).clamp(min=1e-300)
+    order = square.sort(1).values
+    first = (order.cumsum(1) <= max(cutoff, RANK) ** 2).sum(1, keepdim=True).clamp(max=order.shape[1] - 1)
+    least = order.gather(1, first) * (1 - 1e-9)  # equal values count alike
+    return ((square >= least) & (square > 0)).view_as(gain)
 
 
 def _apply(x: Tensor, color: Tensor | None, rows: Tensor | None, columns: Tensor | None) -> Tensor:

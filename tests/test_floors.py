@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "errors", "field", "files", "grid", "keys", "settings"},
-    {"degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim", "points", "separable", "shapes"},
+    {
+        "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim", "points",
+        "separable", "shapes",
+    },
     {"data", "metrics", "reconstruct"},
     {"checkpoint", "evaluation", "pictures", "report", "rows", "statistics", "table", "training"},
     {

@@ -44,12 +44,15 @@ def test_without_matrices_it_is_the_identity():
         torch.testing.assert_close(image, x, rtol=1e-15, atol=0)
 
 
-def test_the_cutoff_leaves_out_what_is_attenuated_below_it():
-    a = some(cutoff=0.1)
-    assert a.pinv_tolerance == 0.1 and some().pinv_tolerance == 0
+def test_the_weakest_singular_values_are_left_out_up_to_the_cutoff():
+    a = some(cutoff=0.3)
+    assert a.pinv_tolerance == 0.6 and some().pinv_tolerance == 0
     y, matrix = matrices(3, *a.range_shape), dense(a)
-    torch.testing.assert_close(a.pinv(y)[0].flatten(), torch.linalg.pinv(matrix, rtol=0.1) @ y[0].flatten())
-    assert not torch.allclose(a.pinv(y), some().pinv(y))
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    left = next(k for k in range(len(s)) if s[k:].norm() <= 0.3 * s.norm())
+    assert 0 < left < len(s) and s[left - 1 :].norm() > 0.3 * s.norm()
+    rebuilt = vh[:left].T @ (u[:, :left].T @ y[0].flatten() / s[:left])
+    torch.testing.assert_close(a.pinv(y)[0].flatten(), rebuilt)
 
 
 @pytest.mark.parametrize("own", [False, True])

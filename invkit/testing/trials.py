@@ -18,7 +18,17 @@ from invkit.testing.examples import bases, subjects
 
 GRIDS = tuple(
     Grid(*size)
-    for size in ((1, 1, 3), (8, 8, 3), (9, 9, 1), (15, 10, 3), (1, 1, 1), (11, 24, 1), (1, 6, 3), (32, 32, 3), (3, 3, 3))
+    for size in (
+        (1, 1, 3),
+        (8, 8, 3),
+        (9, 9, 1),
+        (15, 10, 3),
+        (1, 1, 1),
+        (11, 24, 1),
+        (1, 6, 3),
+        (32, 32, 3),
+        (3, 3, 3),
+    )
 )
 MAY_REFUSE = 8  # a shorter side below this may be refused
 MAPS = ("forward", "adjoint", "pinv")

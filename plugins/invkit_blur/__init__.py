@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 from invkit.api import Degradation, hookimpl
-from invkit_blur.convolution import Convolution
 from invkit_blur.gaussian import GaussianBlur
 from invkit_blur.kernel import KernelBlur
 from invkit_blur.motion import MotionBlur
 
-__all__ = ["Convolution", "GaussianBlur", "KernelBlur", "MotionBlur"]
+__all__ = ["GaussianBlur", "KernelBlur", "MotionBlur"]
 
 
 @hookimpl

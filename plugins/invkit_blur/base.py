@@ -9,5 +9,8 @@ class Blur(Degradation, ABC):
     """A blur: frequencies are attenuated, some beyond recovery."""
 
     cutoff: float = Field(
-        0.05, gt=0, le=0.1, description="the pseudo-inverse leaves out what is attenuated to this share or less"
+        0.04,
+        gt=0,
+        le=0.05,
+        description="the pseudo-inverse leaves out the weakest frequencies, up to this share of the blur's norm",
     )

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from invkit.api import DataError, Field, Grid, Keys, LinearOperator, PathSetting
+from invkit.api import Convolution, DataError, Field, Grid, Keys, LinearOperator, PathSetting
 from invkit_blur.base import Blur
-from invkit_blur.convolution import Convolution
 
 
 class KernelBlur(Blur):

@@ -6,9 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from invkit.api import Field, Grid, Keys, LinearOperator
+from invkit.api import Convolution, Field, Grid, Keys, LinearOperator
 from invkit_blur.base import Blur
-from invkit_blur.convolution import Convolution
 
 POINTS = 16  # of the line, for every cell that it is long
 

@@ -1,4 +1,4 @@
-"""Convolution with a kernel on a periodic domain."""
+"""Convolution on a periodic domain, with its pseudo-inverse."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,21 +6,22 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from invkit.api import Grid, LinearOperator
+from invkit.grid import Grid
+from invkit.operators import LinearOperator
+from invkit.separable import strong
 
 
 @dataclass(frozen=True, eq=False)
 class Convolution(LinearOperator):
     """Every channel convolved with one kernel; the picture goes on periodically beyond its border.
 
-    The pseudo-inverse divides by the transfer function, without frequencies attenuated to `cutoff` of the strongest or
-    less.
+    The pseudo-inverse divides by the transfer function and leaves out the weakest frequencies, as `Separable` does.
     """
 
     batch: int
     domain: Grid
     transfer: Tensor  # (1 or B, H, W // 2 + 1) complex128
-    cutoff: float
+    cutoff: float = 0.0
 
     @classmethod
     def of(
@@ -28,8 +29,9 @@ class Convolution(LinearOperator):
         batch: int,
         domain: Grid,
         kernel: Tensor,  # (1 or B, H, W) float64, its centre at [0, 0]
-        cutoff: float,
+        cutoff: float = 0.0,
     ) -> Self:
+        """The operator of a kernel."""
         return cls(batch, domain, torch.fft.rfft2(kernel), cutoff)
 
     @property
@@ -46,7 +48,7 @@ class Convolution(LinearOperator):
 
     @property
     def pinv_tolerance(self) -> float:
-        return self.cutoff
+        return 2 * self.cutoff
 
     def _times(self, x: Tensor, gain: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x)
@@ -59,8 +61,7 @@ class Convolution(LinearOperator):
         return self._times(y, self.transfer.conj())
 
     def pinv(self, y: Tensor) -> Tensor:
-        size = self.transfer.abs()
-        seen = size > self.cutoff * size.amax((1, 2), keepdim=True)
+        seen = strong(self.transfer.abs(), self.cutoff)
         return self._times(y, torch.where(seen, 1 / torch.where(seen, self.transfer, 1), 0))
 
     def __len__(self) -> int:

@@ -27,16 +27,17 @@ class MotionBlur(Blur):
         else:
             turn = math.radians(self.angle)
             way = torch.tensor([[-math.sin(turn), math.cos(turn)]], dtype=torch.float64, device=keys.state.device)
-        return Convolution.of(len(keys), grid, _line(way * (self.length / grid.cell), grid), self.cutoff)
+        return Convolution.of(len(keys), grid, _line(way, self.length / grid.cell, grid), self.cutoff)
 
 
 def _line(
-    way: Tensor,  # (K, 2) float64: from one end of the line to the other, in cells
+    way: Tensor,  # (K, 2) float64: unit vectors
+    length: float,  # in cells
     grid: Grid,
 ) -> Tensor:
     """The kernels (K, H, W): cell averages of a picture of square cells, averaged along the line (a tent each axis)."""
-    count = POINTS * (math.ceil(float(way.norm(dim=1).max())) + 1)
-    t = (torch.arange(count, dtype=torch.float64, device=way.device) + 0.5) / count - 0.5
+    count = POINTS * math.ceil(length + 1)
+    t = ((torch.arange(count, dtype=torch.float64, device=way.device) + 0.5) / count - 0.5) * length
     tents = []
     for axis, n in enumerate(grid.shape):
         place = torch.arange(n, dtype=torch.float64, device=way.device)

@@ -13,9 +13,10 @@ from torch import Tensor
 from invkit.degradation import Degradation
 from invkit.grid import Grid
 from invkit.keys import Keys
+from invkit.leastsquares import least_squares
 from invkit.operators import LinearOperator, Mask
 
-TOLERANCE, MAX_STEPS = 1e-4, 200  # of the iterative pseudo-inverse of a composition
+TOLERANCE = 1e-3  # of the iterative pseudo-inverse of a composition
 
 
 class Compose(Degradation):
@@ -84,41 +85,13 @@ class Composed(LinearOperator):
         return self.operators[0].adjoint(y)
 
     def pinv(self, y: Tensor) -> Tensor:
-        return least_squares(self, y)
+        return least_squares(self, y, TOLERANCE)
 
     def measured(self, y: Tensor) -> Tensor:
         return self.operators[-1].measured(y)
 
     def __len__(self) -> int:
         return len(self.operators[0])
-
-
-def least_squares(operator: LinearOperator, y: Tensor, tolerance: float = TOLERANCE, steps: int = MAX_STEPS) -> Tensor:
-    """The least-squares picture of least norm, `A+ y`, by conjugate gradients from zero (CGLS, Hestenes & Stiefel 1952).
-
-    Every picture stops for itself, at `|A*(y - A x)| <= tolerance |A* y|` or after `steps`.
-    """
-
-    def square(t: Tensor, weight: float) -> Tensor:
-        return t.flatten(1).square().sum(1).view(-1, 1, 1, 1) * weight
-
-    residual, gradient = y, operator.adjoint(y)
-    x, direction = torch.zeros_like(gradient), gradient
-    first = size = square(gradient, operator.grid.area)
-    for _ in range(steps):
-        going = size > tolerance**2 * first
-        if not bool(going.any()):
-            break
-        image = operator.forward(direction)
-        length = square(image, operator.range_weight)
-        step = torch.where(going, size / length.where(length > 0, 1), 0)
-        x = x + step * direction
-        residual = residual - step.view(-1, *[1] * (y.ndim - 1)) * image
-        gradient = operator.adjoint(residual)
-        new = square(gradient, operator.grid.area)
-        direction = gradient + torch.where(going, new / size.where(size > 0, 1), 0) * direction
-        size = torch.where(going, new, size)
-    return x
 
 
 class Mixture(Degradation):

@@ -16,7 +16,9 @@ class LinearOperator(ABC):
 
     The inner product of pictures is the L2 one of the domain (`grid.area` per pixel); that of measurements weighs every
     value with `range_weight`; `adjoint` is the adjoint in these. Subclasses are frozen dataclasses whose tensor fields
-    have the batch first, and so have operators among the fields.
+    have the batch first; with a field `batch: int` beside them, a tensor of length 1 serves the whole batch. A field may
+    also be a tuple of operators. Results have the dtype and the device of the argument: fields that are floats are cast to
+    its dtype at the place of use, so that float64 in is float64 all the way. `invkit.testing` holds operators to all this.
     """
 
     @property
@@ -30,6 +32,11 @@ class LinearOperator(ABC):
     @property
     def range_weight(self) -> float:
         return 1.0
+
+    @property
+    def pinv_tolerance(self) -> float:
+        """Relative error of the Penrose conditions where `pinv` is iterative or leaves out what is too weak; 0: exact."""
+        return 0.0
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -51,25 +58,35 @@ class LinearOperator(ABC):
         """`y` (B, *range_shape) with zeros in the places where nothing is ever measured, such as a mask's hidden pixels."""
         return y
 
-    def _map(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        def over(value: Any) -> Any:
-            if isinstance(value, LinearOperator):
-                return value._map(fn)
-            if isinstance(value, tuple):
-                return tuple(map(over, value))
-            return fn(value) if isinstance(value, Tensor) else value
-
-        return replace(self, **{f.name: over(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type, type-var]
-
     def to(self, device: torch.device | str) -> Self:
-        return self._map(lambda t: t.to(device))
+        return self._map(lambda t: t.to(device), lambda part: part.to(device))
 
     def __getitem__(self, index: slice | Tensor) -> Self:
-        return self._map(lambda t: t[index])
+        def chosen(t: Tensor) -> Tensor:
+            return t[index.to(t.device) if isinstance(index, Tensor) else index]
+
+        return self._along(chosen, lambda part: part[index])
 
     def repeat(self, count: int) -> Self:
         """The batch `count` times over, as `Keys.fork` orders it."""
-        return self._map(lambda t: t.repeat(count, *[1] * (t.ndim - 1)))
+        return self._along(lambda t: t.repeat(count, *[1] * (t.ndim - 1)), lambda part: part.repeat(count))
+
+    def _map(self, fn: Callable[[Tensor], Tensor], parts: Callable[[Any], Any]) -> Self:
+        """Every tensor through `fn`, every operator of a tuple through `parts`."""
+        changes: dict[str, Any] = {}
+        for f in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                changes[f.name] = fn(value)
+            elif isinstance(value, tuple) and value and isinstance(value[0], LinearOperator):
+                changes[f.name] = tuple(map(parts, value))
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    def _along(self, fn: Callable[[Tensor], Tensor], parts: Callable[[Any], Any]) -> Self:
+        """Everything that has the batch first, and the size `batch` itself, through `fn`."""
+        batch = getattr(self, "batch", None)
+        made = self._map(lambda t: t if batch and len(t) == 1 else fn(t), parts)
+        return made if batch is None else replace(made, batch=len(fn(torch.empty(batch))))  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, eq=False)

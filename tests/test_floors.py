@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "errors", "field", "files", "grid", "keys", "settings"},
-    {"compose", "degradation", "diffusion", "gaussian", "nn", "operators", "optim", "points"},
+    {
+        "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim",
+        "points", "separable", "shapes",
+    },
     {"data", "metrics", "reconstruct"},
     {"checkpoint", "evaluation", "joining", "pictures", "report", "rows", "statistics", "table", "training"},
     {

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -15,6 +16,7 @@ from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.leastsquares import least_squares
 from invkit.operators import LinearOperator, Mask
+from invkit.separable import Separable
 
 TOLERANCE = 1e-3  # of the iterative pseudo-inverse of a composition
 
@@ -23,7 +25,8 @@ class Compose(Degradation):
     """Measure a picture by several degradations in turn, each measuring what the one before it left.
 
     All but the last have to measure pictures (C', H', W'), which are the domain of the next; noise is added once, at the
-    end. Lengths of a later part are shares of the shorter side of its own picture. Masks alone compose to a mask.
+    end. Lengths of a later part are shares of the shorter side of its own picture. Neighbouring masks compose to a mask, and
+    separable operators (Gaussian blur, super-resolution, colour) to a separable one.
     """
 
     of: tuple[Degradation, ...] = Field(min_length=1, description="degradations, applied from left to right")
@@ -39,10 +42,25 @@ class Compose(Degradation):
             if operators:
                 grid = _picture(operators[-1].range_shape, i - 1, self.of[i - 1])
             operators.append(law.sample(keys.child(f"of/{i}"), grid))
-        masks = [operator for operator in operators if isinstance(operator, Mask)]
-        if len(masks) == len(operators):
-            return Mask(math.prod((mask.observed for mask in masks[1:]), start=masks[0].observed), grid.channels)
-        return Composed(tuple(operators))
+        made = [operators[0]]
+        for operator in operators[1:]:
+            made[-1:] = _merged(made[-1], operator)
+        return made[0] if len(made) == 1 else Composed(tuple(made))
+
+
+def _merged(first: LinearOperator, then: LinearOperator) -> list[LinearOperator]:
+    """Both as one operator with a closed form, where they have one."""
+    if isinstance(first, Mask) and isinstance(then, Mask):
+        return [Mask(first.observed & then.observed, first.channels)]
+    if isinstance(first, Separable) and isinstance(then, Separable):
+        axes = {axis: _product(getattr(then, axis), getattr(first, axis)) for axis in ("color", "rows", "columns")}
+        return [Separable(first.batch, first.domain, **axes, cutoff=max(first.cutoff, then.cutoff))]
+    return [first, then]
+
+
+@lru_cache(maxsize=64)  # by identity, so that the decomposition of the product is found again
+def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a @ b if a is not None and b is not None else a if b is None else b
 
 
 def _picture(shape: tuple[int, ...], i: int, law: Degradation) -> Grid:
@@ -57,7 +75,11 @@ def _picture(shape: tuple[int, ...], i: int, law: Degradation) -> Grid:
 
 @dataclass(frozen=True, eq=False)
 class Composed(LinearOperator):
-    """`A = A_n ... A_1`; its pseudo-inverse is iterative, to `TOLERANCE`."""
+    """`A = A_n ... A_1`.
+
+    The pseudo-inverse is iterative, to `TOLERANCE`. Where the composition is ill-posed, as a blur before a mask is, it
+    stops before it reaches what is attenuated most, and only explains the measurement to `TOLERANCE`.
+    """
 
     operators: tuple[LinearOperator, ...]  # in the order in which they act
 
@@ -72,6 +94,10 @@ class Composed(LinearOperator):
     @property
     def range_weight(self) -> float:
         return self.operators[-1].range_weight
+
+    @property
+    def pinv_tolerance(self) -> float:
+        return max(5 * TOLERANCE, *(operator.pinv_tolerance for operator in self.operators))
 
     def forward(self, x: Tensor) -> Tensor:
         for operator in self.operators:
@@ -172,6 +198,10 @@ class Mixed(LinearOperator):
 
     def _own(self, y: Tensor, operator: LinearOperator, places: Tensor) -> Tensor:
         return y[places, : math.prod(operator.range_shape)].unflatten(1, operator.range_shape)
+
+    @property
+    def pinv_tolerance(self) -> float:
+        return max(operator.pinv_tolerance for operator in self.operators)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.new_zeros(len(x), *self.range_shape)

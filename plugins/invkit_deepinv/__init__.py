@@ -1,7 +1,7 @@
 """DeepInverse's linear physics as degradations: an adapter to https://deepinv.github.io, loaded when it is used."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -11,17 +11,20 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, hookimpl
 from invkit_deepinv.operator import Adapted, cast
 from invkit_deepinv.physics import PHYSICS, Physics
 
-Name = Literal[tuple(PHYSICS)]
+CONFORMING = ("inpainting", "downsampling", "structured-random", "mri")  # on every grid; docs/deepinv.md has the others
 
 
 class DeepInverse(Degradation):
     """Measure by one of DeepInverse's linear physics; its random masks and matrices are drawn anew for every picture."""
 
-    physics: Name = Field(description="which of DeepInverse's operators")  # type: ignore[valid-type]
+    physics: Literal[
+        "inpainting", "demosaicing", "decolorize", "denoising", "downsampling", "downsampling-matlab", "blur", "blur-fft",
+        "compressed-sensing", "structured-random", "single-pixel", "tomography", "mri",
+    ] = Field(description="which of DeepInverse's operators")  # fmt: skip
     settings: dict[str, Any] = Field(
         {},
         description="its settings, by their names in docs/deepinv.md",
-        examples=[{key: value} for key, value in (("share", 0.5), ("sigma", 2.0), ("factor", 3), ("srf", "flat"))]
+        examples=[{key: value} for key, value in (("share", 0.4), ("sigma", 2.0), ("factor", 3), ("srf", "flat"))]
         + [{"angles": 8}, {"acceleration": 2}],
     )
 
@@ -48,7 +51,7 @@ class DeepInverse(Degradation):
 
     @classmethod
     def conformance_examples(cls) -> Sequence[Self]:
-        return [cls(physics=name) for name in PHYSICS]
+        return [cls(physics=name) for name in CONFORMING]  # type: ignore[arg-type]
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         chosen = self.chosen
@@ -57,22 +60,28 @@ class DeepInverse(Degradation):
         item = torch.arange(len(keys)) if chosen.random else torch.zeros(len(keys), dtype=torch.int64)
         domain = chosen.domain(grid)
         with torch.random.fork_rng(devices=[]):  # some look for their norm with global randomness
-            made = tuple(_tried(chosen, grid, lambda seed=seed: chosen.build(grid, _generator(seed))) for seed in seeds)
-            first = cast(made[0], torch.device("cpu"), torch.float32)
-            y = _tried(chosen, grid, lambda: first.A(torch.zeros(1, *domain)))
-            _tried(chosen, grid, lambda: first.A_adjoint(y))
-        folded = domain != grid.picture  # a channel at a time
-        shape = (grid.channels, *y.shape[1:]) if folded else tuple(y.shape[1:])
-        return Adapted(grid, shape, made, item.to(keys.state.device), folded, chosen.exact)
+            made, shape = _built(chosen, grid, seeds)
+        return Adapted(grid, shape, made, item.to(keys.state.device), domain != grid.picture, chosen.exact)
 
 
-def _tried(chosen: Physics, grid: Grid, act: Callable[[], Any]) -> Any:
-    """What `act` makes; whatever DeepInverse trips over is a grid that it does not serve, as a ValueError."""
+def _built(chosen: Physics, grid: Grid, seeds: Sequence[Sequence[int]]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """A physics for each seed, and the shape of what it measures, found by a dry run.
+
+    Raises ValueError, whatever DeepInverse trips over, for a grid that it does not serve.
+    """
+    domain, fault = chosen.domain(grid), ""
     try:
-        return act()
+        made = tuple(chosen.build(grid, _generator(seed)) for seed in seeds)
+        first = cast(made[0], torch.device("cpu"), torch.float32)
+        y = first.A(torch.zeros(1, *domain))
+        if (back := tuple(first.A_adjoint(y).shape[1:])) != domain:
+            fault = f"its adjoint gives pictures of shape {back}"
     except (RuntimeError, IndexError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(f"deepinv: {type(chosen).__name__} does not work on {grid}: {first}") from None
+        fault = str(error).splitlines()[0]
+    if fault:
+        raise ValueError(f"deepinv: {type(chosen).__name__} does not work on {grid}: {fault}")
+    channels = grid.channels // domain[0]
+    return made, (channels * y.shape[1], *y.shape[2:])
 
 
 def _generator(seed: Sequence[int]) -> torch.Generator:

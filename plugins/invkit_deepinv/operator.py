@@ -62,7 +62,9 @@ class Adapted(LinearOperator):
             physics = cast(physics, part.device, part.dtype)
             if not self.channelwise:
                 return act(physics, part)
-            return act(physics, part.flatten(0, 1).unsqueeze(1)).unflatten(0, part.shape[:2]).squeeze(2)
+            single = part.reshape(len(part) * self.domain.channels, -1, *part.shape[2:])
+            result = act(physics, single)
+            return result.reshape(len(part), -1, *result.shape[2:])
 
         if len(self.physics) == 1:
             return one(self.physics[0], v)

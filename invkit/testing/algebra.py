@@ -25,27 +25,27 @@ def dot(u: Tensor, v: Tensor) -> float:
 
 
 def _cases(trials: Trials) -> list[tuple[Trial, torch.dtype, str]]:
-    return [(t, dtype, f"{str(dtype)[6:]} on {t}") for t in trials.usable for dtype in t.dtypes]
+    return [(t, dtype, str(dtype)[6:]) for t in trials.usable for dtype in t.dtypes]
 
 
 def check_linearity(trials: Trials) -> Check:
     """`A(a u + b v) = a A u + b A v`, and so for A* and A+."""
     worst = Worst()
-    for trial, dtype, where in _cases(trials):
+    for trial, dtype, kind in _cases(trials):
         for name in MAPS:
             fn = getattr(trial.operator, name)
             u, v = trial.argument(name, dtype, 1), trial.argument(name, dtype, 2)
             from_u, from_v = act(fn, u) * 3.0, act(fn, v) * -1.7
             error = relative(act(fn, 3.0 * u - 1.7 * v) - from_u - from_v, from_u, from_v)
             limit = max(PINV[dtype], trial.tolerance) if name == "pinv" else EXACT[dtype]
-            worst.see(error, limit, f"{name}, {where}")
+            worst.see(error, limit, f"{name}, {trial}", kind)
     return worst.check("linearity")
 
 
 def check_adjoint(trials: Trials) -> Check:
     """`<A x, y> range_weight = <x, A* y> area`, and `A*` is what autograd makes of `A`, where it can."""
     worst = Worst()
-    for trial, dtype, where in _cases(trials):
+    for trial, dtype, kind in _cases(trials):
         x, y = trial.pictures(dtype, 3), trial.measurements(dtype, 4)
         ax, aty = trial.linear("forward", x), trial.linear("adjoint", y)
         w, area = trial.operator.range_weight, trial.grid.area
@@ -54,25 +54,25 @@ def check_adjoint(trials: Trials) -> Check:
             area * float(x.double().norm()) * float(aty.double().norm()),
         )
         error = relative(w * dot(ax, y) - area * dot(x, aty), scale)
-        worst.see(error, EXACT[dtype], f"inner products, {where}")
+        worst.see(error, EXACT[dtype], f"inner products, {trial}", kind)
         with contextlib.suppress(RuntimeError):  # what autograd itself gets wrong is for check_gradients to find
             transposed = vjp(trial, x, y)
             if transposed is None or _consistent(trial, transposed, y, dtype) > EXACT[dtype]:
                 continue
-            worst.see(relative(aty - transposed * (w / area), aty), EXACT[dtype], f"against autograd, {where}")
+            worst.see(relative(aty - transposed * (w / area), aty), EXACT[dtype], f"against autograd, {trial}", kind)
     return worst.check("adjoint")
 
 
 def check_gradients(trials: Trials) -> Check:
     """Autograd passes through `forward`, and `<J^T y, v> = <y, A v>`."""
     worst = Worst()
-    for trial, dtype, where in _cases(trials):
+    for trial, dtype, kind in _cases(trials):
         x, y = trial.pictures(dtype, 3), trial.measurements(dtype, 4)
         transposed = vjp(trial, x, y)
         if transposed is None:
-            worst.fault(f"no gradient flows through forward, {where}")
+            worst.fault(f"no gradient flows through forward, {kind}, {trial}")
         else:
-            worst.see(_consistent(trial, transposed, y, dtype), EXACT[dtype], where)
+            worst.see(_consistent(trial, transposed, y, dtype), EXACT[dtype], str(trial), kind)
     return worst.check("gradients")
 
 
@@ -100,13 +100,13 @@ def _consistent(trial: Trial, transposed: Tensor, y: Tensor, dtype: torch.dtype)
 def check_pinv(trials: Trials) -> Check:
     """The four conditions of Penrose: A A+ A = A, A+ A A+ = A+, A A+ and A+ A self-adjoint."""
     worst = Worst()
-    for trial, dtype, where in _cases(trials):
+    for trial, dtype, kind in _cases(trials):
         if trial.tolerance > LOOSEST:
-            worst.fault(f"pinv_tolerance {trial.tolerance:g} is looser than {LOOSEST:g}, {where}")
+            worst.fault(f"pinv_tolerance {trial.tolerance:g} is looser than {LOOSEST:g}, {trial}")
             continue
         limit = max(PINV[dtype], trial.tolerance)
         for condition, error in penrose(trial, dtype).items():
-            worst.see(error, limit, f"{condition}, {where}")
+            worst.see(error, limit, f"{condition}, {trial}", kind)
     return worst.check("pinv")
 
 

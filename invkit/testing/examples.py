@@ -22,21 +22,20 @@ _SUBJECTS = 12
 S = TypeVar("S", bound=Settings)
 
 
-class Checkered(Degradation):
-    """Every second pixel: stands in where a setting is itself a degradation."""
+class Lines(Degradation):
+    """Every second line: stands in where a setting is itself a degradation."""
 
-    odd: bool = False
+    every: int = 2
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        rows, columns = (torch.arange(n, device=keys.state.device) for n in grid.shape)
-        seen = (rows[:, None] + columns) % 2 == int(self.odd)
-        return Mask(seen.expand(len(keys), 1, -1, -1), grid.channels)
+        seen = torch.arange(grid.height, device=keys.state.device) % self.every == 0
+        return Mask(seen[:, None].expand(len(keys), 1, *grid.shape), grid.channels)
 
 
 def bases(cls: type[S]) -> list[S]:
     """Settings to start from. Raises PluginError where none can be found."""
     if issubclass(cls, Degradation) and (given := cls.conformance_examples()):
-        return list(given)  # type: ignore[arg-type]
+        return list(given)
     required = [name for name, info in cls.model_fields.items() if info.is_required()]
     choices = [list(itertools.islice(values(cls.model_fields[name]), _TRIES)) for name in required]
     starts = [dict(zip(required, chosen, strict=True)) for chosen in itertools.islice(itertools.product(*choices), 200)]
@@ -106,7 +105,7 @@ def _of(annotation: Any, metadata: Sequence[Any]) -> Iterator[Any]:
     elif origin is tuple:
         yield from itertools.product(*(list(itertools.islice(_of(argument, ()), 3)) for argument in arguments))
     elif annotation is Degradation:
-        yield from (Checkered(), Checkered(odd=True))
+        yield from (Lines(), Lines(every=3))
     elif isinstance(annotation, type) and issubclass(annotation, Settings):
         starts = bases(annotation)
         yield from starts
@@ -141,7 +140,6 @@ def _numbers(kind: type[int] | type[float], metadata: Sequence[Any]) -> Iterator
         yield from (n for n in (*range(first, first + 9), 0, -1) if high is None or n <= high)
     elif low is not None and high is not None:
         yield from (low + (high - low) * share for share in (0.25, 0.5, 0.1, 0.75, 0.01, 0.0, 1.0))
-    elif low is not None or high is not None:
-        yield from ((low + step if low is not None else high - step) for step in (0.3, 1.0, 0.05, 3.0, 10.0, 0.0))
     else:
-        yield from (0.5, 1.0, 2.0, -1.0, 0.0)
+        steps = (0.3, 1.0, 0.05, 3.0, 10.0, 0.0)
+        yield from (high - step if high is not None else (low or 0.0) + step for step in steps)

@@ -1,10 +1,12 @@
 """The kit: every check of a degradation, in one report."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from invkit.degradation import Degradation
+from invkit.errors import PluginError
 from invkit.grid import Grid
-from invkit.testing import algebra, conduct
+from invkit.testing import algebra, batches, conduct, laws
 from invkit.testing.report import Check, Report
 from invkit.testing.trials import Trials, make_trials, steady
 
@@ -17,8 +19,11 @@ CHECKS: dict[str, Callable[[Trials], Check]] = {
     "pinv": algebra.check_pinv,
     "purity": conduct.check_purity,
     "frozen": conduct.check_frozen,
-    "keys": conduct.check_keys,
-    "batch": conduct.check_batch,
+    "keys": batches.check_keys,
+    "batch": batches.check_batch,
+    "resolution": laws.check_resolution,
+    "settings": laws.check_settings,
+    "cost": laws.check_cost,
 }
 
 
@@ -45,15 +50,26 @@ def check_degradation(
     >>> check_degradation(TopHalf).passed
     True
     """
-    with steady():
-        trials = make_trials(degradation, draws, seed, grids)
-        checks = tuple(_guarded(name, check, trials) for name, check in CHECKS.items())
     cls = degradation if isinstance(degradation, type) else type(degradation)
+    with steady():
+        trials = _prepared(cls, degradation, draws, seed, grids)
+        checks = tuple(_guarded(name, check, trials) for name, check in CHECKS.items())
     return Report(cls.__name__, checks)
+
+
+def _prepared(cls: type[Degradation], *arguments: Any) -> Trials:
+    try:
+        return make_trials(*arguments)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{cls.__name__} cannot be tried: {type(error).__name__}: {error}") from error
 
 
 def _guarded(name: str, check: Callable[[Trials], Check], trials: Trials) -> Check:
     """The check; whatever it trips over is a failure of the plugin."""
+    if not trials.usable and name != "shapes":
+        return Check(name, True, None, None, "skipped: no draw could be used")
     try:
         return check(trials)
     except Exception as error:

@@ -20,6 +20,11 @@ class Check:
     tolerance: float | None
     detail: str  # one line
 
+    @property
+    def complaint(self) -> str:
+        limit = f"{_number(self.figure)}, at most {_number(self.tolerance)} allowed: " if self.tolerance else ""
+        return f"{self.name}: {limit}{self.detail}"
+
     def __str__(self) -> str:
         mark = "ok" if self.passed else "FAILED"
         return f"{self.name:<11} {mark:<7} {_number(self.figure):>8} {_number(self.tolerance):>8}  {self.detail}"
@@ -44,7 +49,7 @@ class Report:
     def raise_for_failures(self) -> None:
         """Raise PluginError with a line for each check that failed."""
         if self.failed:
-            lines = [f"{check.name}: {check.detail}" for check in self.checks if not check.passed]
+            lines = [check.complaint for check in self.checks if not check.passed]
             head = f"{self.degradation} fails {len(lines)} of {len(self.checks)} checks"
             raise PluginError("\n".join([head, *lines]))
 
@@ -80,11 +85,14 @@ class Worst:
     tolerance: float = 0.0
     detail: str = ""
     seen: int = 0
+    groups: dict[str, float] = field(default_factory=dict)  # the largest figure of each
     faults: list[str] = field(default_factory=list)
 
-    def see(self, figure: float, tolerance: float, detail: str) -> None:
+    def see(self, figure: float, tolerance: float, detail: str, group: str = "") -> None:
         figure = math.inf if math.isnan(figure) else figure
         self.seen += 1
+        if group:
+            self.groups[group] = max(self.groups.get(group, 0.0), figure)
         if self.seen == 1 or figure * self.tolerance > self.figure * tolerance:
             self.figure, self.tolerance, self.detail = figure, tolerance, detail
 
@@ -98,7 +106,8 @@ class Worst:
             return Check(name, False, len(self.faults), 0, self.faults[0] + more)
         if not self.seen:
             return Check(name, True, None, None, nothing)
-        return Check(name, self.figure <= self.tolerance, self.figure, self.tolerance, self.detail)
+        groups = "".join(f"{group} {_number(figure)}; " for group, figure in self.groups.items())
+        return Check(name, self.figure <= self.tolerance, self.figure, self.tolerance, groups + self.detail)
 
 
 def _number(value: float | None) -> str:

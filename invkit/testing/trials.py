@@ -1,10 +1,9 @@
 """The draws that a degradation is tried on: grids, operators, pictures and measurements."""
 
 import contextlib
-import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -75,6 +74,7 @@ class Trial:
     operator: LinearOperator
     dtypes: tuple[torch.dtype, ...] = ()  # those it keeps
     dtype_faults: tuple[str, ...] = ()
+    at_zero: dict[tuple[str, torch.dtype], Tensor] = field(default_factory=dict)
 
     def __str__(self) -> str:
         settings = ", ".join(f"{k}={v!r}" for k, v in self.degradation if k in self.degradation.model_fields_set)
@@ -96,11 +96,10 @@ class Trial:
 
     def linear(self, name: str, v: Tensor) -> Tensor:
         """The map `name` without its value at zero, which only the check of linearity holds against it."""
-        return act(getattr(self.operator, name), v) - self._at_zero(name, v.dtype)
-
-    @functools.cache  # noqa: B019
-    def _at_zero(self, name: str, dtype: torch.dtype) -> Tensor:
-        return act(getattr(self.operator, name), torch.zeros_like(self.argument(name, dtype)))
+        fn, place = getattr(self.operator, name), (name, v.dtype)
+        if place not in self.at_zero:
+            self.at_zero[place] = act(fn, torch.zeros_like(v))
+        return act(fn, v) - self.at_zero[place]
 
 
 @dataclass
@@ -119,6 +118,11 @@ class Trials:
     def channels(self) -> list[int]:
         """The channel counts that were accepted, the largest first."""
         return sorted({trial.grid.channels for trial in self.usable}, reverse=True)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The first dtype that is kept."""
+        return self.usable[0].dtypes[0]
 
     def attempt(self, degradation: Degradation, grid: Grid, ids: Sequence[int], seed: int) -> Trial | None:
         self.tried += 1
@@ -156,7 +160,11 @@ def make_trials(
             grid = special[number // (1 if grids else 2) % len(special)]
         else:
             grid = Grid(rng.randint(8, 28), rng.randint(8, 28), rng.choice((1, 3)))
-        trials.attempt(subject, grid, [rng.randrange(10**6) for _ in range(rng.randint(1, 3))], seed + number)
+        ids = [rng.randrange(10**6) for _ in range(rng.randint(1, 3))]
+        before = len(trials.refused)
+        trials.attempt(subject, grid, ids, seed + number)
+        if len(trials.refused) > before and not grids:  # perhaps the channels are what does not fit
+            trials.attempt(subject, replace(grid, channels=4 - grid.channels), ids, seed + number)
     kept = list(trials.usable)
     for subject in chosen:
         for grid in special:

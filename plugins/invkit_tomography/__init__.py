@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import field_validator
 
 from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, hookimpl
@@ -16,7 +15,8 @@ class Tomography(Degradation):
 
     angles: int = Field(24, ge=1, le=2048, description="number of directions, evenly spaced over the arc")
     arc: tuple[float, float] = Field(
-        (0.0, 180.0), description="[first, end] of the directions in degrees, the end left out; less than 180 is limited-angle"
+        (0.0, 180.0),
+        description="[first, end] of the directions in degrees, the end left out; less than 180 is limited-angle",
     )
     detectors: float = Field(1.0, gt=0, le=4, description="detector bins per cell of the grid along the detector")
 
@@ -28,7 +28,7 @@ class Tomography(Degradation):
         return arc
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        return Radon(len(keys), Geometry(grid, self.angles, self.arc, self.detectors), torch.zeros(0))
+        return Radon(len(keys), Geometry(grid, self.angles, self.arc, self.detectors))
 
 
 @hookimpl

@@ -53,6 +53,10 @@ class HalfPicture(Degradation):
         "left", description="the half that is seen; or random, drawn for each picture"
     )
 
+    @property
+    def resolution_law(self) -> float:
+        return 1e-10  # of an even number of cells
+
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         device = keys.state.device
         rows, columns = (torch.arange(n, device=device) < (n + 1) // 2 for n in grid.shape)

@@ -27,6 +27,10 @@ class Tomography(Degradation):
             raise ValueError("should be an arc of more than 0 and at most 180 degrees, the first direction first")
         return arc
 
+    @property
+    def resolution_law(self) -> float:
+        return 0.02
+
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         return Radon(len(keys), Geometry(grid, self.angles, self.arc, self.detectors))
 

@@ -20,7 +20,7 @@ class GaussianBlur(Blur):
 
     @property
     def resolution_law(self) -> float:
-        return 1e-10
+        return 1e-5
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         rows, columns = (

@@ -29,7 +29,7 @@ class Grey(Degradation):
 
     @property
     def resolution_law(self) -> float:
-        return 1e-10
+        return 1e-5
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         _needs_colour(grid)

@@ -10,7 +10,7 @@ class Denoise(Degradation):
 
     @property
     def resolution_law(self) -> float:
-        return 1e-10
+        return 1e-5
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         return Separable(len(keys), grid)

@@ -55,7 +55,7 @@ class HalfPicture(Degradation):
 
     @property
     def resolution_law(self) -> float:
-        return 1e-10  # of an even number of cells
+        return 1e-5  # of an even number of cells
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         device = keys.state.device

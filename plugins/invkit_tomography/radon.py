@@ -57,7 +57,7 @@ class Radon(LinearOperator):
         return _apply(matrices(self.geometry, y.device, y.dtype)[1], solved, self.grid.picture)
 
     def fbp(self, y: Tensor) -> Tensor:
-        """Filtered back-projection (B, C, H, W) with the ramp filter of Kak & Slaney (1988), eq. 3.61.
+        """Filtered back-projection (B, C, H, W) with the ramp filter of Kak & Slaney (1988), chapter 3, eq. 61.
 
         An approximate inverse where directions fill half a circle; with fewer it shows streaks.
         """

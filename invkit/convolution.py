@@ -48,7 +48,7 @@ class Convolution(LinearOperator):
 
     @property
     def pinv_tolerance(self) -> float:
-        return 2 * self.cutoff
+        return 3 * self.cutoff
 
     def _times(self, x: Tensor, gain: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x)

@@ -10,8 +10,8 @@ from torch import Tensor
 from invkit.api import Grid, LinearOperator, least_squares, strongest
 from invkit_tomography.geometry import Geometry, matrices
 
-CUTOFF = 0.04  # share of the operator's Frobenius norm that the pseudo-inverse leaves out
-DENSE_VALUES = 2500  # with more values a channel than this it is found by iteration
+CUTOFF = 0.03  # share of the operator's Frobenius norm that the pseudo-inverse leaves out
+DENSE = 2500  # with more pixels and more values a channel than this it is found by iteration
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +19,8 @@ class Radon(LinearOperator):
     """Line integrals of every channel over detector bins and directions: (B, C, H, W) to (B, C, angles, bins).
 
     The product of sinograms is that of the half circle: `range_weight` is a bin's width times the angle between two
-    directions. Up to `DENSE_VALUES` values a channel, the pseudo-inverse is that of the singular value decomposition
-    without its weakest values; beyond, conjugate gradients to the same tolerance.
+    directions. Where pixels or values are at most `DENSE`, the pseudo-inverse is that of the singular value decomposition
+    without its weakest values; beyond, conjugate gradients to a residual of `CUTOFF`.
     """
 
     batch: int
@@ -40,7 +40,7 @@ class Radon(LinearOperator):
 
     @property
     def pinv_tolerance(self) -> float:
-        return 2 * CUTOFF
+        return 3 * CUTOFF
 
     def forward(self, x: Tensor) -> Tensor:
         return _apply(matrices(self.geometry, x.device, x.dtype)[0], x, self.range_shape)
@@ -51,10 +51,9 @@ class Radon(LinearOperator):
         return _apply(matrix, y, self.grid.picture) * (self.range_weight / self.grid.area)
 
     def pinv(self, y: Tensor) -> Tensor:
-        if self.geometry.size > DENSE_VALUES:
+        if min(self.geometry.size, self.grid.pixels) > DENSE:
             return least_squares(self, y, CUTOFF)
-        solved = _apply(_inverse_gram(self.geometry, y.device, y.dtype), y, self.range_shape)
-        return _apply(matrices(self.geometry, y.device, y.dtype)[1], solved, self.grid.picture)
+        return _apply(_pinv(self.geometry, y.device, y.dtype), y, self.grid.picture)
 
     def fbp(self, y: Tensor) -> Tensor:
         """Filtered back-projection (B, C, H, W) with the ramp filter of Kak & Slaney (1988), chapter 3, eq. 61.
@@ -83,10 +82,16 @@ def _apply(matrix: Tensor, x: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _inverse_gram(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The pseudo-inverse of the matrix times its transpose, without its weakest values."""
+def _pinv(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return _dense_pinv(geometry).to(device, dtype)
+
+
+@lru_cache(maxsize=4)
+def _dense_pinv(geometry: Geometry) -> Tensor:
+    """The pseudo-inverse (pixels, values) without the weakest singular values, float64."""
     matrix = matrices(geometry, torch.device("cpu"), torch.float64)[0].to_dense()
-    values, vectors = torch.linalg.eigh(matrix @ matrix.T)
+    wide = matrix.shape[0] <= matrix.shape[1]
+    values, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
     kept = strongest(values.clamp(min=0).sqrt()[None], CUTOFF)[0]
-    vectors = vectors[:, kept]
-    return (vectors / values[kept] @ vectors.T).to(device, dtype)
+    inverse = vectors[:, kept] / values[kept] @ vectors[:, kept].T
+    return matrix.T @ inverse if wide else inverse @ matrix.T

@@ -77,7 +77,7 @@ def test_filtered_back_projection_is_as_good_as_that_of_scikit_image():
 @pytest.mark.parametrize("dense", [True, False])
 def test_the_pseudo_inverse_explains_the_measurement(dense, monkeypatch):
     if not dense:
-        monkeypatch.setattr("invkit_tomography.radon.DENSE_VALUES", 0)
+        monkeypatch.setattr("invkit_tomography.radon.DENSE", 0)
     a = draw(Grid(16, 20, 1), angles=10)
     x = blobs(Grid(16, 20, 1), [(0.1, 0.0, 0.1)])
     y = a.forward(x)

@@ -16,7 +16,7 @@ from invkit.testing.examples import variations
 from invkit.testing.report import Check, Worst
 from invkit.testing.trials import Trials, act, draw, normal
 
-COST = 1000.0  # Fourier transforms of the same pictures, there and back
+COST = 200.0  # Fourier transforms of the same pictures, there and back
 LOOSEST_LAW = 0.25
 MODES = 8  # cosine modes of the smooth pictures along each axis: no detail is finer than six cells of the coarse grid
 _PAIRS = 16  # pairs of settings tried for each field

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from invkit.keys import Keys
     from invkit.leastsquares import least_squares
     from invkit.operators import LinearOperator, Mask
-    from invkit.separable import Separable
+    from invkit.separable import Separable, strongest
     from invkit.settings import PathSetting, Settings
     from invkit.shapes import strokes
 
@@ -37,6 +37,7 @@ __all__ = [
     "hookimpl",
     "least_squares",
     "strokes",
+    "strongest",
 ]
 
 _HOMES = {
@@ -50,7 +51,7 @@ _HOMES = {
     "invkit.keys": ["Keys"],
     "invkit.leastsquares": ["least_squares"],
     "invkit.operators": ["LinearOperator", "Mask"],
-    "invkit.separable": ["Separable"],
+    "invkit.separable": ["Separable", "strongest"],
     "invkit.settings": ["PathSetting", "Settings"],
     "invkit.shapes": ["strokes"],
 }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from invkit.grid import Grid
 from invkit.operators import LinearOperator
-from invkit.separable import strong
+from invkit.separable import strongest
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Convolution(LinearOperator):
 
     @property
     def pinv_tolerance(self) -> float:
-        return 2 * self.cutoff
+        return 3 * self.cutoff
 
     def _times(self, x: Tensor, gain: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x)
@@ -61,7 +61,7 @@ class Convolution(LinearOperator):
         return self._times(y, self.transfer.conj())
 
     def pinv(self, y: Tensor) -> Tensor:
-        seen = strong(self.transfer.abs(), self.cutoff)
+        seen = strongest(self.transfer.abs(), self.cutoff)
         return self._times(y, torch.where(seen, 1 / torch.where(seen, self.transfer, 1), 0))
 
     def __len__(self) -> int:

@@ -18,6 +18,10 @@ class GaussianBlur(Blur):
 
     width: float = Field(0.05, gt=0, le=1, description="standard deviation, as a share of the shorter side")
 
+    @property
+    def resolution_law(self) -> float:
+        return 1e-5
+
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         rows, columns = (
             _matrix(n, self.width / e, keys.state.device) for n, e in zip(grid.shape, grid.extent, strict=True)

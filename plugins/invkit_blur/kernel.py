@@ -2,7 +2,9 @@
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,6 +21,15 @@ class KernelBlur(Blur):
 
     file: PathSetting = Field(description="the kernel: a matrix in an npy file, or a picture whose brightness it is")
     size: float = Field(0.2, gt=0, le=1, description="longer side of the kernel, as a share of the shorter side")
+
+    @classmethod
+    def conformance_examples(cls) -> Sequence[Self]:
+        folder = Path(__file__).parent / "examples"
+        return [cls(file=str(folder / name)) for name in ("disc.png", "shake.npy")]
+
+    @property
+    def resolution_law(self) -> float:
+        return 0.03
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         kernel = torch.from_numpy(_read(Path(self.file)))

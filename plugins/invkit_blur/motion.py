@@ -20,6 +20,10 @@ class MotionBlur(Blur):
         "random", description="degrees from the horizontal, counterclockwise; or random, drawn for each picture"
     )
 
+    @property
+    def resolution_law(self) -> float:
+        return 0.05
+
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         if self.angle == "random":
             way = keys.normal("way", 2).double()

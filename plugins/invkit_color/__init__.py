@@ -27,6 +27,10 @@ class Grey(Degradation):
             raise ValueError("at least one weight should not be zero")
         return self
 
+    @property
+    def resolution_law(self) -> float:
+        return 1e-5
+
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         _needs_colour(grid)
         color = torch.tensor([[self.weights]], dtype=torch.float64, device=keys.state.device)

@@ -8,6 +8,10 @@ from invkit.api import Degradation, Grid, Keys, LinearOperator, Separable, hooki
 class Denoise(Degradation):
     """Measure the picture itself; `noise.sigma` says how much noise is on it."""
 
+    @property
+    def resolution_law(self) -> float:
+        return 1e-5
+
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         return Separable(len(keys), grid)
 

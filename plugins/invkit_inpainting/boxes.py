@@ -25,6 +25,10 @@ class Box(Degradation):
             raise ValueError("should lie in [0, 1]")
         return place
 
+    @property
+    def resolution_law(self) -> float:
+        return 0.15  # cells at the edge are hidden or not
+
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         if self.place == "random":
             place = keys.uniform("place", 1, 2)
@@ -47,6 +51,10 @@ class Boxes(Degradation):
         if not 0 < side[0] <= side[1] < 1:
             raise ValueError("should lie in (0, 1), the lower bound first")
         return side
+
+    @property
+    def resolution_law(self) -> float:
+        return 0.15  # cells at the edge are hidden or not
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         low, high = self.side

@@ -1,7 +1,9 @@
 """A mask drawn by the user."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,6 +18,11 @@ class MaskPicture(Degradation):
     file: PathSetting = Field(
         description="picture of the mask, white where pixels are seen, black where they are missing"
     )
+
+    @classmethod
+    def conformance_examples(cls) -> Sequence[Self]:
+        folder = Path(__file__).parent / "examples"
+        return [cls(file=str(folder / name)) for name in ("letters.png", "frame.png")]
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         path = Path(self.file)

@@ -11,6 +11,10 @@ class Strokes(Degradation):
     width: float = Field(0.08, gt=0, le=0.5, description="width of a stroke, as a share of the shorter side")
     bend: float = Field(0.7, ge=0, le=10, description="how sharply strokes turn; 0 for straight lines")
 
+    @property
+    def resolution_law(self) -> float:
+        return 0.2  # cells at the edge are hidden or not
+
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         hidden = strokes(keys, grid, self.count, self.length, self.width, self.bend)
         return Mask(~hidden[:, None], grid.channels)

@@ -253,6 +253,23 @@ def _preview(
     return [f"picture: {item['picture']}"]
 
 
+@plugins.command("new")
+@click.argument("name")
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
+def plugins_new(name: str, folder: Path | None) -> None:
+    """Write a complete distribution with a degradation NAME into DIR.  [default: invkit-NAME]"""
+    from invkit.scaffold import names, new_plugin
+
+    words = names(name)
+    made = new_plugin(name, folder, _registry(()), _version())
+    click.echo(made)
+    click.echo(
+        f"next: cd {made} && pip install -e '.[test]' && invkit plugins check {words['name']} && "
+        f"invkit run recipes/{words['stem']}.yaml --smoke",
+        err=True,
+    )
+
+
 def _registry(plugins: Sequence[str]) -> "Registry":
     from invkit.plugins import registry
 

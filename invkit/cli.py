@@ -270,6 +270,27 @@ def plugins_new(name: str, folder: Path | None) -> None:
     )
 
 
+@plugins.command("check")
+@click.argument("name")
+@click.option("--draws", type=click.IntRange(min=1), default=10, show_default=True, help="Operators to try.")
+@_plugin
+@_json
+def plugins_check(name: str, draws: int, plugins: tuple[str, ...], as_json: bool) -> None:
+    """Check the mathematics and the conduct of the degradation NAME; exit code 4 where it fails."""
+    from rich.console import Console
+
+    from invkit.testing import check_degradation
+
+    found = _registry(plugins)
+    found.get("degradation", name)  # what is unknown is refused with a hint
+    report = check_degradation(found.degradations[name], draws=draws)
+    if as_json:
+        _print(report.as_dict())
+    else:
+        Console().print(report)
+    report.raise_for_failures()
+
+
 def _registry(plugins: Sequence[str]) -> "Registry":
     from invkit.plugins import registry
 

@@ -1,7 +1,9 @@
 """A degradation is a law of operators; a measurement is what one draw of it saw of a picture."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from pydantic import Field
@@ -18,7 +20,23 @@ class Degradation(Settings, ABC):
 
     @abstractmethod
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        """Draw one operator for each key: a batch of `len(keys)` on `grid`, on the device of the keys."""
+        """Draw one operator for each key: a batch of `len(keys)` on `grid`, on the device of the keys.
+
+        Raises ValueError, with the way out, for a grid that the settings do not fit.
+        """
+
+    @property
+    def resolution_law(self) -> float | None:
+        """How closely `A* A` of a smooth picture agrees between a grid of 48 and one of 96: a relative error.
+
+        None where the settings are no lengths (a share of the pixels, a factor), so that grids need not agree.
+        """
+        return None
+
+    @classmethod
+    def conformance_examples(cls) -> Sequence[Self]:
+        """Settings that `invkit.testing` checks, where `Field(examples=[...])`, types and bounds cannot tell."""
+        return ()
 
 
 class Noise(Settings):

@@ -16,7 +16,8 @@ class LinearOperator(ABC):
 
     The inner product of pictures is the L2 one of the domain (`grid.area` per pixel); that of measurements weighs every
     value with `range_weight`; `adjoint` is the adjoint in these. Subclasses are frozen dataclasses whose tensor fields
-    have the batch first.
+    have the batch first. Results have the dtype and the device of the argument: fields that are floats are cast to its
+    dtype at the place of use, so that float64 in is float64 all the way. `invkit.testing` holds operators to all this.
     """
 
     @property
@@ -30,6 +31,11 @@ class LinearOperator(ABC):
     @property
     def range_weight(self) -> float:
         return 1.0
+
+    @property
+    def pinv_tolerance(self) -> float:
+        """Relative error of the Penrose conditions where `pinv` is iterative; 0 says exact up to rounding."""
+        return 0.0
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

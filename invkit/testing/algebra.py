@@ -1,0 +1,135 @@
+"""Checks of the mathematics: linear, adjoint, differentiable, pseudo-inverse."""
+
+import contextlib
+
+import torch
+from torch import Tensor
+
+from invkit.testing.report import Check, Worst
+from invkit.testing.trials import MAPS, Trial, Trials, act
+
+EXACT = {torch.float64: 1e-12, torch.float32: 1e-5}
+PINV = {torch.float64: 1e-10, torch.float32: 1e-4}  # rounding, where the operator states nothing
+LOOSEST = 0.1  # a pseudo-inverse that states more than this is none
+
+
+def relative(difference: Tensor | float, *scales: Tensor | float) -> float:
+    """A norm over the sum of some others; 0 over 0 is no error."""
+    error = float(torch.as_tensor(difference).double().norm())
+    scale = sum(float(torch.as_tensor(s).double().norm()) for s in scales)
+    return error / scale if scale else (0.0 if error == 0 else float("inf"))
+
+
+def dot(u: Tensor, v: Tensor) -> float:
+    return float((u.double() * v.double()).sum())
+
+
+def _cases(trials: Trials) -> list[tuple[Trial, torch.dtype, str]]:
+    return [(t, dtype, str(dtype)[6:]) for t in trials.usable for dtype in t.dtypes]
+
+
+def check_linearity(trials: Trials) -> Check:
+    """`A(a u + b v) = a A u + b A v`, and so for A* and A+."""
+    worst = Worst()
+    for trial, dtype, kind in _cases(trials):
+        for name in MAPS:
+            fn = getattr(trial.operator, name)
+            u, v = trial.argument(name, dtype, 1), trial.argument(name, dtype, 2)
+            from_u, from_v = act(fn, u) * 3.0, act(fn, v) * -1.7
+            error = relative(act(fn, 3.0 * u - 1.7 * v) - from_u - from_v, from_u, from_v)
+            limit = max(PINV[dtype], trial.tolerance) if name == "pinv" else EXACT[dtype]
+            worst.see(error, limit, f"{name}, {trial}", kind)
+    return worst.check("linearity")
+
+
+def check_adjoint(trials: Trials) -> Check:
+    """`<A x, y> range_weight = <x, A* y> area`, and `A*` is what autograd makes of `A`, where it can."""
+    worst = Worst()
+    for trial, dtype, kind in _cases(trials):
+        x, y = trial.pictures(dtype, 3), trial.measurements(dtype, 4)
+        ax, aty = trial.linear("forward", x), trial.linear("adjoint", y)
+        w, area = trial.operator.range_weight, trial.grid.area
+        scale = max(
+            w * float(ax.double().norm()) * float(y.double().norm()),
+            area * float(x.double().norm()) * float(aty.double().norm()),
+        )
+        error = relative(w * dot(ax, y) - area * dot(x, aty), scale)
+        worst.see(error, EXACT[dtype], f"inner products, {trial}", kind)
+        with contextlib.suppress(RuntimeError):  # what autograd itself gets wrong is for check_gradients to find
+            transposed = vjp(trial, x, y)
+            if transposed is None or _consistent(trial, transposed, y, dtype) > EXACT[dtype]:
+                continue
+            worst.see(relative(aty - transposed * (w / area), aty), EXACT[dtype], f"against autograd, {trial}", kind)
+    return worst.check("adjoint")
+
+
+def check_gradients(trials: Trials) -> Check:
+    """Autograd passes through `forward`, and `<J^T y, v> = <y, A v>`."""
+    worst = Worst()
+    for trial, dtype, kind in _cases(trials):
+        x, y = trial.pictures(dtype, 3), trial.measurements(dtype, 4)
+        transposed = vjp(trial, x, y)
+        if transposed is None:
+            worst.fault(f"no gradient flows through forward, {kind}, {trial}")
+        else:
+            worst.see(_consistent(trial, transposed, y, dtype), EXACT[dtype], str(trial), kind)
+    return worst.check("gradients")
+
+
+def vjp(trial: Trial, x: Tensor, y: Tensor) -> Tensor | None:
+    """`J^T y` of forward at `x` by autograd, None where no gradient flows."""
+    leaf = x.clone().requires_grad_()
+    with torch.enable_grad():
+        out = act(trial.operator.forward, leaf)
+        if not out.requires_grad:
+            return None
+        (gradient,) = torch.autograd.grad(out, leaf, y, allow_unused=True)
+    return gradient
+
+
+def _consistent(trial: Trial, transposed: Tensor, y: Tensor, dtype: torch.dtype) -> float:
+    v = trial.pictures(dtype, 5)
+    av = trial.linear("forward", v)
+    scale = max(
+        float(av.double().norm()) * float(y.double().norm()),
+        float(v.double().norm()) * float(transposed.double().norm()),
+    )
+    return relative(dot(transposed, v) - dot(y, av), scale)
+
+
+def check_pinv(trials: Trials) -> Check:
+    """The four conditions of Penrose: A A+ A = A, A+ A A+ = A+, A A+ and A+ A self-adjoint."""
+    worst = Worst()
+    for trial, dtype, kind in _cases(trials):
+        if trial.tolerance > LOOSEST:
+            worst.fault(f"pinv_tolerance {trial.tolerance:g} is looser than {LOOSEST:g}, {trial}")
+            continue
+        limit = max(PINV[dtype], trial.tolerance)
+        for condition, error in penrose(trial, dtype).items():
+            worst.see(error, limit, f"{condition}, {trial}", kind)
+    return worst.check("pinv")
+
+
+def penrose(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
+    """Relative errors of the four conditions on random arguments.
+
+    The weights are one number a value and one a pixel, so that they cancel in what is self-adjoint.
+    """
+
+    def a(x: Tensor) -> Tensor:
+        return trial.linear("forward", x)
+
+    def p(y: Tensor) -> Tensor:
+        return trial.linear("pinv", y)
+
+    x, z = trial.pictures(dtype, 6), trial.pictures(dtype, 7)
+    y, v = trial.measurements(dtype, 8), trial.measurements(dtype, 9)
+    ax, py = a(x), p(y)
+    pax, apy = p(ax), a(py)
+    paz, apv = p(a(z)), a(p(v))
+    return {
+        "A A+ A = A": relative(a(pax) - ax, ax),
+        "A+ A A+ = A+": relative(p(apy) - py, py),
+        "A A+ self-adjoint": relative(dot(apy, v) - dot(y, apv), float(apy.norm()) * float(v.norm())),
+        "A+ A self-adjoint": relative(dot(pax, z) - dot(x, paz), float(pax.norm()) * float(z.norm())),
+    }

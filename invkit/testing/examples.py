@@ -1,0 +1,145 @@
+"""Settings to try: from examples, types and bounds of the fields of a degradation."""
+
+import itertools
+import types
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import torch
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from invkit.degradation import Degradation
+from invkit.errors import PluginError
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.operators import LinearOperator, Mask
+from invkit.settings import Settings
+
+_TRIES = 24  # values of one field, and combinations of required ones
+_SUBJECTS = 12
+S = TypeVar("S", bound=Settings)
+
+
+class Lines(Degradation):
+    """Every second line: stands in where a setting is itself a degradation."""
+
+    every: int = 2
+
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        seen = torch.arange(grid.height, device=keys.state.device) % self.every == 0
+        return Mask(seen[:, None].expand(len(keys), 1, *grid.shape), grid.channels)
+
+
+def bases(cls: type[S]) -> list[S]:
+    """Settings to start from. Raises PluginError where none can be found."""
+    if issubclass(cls, Degradation) and (given := cls.conformance_examples()):
+        return list(given)
+    required = [name for name, info in cls.model_fields.items() if info.is_required()]
+    choices = [list(itertools.islice(values(cls.model_fields[name]), _TRIES)) for name in required]
+    starts = [dict(zip(required, chosen, strict=True)) for chosen in itertools.islice(itertools.product(*choices), 200)]
+    for start in starts:
+        if made := build(cls, start):
+            return [made]
+    optional = [name for name in cls.model_fields if name not in required]
+    found = []  # a field or another has to be given: one start for each that will do
+    for name in optional:
+        tried = (build(cls, {**start, name: value}) for start in starts for value in values(cls.model_fields[name]))
+        found += [next((made for made in tried if made), None)]
+    if not any(found):
+        raise PluginError(
+            f"no settings of {cls.__name__} could be found to try; give its fields Field(examples=[...]), "
+            "or the class conformance_examples()"
+        )
+    return [made for made in found if made]
+
+
+def subjects(starts: Sequence[S]) -> list[S]:
+    """What every check is run on: the starts, and each example and alternative of a field."""
+    cls, found = type(starts[0]), list(starts)
+    for name, info in cls.model_fields.items():
+        for value in (*(info.examples or ()), *_alternatives(info.annotation)):
+            made = next((m for start in starts if (m := vary(start, name, value))), None)
+            if made and made not in found:
+                found.append(made)
+    return found[:_SUBJECTS]
+
+
+def variations(starts: Sequence[S], name: str) -> Iterator[tuple[S, S]]:
+    """Pairs of settings that differ in one field."""
+    for start in starts:
+        for value in itertools.islice(values(type(start).model_fields[name]), _TRIES):
+            if value != getattr(start, name) and (made := vary(start, name, value)):
+                yield start, made
+
+
+def vary(start: S, name: str, value: Any) -> S | None:
+    """The same settings with another value in one field, None where that is not valid."""
+    return build(type(start), {key: getattr(start, key) for key in start.model_fields_set} | {name: value})
+
+
+def build(cls: type[S], settings: dict[str, Any]) -> S | None:
+    try:
+        return cls(**settings)
+    except ValidationError:
+        return None
+
+
+def values(info: FieldInfo) -> Iterator[Any]:
+    """Values that a field may take, its own examples first; not all of them need be valid."""
+    yield from info.examples or ()
+    yield from _of(info.annotation, info.metadata)
+
+
+def _of(annotation: Any, metadata: Sequence[Any]) -> Iterator[Any]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        yield from _of(arguments[0], [*metadata, *annotation.__metadata__])
+    elif origin in (Union, types.UnionType):
+        for argument in arguments:
+            yield from _of(argument, metadata)
+    elif origin is tuple and arguments[-1:] == (Ellipsis,):
+        some = list(itertools.islice(_of(arguments[0], ()), 3)) or [None]
+        yield from ((some[0], some[-1]), (some[-1], some[0]), (some[0],), tuple(some))
+    elif origin is tuple:
+        yield from itertools.product(*(list(itertools.islice(_of(argument, ()), 3)) for argument in arguments))
+    elif annotation is Degradation:
+        yield from (Lines(), Lines(every=3))
+    elif isinstance(annotation, type) and issubclass(annotation, Settings):
+        starts = bases(annotation)
+        yield from starts
+        yield from (made for name in annotation.model_fields for _, made in variations(starts, name))
+    elif annotation is int or annotation is float:
+        yield from _numbers(annotation, metadata)
+    else:
+        yield from _alternatives(annotation)
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """The values of a type that has only a few."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for argument in get_args(annotation):
+            yield from _alternatives(argument)
+    elif annotation is bool:
+        yield from (True, False)
+    elif annotation is types.NoneType:
+        yield None
+    elif isinstance(annotation, type) and issubclass(annotation, Enum):
+        yield from annotation
+
+
+def _numbers(kind: type[int] | type[float], metadata: Sequence[Any]) -> Iterator[Any]:
+    """Some numbers within bounds, the middling ones first."""
+    limits = {key: getattr(item, key) for item in metadata for key in ("gt", "ge", "lt", "le") if hasattr(item, key)}
+    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
+    if kind is int:
+        first = 1 if low is None else low
+        yield from (n for n in (*range(first, first + 9), 0, -1) if high is None or n <= high)
+    elif low is not None and high is not None:
+        yield from (low + (high - low) * share for share in (0.25, 0.5, 0.1, 0.75, 0.01, 0.0, 1.0))
+    else:
+        steps = (0.3, 1.0, 0.05, 3.0, 10.0, 0.0)
+        yield from (high - step if high is not None else (low or 0.0) + step for step in steps)

@@ -1,0 +1,116 @@
+"""What the conformance kit found: one line a check."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from invkit.errors import PluginError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: its worst figure against its tolerance. Where it does not apply it passes without a figure."""
+
+    name: str
+    passed: bool
+    figure: float | None  # a relative error, a count of faults, or a cost
+    tolerance: float | None
+    detail: str  # one line
+
+    @property
+    def complaint(self) -> str:
+        limit = f"{_number(self.figure)}, at most {_number(self.tolerance)} allowed: " if self.tolerance else ""
+        return f"{self.name}: {limit}{self.detail}"
+
+    def __str__(self) -> str:
+        mark = "ok" if self.passed else "FAILED"
+        return f"{self.name:<11} {mark:<7} {_number(self.figure):>8} {_number(self.tolerance):>8}  {self.detail}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The checks of one degradation."""
+
+    degradation: str
+    checks: tuple[Check, ...]
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the checks that failed."""
+        return tuple(check.name for check in self.checks if not check.passed)
+
+    @property
+    def passed(self) -> bool:
+        return not self.failed
+
+    def raise_for_failures(self) -> None:
+        """Raise PluginError with a line for each check that failed."""
+        if self.failed:
+            lines = [check.complaint for check in self.checks if not check.passed]
+            head = f"{self.degradation} fails {len(lines)} of {len(self.checks)} checks"
+            raise PluginError("\n".join([head, *lines]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data; a figure that is not finite is null."""
+        checks = [asdict(check) for check in self.checks]
+        for check in checks:
+            check["figure"] = check["figure"] if math.isfinite(check["figure"] or 0) else None
+        return {"degradation": self.degradation, "passed": self.passed, "checks": checks}
+
+    def __str__(self) -> str:
+        return "\n".join([self.degradation, *map(str, self.checks)])
+
+    def __rich__(self) -> "Table":
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self.degradation, title_justify="left")
+        for heading in ("check", "", "figure", "tolerance", "detail"):
+            table.add_column(heading, justify="right" if heading in ("figure", "tolerance") else "left")
+        for check in self.checks:
+            mark = Text("ok", "green") if check.passed else Text("FAILED", "bold red")
+            row = (check.name, mark, _number(check.figure), _number(check.tolerance), Text(check.detail))
+            table.add_row(*row)
+        return table
+
+
+@dataclass
+class Worst:
+    """Keeps the figure that is furthest above its tolerance, or nearest below it."""
+
+    figure: float = 0.0
+    tolerance: float = 0.0
+    detail: str = ""
+    seen: int = 0
+    groups: dict[str, float] = field(default_factory=dict)  # the largest figure of each
+    faults: list[str] = field(default_factory=list)
+
+    def see(self, figure: float, tolerance: float, detail: str, group: str = "") -> None:
+        figure = math.inf if math.isnan(figure) else figure
+        self.seen += 1
+        if group:
+            self.groups[group] = max(self.groups.get(group, 0.0), figure)
+        if self.seen == 1 or figure * self.tolerance > self.figure * tolerance:
+            self.figure, self.tolerance, self.detail = figure, tolerance, detail
+
+    def fault(self, detail: str) -> None:
+        """Something that is wrong without a figure of its own: counted, none tolerated."""
+        self.faults.append(detail)
+
+    def check(self, name: str, nothing: str = "skipped: there was nothing to try") -> Check:
+        if self.faults:
+            more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
+            return Check(name, False, len(self.faults), 0, self.faults[0] + more)
+        if not self.seen:
+            return Check(name, True, None, None, nothing)
+        groups = "".join(f"{group} {_number(figure)}; " for group, figure in self.groups.items())
+        return Check(name, self.figure <= self.tolerance, self.figure, self.tolerance, groups + self.detail)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.2g}"

@@ -1,0 +1,206 @@
+"""The draws that a degradation is tried on: grids, operators, pictures and measurements."""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from invkit.degradation import Degradation
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.operators import LinearOperator
+from invkit.testing.examples import bases, subjects
+
+GRIDS = tuple(
+    Grid(*size)
+    for size in (
+        (1, 1, 3),
+        (8, 8, 3),
+        (9, 9, 1),
+        (15, 10, 3),
+        (1, 1, 1),
+        (11, 24, 1),
+        (1, 6, 3),
+        (32, 32, 3),
+        (3, 3, 3),
+    )
+)
+MAY_REFUSE = 8  # a shorter side below this may be refused
+MAPS = ("forward", "adjoint", "pinv")
+
+
+@contextlib.contextmanager
+def steady() -> Iterator[None]:
+    """The global generators in one fixed state within, as they were before after: what leans on them is repeatable."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch.random.default_generator.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+
+
+def draw(degradation: Degradation, ids: Sequence[int], grid: Grid, seed: int) -> LinearOperator:
+    with steady():
+        return degradation.sample(Keys.of(seed, "conformance", ids), grid)
+
+
+def act(fn: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+    """`fn(v)`, and `v` safe from `fn`."""
+    with steady():
+        return fn(v.clone())
+
+
+def normal(shape: Sequence[int], dtype: torch.dtype, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One draw of a degradation on one grid, with what it may be fed."""
+
+    degradation: Degradation
+    grid: Grid
+    ids: tuple[int, ...]
+    seed: int
+    operator: LinearOperator
+    dtypes: tuple[torch.dtype, ...] = ()  # those it keeps
+    dtype_faults: tuple[str, ...] = ()
+    at_zero: dict[tuple[str, torch.dtype], Tensor] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{k}={v!r}" for k, v in self.degradation if k in self.degradation.model_fields_set)
+        return f"{self.grid}x{self.grid.channels}, ids {list(self.ids)}" + (f", {settings}" if settings else "")
+
+    @property
+    def tolerance(self) -> float:
+        return self.operator.pinv_tolerance
+
+    def pictures(self, dtype: torch.dtype, salt: int = 0) -> Tensor:
+        return normal((len(self.ids), *self.grid.picture), dtype, 1000 * self.seed + salt)
+
+    def measurements(self, dtype: torch.dtype, salt: int = 0) -> Tensor:
+        return normal((len(self.ids), *self.operator.range_shape), dtype, 1000 * self.seed + 500 + salt)
+
+    def argument(self, name: str, dtype: torch.dtype, salt: int = 0) -> Tensor:
+        """Something that the map `name` takes."""
+        return self.pictures(dtype, salt) if name == "forward" else self.measurements(dtype, salt)
+
+    def linear(self, name: str, v: Tensor) -> Tensor:
+        """The map `name` without its value at zero, which only the check of linearity holds against it."""
+        fn, place = getattr(self.operator, name), (name, v.dtype)
+        if place not in self.at_zero:
+            self.at_zero[place] = act(fn, torch.zeros_like(v))
+        return act(fn, v) - self.at_zero[place]
+
+
+@dataclass
+class Trials:
+    """The trials of a degradation, and what went wrong while they were made."""
+
+    starts: list[Degradation]
+    subjects: list[Degradation]
+    seed: int
+    usable: list[Trial] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    refused: list[tuple[Grid, str]] = field(default_factory=list)
+    tried: int = 0
+
+    @property
+    def channels(self) -> list[int]:
+        """The channel counts that were accepted, the largest first."""
+        return sorted({trial.grid.channels for trial in self.usable}, reverse=True)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The first dtype that is kept."""
+        return self.usable[0].dtypes[0]
+
+    def attempt(self, degradation: Degradation, grid: Grid, ids: Sequence[int], seed: int) -> Trial | None:
+        self.tried += 1
+        try:
+            trial = Trial(degradation, grid, tuple(ids), seed, draw(degradation, ids, grid, seed))
+        except ValueError as error:
+            self.refused.append((grid, str(error) or "(no message)"))
+            return None
+        except Exception as error:
+            self.faults.append(f"sample on {grid}x{grid.channels} raised {type(error).__name__}: {_line(error)}")
+            return None
+        faults = {dtype: fault(trial, dtype) for dtype in (torch.float32, torch.float64)}
+        kept = tuple(dtype for dtype, found in faults.items() if not found)
+        if not kept:
+            self.faults.append(f"{faults[torch.float32]} ({trial})")
+            return None
+        dtype_faults = tuple(f"{dtype}: {found} ({trial})" for dtype, found in faults.items() if found)
+        trial = Trial(degradation, grid, tuple(ids), seed, trial.operator, kept, dtype_faults)
+        self.usable.append(trial)
+        return trial
+
+
+def make_trials(
+    degradation: Degradation | type[Degradation], draws: int, seed: int, grids: Sequence[Grid] | None
+) -> Trials:
+    """Every subject on every special grid once, then `draws` draws on random grids and the special ones."""
+    starts = [degradation] if isinstance(degradation, Degradation) else bases(degradation)
+    chosen = starts if isinstance(degradation, Degradation) else subjects(starts)
+    trials = Trials(starts, chosen, seed)
+    special = tuple(grids or GRIDS)
+    rng = random.Random(seed)
+    for number in range(max(draws, len(chosen))):
+        subject = chosen[(number + number // len(chosen)) % len(chosen)]
+        if grids or number % 2 == 0:
+            grid = special[number // (1 if grids else 2) % len(special)]
+        else:
+            grid = Grid(rng.randint(8, 28), rng.randint(8, 28), rng.choice((1, 3)))
+        ids = [rng.randrange(10**6) for _ in range(rng.randint(1, 3))]
+        before = len(trials.refused)
+        trials.attempt(subject, grid, ids, seed + number)
+        if len(trials.refused) > before and not grids:  # perhaps the channels are what does not fit
+            trials.attempt(subject, replace(grid, channels=4 - grid.channels), ids, seed + number)
+    kept = list(trials.usable)
+    for subject in chosen:
+        for grid in special:
+            trials.attempt(subject, grid, [0, 1], seed)
+    if kept:  # the rest was tried for its shape; the many draws are enough for what costs more
+        trials.usable = kept
+    return trials
+
+
+def fault(trial: Trial, dtype: torch.dtype) -> str | None:
+    """What is wrong with the shape, the kind or the finiteness of results for arguments of a dtype."""
+    operator, batch = trial.operator, len(trial.ids)
+    if operator.grid != trial.grid or len(operator) != batch:
+        return f"asked for {batch} operators on {trial.grid!r}, got {len(operator)} on {operator.grid!r}"
+    for name in MAPS:
+        v = trial.argument(name, dtype)
+        shape = (batch, *(operator.range_shape if name == "forward" else trial.grid.picture))
+        try:
+            result = act(getattr(operator, name), v)
+        except Exception as error:
+            return f"{name} raised {type(error).__name__}: {_line(error)}"
+        if tuple(result.shape) != shape:
+            return f"{name} gave {tuple(result.shape)}, want {shape}"
+        if not bool(result.isfinite().all()):
+            return f"{name} gave values that are not finite"
+        if result.dtype != dtype or result.device != v.device:
+            return f"{name} gave {result.dtype} on {result.device}"
+        if dtype == torch.float64 and name != "pinv" and _rounds(getattr(operator, name), v, result):
+            return f"{name} computes in float32"
+    return None
+
+
+def _rounds(fn: Callable[[Tensor], Tensor], v: Tensor, result: Tensor) -> bool:
+    """Whether a map does not see what float32 does not hold."""
+    return bool(result.any()) and torch.equal(act(fn, v.float().double()), result)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]

@@ -135,8 +135,12 @@ def _saved(folder: Path) -> dict[str, Any]:
 @cli.command()
 @click.argument("recipes", nargs=-1, metavar="RECIPE...")
 @click.option(
-    "--schema", is_flag=False, flag_value="-", type=click.Path(dir_okay=False, allow_dash=True),
-    help="Write the JSON schema of recipes over all installed plugins, for editors.  [default: stdout]", metavar="[FILE]",
+    "--schema",
+    is_flag=False,
+    flag_value="-",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="Write the JSON schema of recipes over all installed plugins, for editors.  [default: stdout]",
+    metavar="[FILE]",
 )
 @_plugin
 @click.pass_context
@@ -189,18 +193,21 @@ def doctor(as_json: bool) -> None:
 
 
 @cli.group(invoke_without_command=True)
+@_json
 @click.pass_context
-def plugins(context: click.Context) -> None:
-    """List and describe what recipes can name."""
+def plugins(context: click.Context, as_json: bool) -> None:
+    """List, describe, check and begin what recipes can name."""
     if context.invoked_subcommand is None:
-        context.invoke(plugins_list)
+        context.invoke(plugins_list, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"--json comes after {context.invoked_subcommand}")
 
 
 @plugins.command("list")
 @_plugin
 @_json
 def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """List degradations and data sets, where they come from, and the plugins that failed."""
+    """List degradations and data sets: kind, distribution, version and state (ok, failed, conflict)."""
     from invkit.inventory import listing, listing_text
 
     found = listing(_registry(plugins))
@@ -210,7 +217,9 @@ def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
 @plugins.command("show")
 @click.argument("name")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Where to save it.  [default: NAME.png]")
+@click.option(
+    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="Where to save it.  [default: NAME.png]"
+)
 @_plugin
 @_json
 def plugins_show(
@@ -238,7 +247,9 @@ def _preview(
     item = next((item for item in found if item["kind"] == "degradation"), None)
     if item is None:
         if wanted:
-            raise click.UsageError(f"{name} is no degradation: there is no picture of it, and it takes no KEY=VALUE here")
+            raise click.UsageError(
+                f"{name} is no degradation: there is no picture of it, and it takes no KEY=VALUE here"
+            )
         return []
     from invkit.preview import save_preview
 
@@ -361,6 +372,9 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     warnings.showwarning = _warn
+    # These libraries read the metadata of all distributions when they are imported, and fail where one is damaged.
+    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = cli.main(arguments, prog_name="invkit", standalone_mode=False)
         sys.stdout.flush()

@@ -54,7 +54,7 @@ def doctor_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def listing(found: Registry) -> list[dict[str, str | None]]:
+def listing(found: Registry) -> dict[str, list[dict[str, str | None]]]:
     """Degradations and data sets, each with its provider and state (ok, failed, conflict), as plain data."""
 
     def row(kind: str, name: str, origin: Origin, state: str, why: str | None, summary: str) -> dict[str, str | None]:
@@ -70,10 +70,11 @@ def listing(found: Registry) -> list[dict[str, str | None]]:
     for failure in found.failures:
         kind, name = failure.key or ("plugin", failure.origin.plugin)
         rows.append(row(kind, name, failure.origin, "failed", failure.error, ""))
-    return rows
+    return {"plugins": rows}
 
 
-def listing_text(rows: list[dict[str, str | None]]) -> str:
+def listing_text(found: dict[str, list[dict[str, str | None]]]) -> str:
+    rows = found["plugins"]
     columns = ("name", "kind", "distribution", "version", "state")
     lines = [[*columns, ""], *([*(row[c] or "" for c in columns), row["why"] or row["summary"] or ""] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import pluggy
 from pydantic import TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.errors import PydanticUserError
 
 from invkit import hookspecs, installed
 from invkit.data.base import Dataset
@@ -166,9 +166,7 @@ def load(entries: Iterable[tuple[str, str, EntryPoint | Exception]], files: Iter
     wanted = None if allowed is None else {name.strip() for name in allowed.split(",")} - {""}
     known = {origin.plugin for origin, _ in points}
     for absent in sorted((wanted or set()) - known):
-        loader.fail(
-            Origin(absent, "INVKIT_PLUGINS", ""), f"no such plugin is installed{suggest(absent, known)}"
-        )
+        loader.fail(Origin(absent, "INVKIT_PLUGINS", ""), f"no such plugin is installed{suggest(absent, known)}")
     for origin, point in points:
         if wanted is None or origin.plugin in wanted:
             loader.add(origin, point.load)
@@ -277,7 +275,7 @@ def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
     for key, info in cls.model_fields.items():
         try:  # pydantic lets any type pass where model_config says so
             TypeAdapter(Annotated[info.annotation, info]).json_schema()
-        except PydanticInvalidForJsonSchema:
+        except PydanticUserError:
             return f"{cls.__name__}.{key} is of a type that no recipe can write: {info.annotation}"
     return None
 

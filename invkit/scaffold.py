@@ -73,4 +73,3 @@ def _free(values: dict[str, str], registry: Registry) -> None:
         raise RecipeError(f"the degradation {values['name']!r} is provided by {origin} already; take another name")
     if importlib.util.find_spec(values["module"]):
         raise RecipeError(f"a module {values['module']} is installed already; take another name")
-

@@ -53,7 +53,7 @@ def test_the_contracts_commands_and_options_are_there(invkit):
     assert code == 0
     for option in ("--out", "--device", "--fresh", "--smoke", "--plugin"):
         assert option in out
-    for option in ("--format", "--out", "--device"):
+    for option in ("--format", "--out", "--device", "--plugin"):
         assert option in invkit("eval", "--help")[1]
 
 
@@ -110,20 +110,58 @@ def test_an_unknown_name_while_a_plugin_failed(write):
     assert "plugin blurs (INVKIT_PLUGINS): no such plugin is installed" in done.stderr
 
 
-def test_plugins(invkit):
+def test_plugins(invkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code, out, _ = invkit("plugins")
     assert code == 0
     assert "sparse-random" in out
     assert invkit("plugins", "list")[1] == out
+    assert invkit("plugins", "--json") == invkit("plugins", "list", "--json")
+    assert invkit("plugins", "--json", "show", "heun")[0] == 2
     names = {(row["kind"], row["name"]) for row in json.loads(invkit("plugins", "list", "--json")[1])["plugins"]}
     assert {("dataset", "photos"), ("degradation", "sparse-random")} <= names
-    code, out, _ = invkit("plugins", "show", "sparse-random")
-    assert code == 0
+    code, out, err = invkit("plugins", "show", "sparse-random")
+    assert (code, err) == (0, "picture: sparse-random.png\n")
     assert "fraction" in out
-    assert json.loads(invkit("plugins", "show", "sparse-random", "--json")[1])[0]["kind"] == "degradation"
+    shown = json.loads(invkit("plugins", "show", "sparse-random", "--json")[1])[0]
+    assert (shown["kind"], shown["picture"]) == ("degradation", "sparse-random.png")
     code, out, err = invkit("plugins", "show", "sparse-randm")
     assert (code, out) == (2, "")
     assert "did you mean 'sparse-random'" in err
+
+
+def test_a_picture_needs_settings_that_do(invkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = invkit("plugins", "show", "sparse-center")
+    assert (code, out.splitlines()[0]) == (0, "degradation sparse-center, from sparse (invkit 0.1.0)")
+    assert err.startswith("no picture: give exactly one of n, fraction and block (as in ")
+    assert json.loads(invkit("plugins", "show", "sparse-center", "--json")[1])[0]["picture"] is None
+    code, _, err = invkit("plugins", "show", "sparse-center", "block=0.3", "--picture", tmp_path / "b" / "c.png")
+    assert (code, err) == (0, f"picture: {tmp_path / 'b' / 'c.png'}\n")
+    code, out, err = invkit("plugins", "show", "sparse-center", "blok=0.3")
+    assert (code, out) == (2, "")
+    assert err == "error: command line: blok=0.3: blok: unknown setting (did you mean 'block'?)\n"
+    assert invkit("plugins", "show", "photos", "crops=3")[0] == 2
+    assert invkit("plugins", "show", "photos")[2] == ""
+    assert list(tmp_path.iterdir()) == [tmp_path / "b"]
+
+
+def test_the_schema(invkit, tmp_path):
+    code, out, _ = invkit("validate", "--schema")
+    assert code == 0
+    assert "sparse-random" in out
+    assert invkit("validate", "--schema", tmp_path / "s.json") == (0, "", "")
+    assert (tmp_path / "s.json").read_text("utf-8") == out
+
+
+def test_new(invkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = invkit("plugins", "new", "my_blur")
+    assert (code, out) == (0, "invkit-my-blur\n")
+    assert "invkit plugins check my-blur" in err
+    code, out, err = invkit("plugins", "new", "my_blur")
+    assert (code, out) == (2, "")
+    assert err == "error: invkit-my-blur exists and is not empty; name another: invkit plugins new my_blur DIR\n"
 
 
 def test_doctor(invkit):

@@ -124,7 +124,7 @@ def description_text(described: list[dict[str, Any]]) -> str:
 def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
     info = cls.model_fields[name]
     default = info.get_default(call_default_factory=True)
-    annotation = info.annotation
+    annotation: Any = info.annotation
     plain = isinstance(annotation, type) and not get_args(annotation)
     return {
         "name": name,

@@ -273,8 +273,9 @@ def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
     if "name" in cls.model_fields:
         return f"{cls.__name__} has a field 'name', which in a recipe names the implementation"
     for key, info in cls.model_fields.items():
+        typed: Any = Annotated[(info.annotation, info)]
         try:  # pydantic lets any type pass where model_config says so
-            TypeAdapter(Annotated[info.annotation, info]).json_schema()
+            TypeAdapter(typed).json_schema()
         except PydanticUserError:
             return f"{cls.__name__}.{key} is of a type that no recipe can write: {info.annotation}"
     return None

@@ -1,6 +1,7 @@
 """Exit codes, streams and messages; most calls run in this process, a few as a person's would."""
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -216,6 +217,28 @@ def test_run_and_eval_print_the_table_and_nothing_else_on_stdout(invkit, write, 
     assert invkit("eval", tmp_path / "a", "--format", "json", "--out", tmp_path / "t.json")[:2] == (0, "")
     assert json.loads((tmp_path / "t.json").read_text()) == json.loads((tmp_path / "a/eval/table.json").read_text())
     assert invkit("eval", tmp_path / "a", "--format", "md")[1].startswith("| ")
+
+
+def test_a_run_of_a_plugin_file_is_evaluated_with_it(invkit, write, tmp_path):
+    source = (
+        "from invkit.api import Degradation, Mask, hookimpl\nimport torch\n"
+        "class Top(Degradation):\n    def sample(self, keys, grid):\n"
+        "        seen = torch.arange(grid.height) < grid.height // 2\n"
+        "        return Mask(seen[:, None].expand(len(keys), 1, *grid.shape), grid.channels)\n"
+        "@hookimpl\ndef invkit_degradations():\n    return {'top': Top}\n"
+    )
+    plugin, folder = write(source, "top.py"), tmp_path / "a"
+    recipe = write(TINY.replace("{name: sparse-random}", "top"), "tiny.yaml")
+    assert invkit("run", recipe, "--out", folder, "--device", "cpu", "--plugin", plugin)[0] == 0
+    record = json.loads((folder / "record.json").read_text("utf-8"))
+    assert record["plugin_files"] == {"top.py": hashlib.sha256(source.encode()).hexdigest()}
+    code, _, err = invkit("eval", folder)
+    assert code == 2
+    assert err.splitlines()[-1] == f"error: {folder} was made with --plugin top.py; give it again"
+    code, out, _ = invkit("eval", folder, "--plugin", plugin, "eval.images=2", "--format", "json", "--device", "cpu")
+    assert (code, {row["degradation"] for row in json.loads(out)["rows"]}) == (0, {"top"})
+    code, _, err = invkit("eval", folder, "sead=1", "--plugin", plugin)
+    assert (code, "was made with" in err) == (2, False)
 
 
 @pytest.mark.parametrize(

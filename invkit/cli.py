@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -294,7 +295,7 @@ def plugins_check(name: str, draws: int, plugins: tuple[str, ...], as_json: bool
 
     found = _registry(plugins)
     found.get("degradation", name)  # what is unknown is refused with a hint
-    report = check_degradation(found.degradations[name], draws=draws)
+    report = replace(check_degradation(found.degradations[name], draws=draws), degradation=name)
     if as_json:
         _print(report.as_dict())
     else:

@@ -165,6 +165,37 @@ def test_new(invkit, tmp_path, monkeypatch):
     assert err == "error: invkit-my-blur exists and is not empty; name another: invkit plugins new my_blur DIR\n"
 
 
+BAD = """\
+from dataclasses import dataclass
+from invkit.api import Degradation, Mask, hookimpl
+
+@dataclass(frozen=True, eq=False)
+class Open(Mask):
+    def adjoint(self, y):
+        return y
+
+class Bad(Degradation):
+    def sample(self, keys, grid):
+        return Open(keys.uniform("seen", 1, *grid.shape) < 0.5, grid.channels)
+
+@hookimpl
+def invkit_degradations():
+    return {"bad": Bad}
+"""
+
+
+def test_plugins_check(invkit, write):
+    code, out, err = invkit("plugins", "check", "sparse-random", "--draws", 2)
+    assert (code, err) == (0, "")
+    assert "sparse-random" in out and "linearity" in out and "FAILED" not in out
+    code, out, err = invkit("plugins", "check", "bad", "--plugin", write(BAD, "bad.py"), "--json", "--draws", "2")
+    assert code == 4
+    assert [check["name"] for check in json.loads(out)["checks"] if not check["passed"]] == ["adjoint"]
+    assert err.startswith("error: bad fails 1 of 13 checks\nerror: adjoint: 1, at most 1e-12 allowed: ")
+    assert invkit("plugins", "check", "sparse-randm")[0] == 2
+    assert invkit("plugins", "check", "photos")[0] == 2
+
+
 def test_doctor(invkit):
     assert invkit("doctor")[0] == 0
     assert {"python", "libraries", "device", "plugins"} <= set(json.loads(invkit("doctor", "--json")[1]))

@@ -42,7 +42,9 @@ def signatures():
 
 def test_every_hook_has_a_heading_with_its_exact_signature():
     assert set(headings(DOCS.read_text("utf-8"))) == signatures()
-    assert signatures() != set(headings(DOCS.read_text("utf-8").replace("invkit_datasets() ->", "invkit_datasets(seed) ->")))
+    assert signatures() != set(
+        headings(DOCS.read_text("utf-8").replace("invkit_datasets() ->", "invkit_datasets(seed) ->"))
+    )
 
 
 @pytest.mark.parametrize("signature", sorted(signatures()))

@@ -123,4 +123,3 @@ def test_what_cannot_be_drawn(found, tmp_path):
     with pytest.raises(PluginError, match=r"left of left \(invkit-left 1.2\): KeyError: 'oh'"):
         save_preview(found, "left", ["fault=true"], file)
     assert not file.exists()
-

@@ -12,7 +12,9 @@ from invkit.plugins import registry
 from invkit.scaffold import names, new_plugin
 
 
-@pytest.mark.parametrize("text", ["my_blur", "my-blur", "My Blur", "invkit-my.blur", "MY__BLUR", "_my_blur_", "invkit_my_blur"])
+@pytest.mark.parametrize(
+    "text", ["my_blur", "my-blur", "My Blur", "invkit-my.blur", "MY__BLUR", "_my_blur_", "invkit_my_blur"]
+)
 def test_a_name_as_people_write_it(text):
     assert names(text) == {
         "name": "my-blur", "stem": "my_blur", "module": "invkit_my_blur", "distribution": "invkit-my-blur", "cls": "MyBlur",

@@ -1,8 +1,14 @@
 """Sound degradations pass every check; each mutant is caught by the checks meant for it, and by no other."""
 
-import pytest
-from mutants import MUTANTS, Ghost, SomePixels
+import re
+from pathlib import Path
 
+import pytest
+import torch
+from mutants import MUTANTS
+from sound import Ghost, SomePixels
+
+from invkit.grid import Grid
 from invkit.plugins import registry
 from invkit.testing import check_degradation
 from invkit.testing.kit import CHECKS
@@ -26,6 +32,27 @@ def test_a_mutant_is_caught_by_what_is_meant_for_it(name):
 
 def test_every_check_has_a_mutant_that_it_alone_catches():
     assert set(CHECKS) == {check for _, caught_by in MUTANTS.values() if len(caught_by) == 1 for check in caught_by}
+
+
+def test_the_page_names_every_check():
+    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert rows == list(CHECKS)
+
+
+def test_nothing_is_left_changed_and_nothing_varies():
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    first, second = (check_degradation(SomePixels, draws=4) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first.checks[:-1] == second.checks[:-1]  # the last is the cost
+    assert check_degradation(SomePixels, draws=4, seed=1).checks[2] != first.checks[2]
+
+
+def test_grids_can_be_chosen_and_an_instance_is_checked_as_it_is():
+    report = check_degradation(SomePixels(share=1.0), draws=3, grids=[Grid(8, 12, 2)])
+    assert report.passed
+    assert "8x12x2" in str(report) and "share=1.0" in str(report)
 
 
 def test_there_are_degradations():

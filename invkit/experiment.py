@@ -27,6 +27,7 @@ from invkit.grid import Grid
 from invkit.joining import joined
 from invkit.keys import Keys
 from invkit.pictures import sample_sheet
+from invkit.plugins import Registry
 from invkit.recipe import CHOICES, Recipe
 from invkit.report import write_report
 from invkit.resolve import plain
@@ -118,16 +119,20 @@ def run(
 
 
 def evaluate(
-    path: Path, overrides: Sequence[str] = (), device: str = "auto", listener: Listener | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    listener: Listener | None = None,
+    registry: Registry | None = None,
 ) -> dict[str, Any]:
-    """The table of a run, computed if it is not there yet.
+    """The table of a run, computed if it is not there yet; `registry` as in `load_recipe`.
 
     Overrides of `eval` and `sample` re-do the run's table; with any other (`degradation`, `noise`, `data`) the table is
     computed and returned, and the run's own stays.
     """
     listener = listener or Listener()
-    trained = load(path, device)
-    folder, recipe = RunFolder.open(path, tuple(overrides))
+    trained = load(path, device, registry)
+    folder, recipe = RunFolder.open(path, tuple(overrides), registry)
     _fetch(recipe)
     with _stop_requests() as stop:
         if all(text.split("=")[0].split(".")[0] in ("eval", "sample") for text in overrides):
@@ -135,9 +140,9 @@ def evaluate(
         return _rows(recipe, folder, trained, listener, stop).table
 
 
-def load(path: Path, device: str = "auto") -> Trained:
+def load(path: Path, device: str = "auto", registry: Registry | None = None) -> Trained:
     """The trained model of a run; raises DataError where there is none or it is damaged."""
-    folder, recipe = RunFolder.open(Path(path))
+    folder, recipe = RunFolder.open(Path(path), registry=registry)
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")

@@ -17,8 +17,8 @@ FLOORS = [
     {"data", "metrics", "reconstruct"},
     {"checkpoint", "evaluation", "joining", "pictures", "report", "rows", "statistics", "table", "training"},
     {
-        "__init__", "api", "experiment", "hookspecs", "inventory", "lookup", "overrides", "plugins", "recipe",
-        "resolve", "runfolder", "testing", "yamltree",
+        "__init__", "api", "experiment", "hookspecs", "installed", "inventory", "lookup", "overrides", "plugins", "preview",
+        "recipe", "resolve", "runfolder", "scaffold", "schema", "testing", "yamltree",
     },
     {"__main__", "cli", "progress"},
 ]  # fmt: skip

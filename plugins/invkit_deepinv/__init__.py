@@ -24,7 +24,7 @@ class DeepInverse(Degradation):
     settings: dict[str, Any] = Field(
         {},
         description="its settings, by their names in docs/deepinv.md",
-        examples=[{key: value} for key, value in (("share", 0.4), ("sigma", 2.0), ("factor", 3), ("srf", "flat"))]
+        examples=[{key: value} for key, value in (("share", 0.4), ("sigma", 2.0), ("factor", 4), ("srf", "flat"))]
         + [{"angles": 8}, {"acceleration": 2}],
     )
 

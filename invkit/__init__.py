@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from invkit.experiment import Listener, Trained
     from invkit.grid import Grid
+    from invkit.plugins import Registry
     from invkit.points import measure_points
     from invkit.recipe import Recipe
 
@@ -33,34 +34,44 @@ def run(
     fresh: bool = False,
     smoke: bool = False,
     listener: "Listener | None" = None,
+    plugins: Sequence[str | Path] = (),
 ) -> Path:
     """Train, evaluate and report what a recipe says, as `invkit run`; returns the run's folder.
 
-    `recipe` is a path, the name of an installed recipe or a loaded one, which takes no overrides.
+    `recipe` is a path, the name of an installed recipe or a loaded one, which takes no overrides. `plugins` are plugin
+    files (`--plugin`), here and below.
     """
     from invkit.errors import RecipeError
     from invkit.experiment import run as start
     from invkit.recipe import Recipe, load_recipe
 
     if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, overrides)
-    elif overrides:
-        raise RecipeError("a loaded recipe takes no overrides; give them to load_recipe")
+        recipe = load_recipe(recipe, overrides, _registry(plugins))
+    elif overrides or plugins:
+        raise RecipeError("a loaded recipe takes no overrides and plugins; give them to load_recipe")
     return start(recipe, Path(out) if out else None, device, fresh, smoke, listener)
 
 
-def evaluate(path: str | Path, overrides: Sequence[str] = (), *, device: str = "auto") -> dict[str, Any]:
+def evaluate(
+    path: str | Path, overrides: Sequence[str] = (), *, device: str = "auto", plugins: Sequence[str | Path] = ()
+) -> dict[str, Any]:
     """The metric table of a run (schema `invkit.table/1`), as `invkit eval`."""
     from invkit.experiment import evaluate as start
 
-    return start(Path(path), overrides, device)
+    return start(Path(path), overrides, device, registry=_registry(plugins))
 
 
-def load(path: str | Path, *, device: str = "auto") -> "Trained":
+def load(path: str | Path, *, device: str = "auto", plugins: Sequence[str | Path] = ()) -> "Trained":
     """The trained model of a run, to be asked for means and samples."""
     from invkit.experiment import load as start
 
-    return start(Path(path), device)
+    return start(Path(path), device, _registry(plugins))
+
+
+def _registry(plugins: Sequence[str | Path]) -> "Registry":
+    from invkit.plugins import registry
+
+    return registry(tuple(map(str, plugins)))
 
 
 def __getattr__(name: str) -> Any:

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import Field
 
+    from invkit.convolution import Convolution
     from invkit.data.base import Dataset, Images, Split
     from invkit.degradation import Degradation
     from invkit.errors import DataError
     from invkit.grid import Grid
     from invkit.hookspecs import hookimpl
     from invkit.keys import Keys
+    from invkit.leastsquares import least_squares
     from invkit.operators import LinearOperator, Mask
+    from invkit.separable import Separable, strongest
     from invkit.settings import PathSetting, Settings
+    from invkit.shapes import strokes
 
 __all__ = [
+    "Convolution",
     "DataError",
     "Dataset",
     "Degradation",
@@ -26,21 +31,29 @@ __all__ = [
     "LinearOperator",
     "Mask",
     "PathSetting",
+    "Separable",
     "Settings",
     "Split",
     "hookimpl",
+    "least_squares",
+    "strokes",
+    "strongest",
 ]
 
 _HOMES = {
     "pydantic": ["Field"],
+    "invkit.convolution": ["Convolution"],
     "invkit.data.base": ["Dataset", "Images", "Split"],
     "invkit.degradation": ["Degradation"],
     "invkit.errors": ["DataError"],
     "invkit.grid": ["Grid"],
     "invkit.hookspecs": ["hookimpl"],
     "invkit.keys": ["Keys"],
+    "invkit.leastsquares": ["least_squares"],
     "invkit.operators": ["LinearOperator", "Mask"],
+    "invkit.separable": ["Separable", "strongest"],
     "invkit.settings": ["PathSetting", "Settings"],
+    "invkit.shapes": ["strokes"],
 }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from invkit.errors import DataError, InvkitError, RecipeError, ResourceError
+from invkit.errors import DataError, InvkitError, PluginError, RecipeError, ResourceError
 from invkit.lookup import read_recipe
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
@@ -77,7 +77,8 @@ def run(
 @click.option("--format", "format_", type=click.Choice(["table", "json", "csv", "md", "html"]), default="table")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
 @_device
-def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str) -> None:
+@_plugin
+def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str, plugins: tuple[str, ...]) -> None:
     """Evaluate trained runs and print their metric table; KEY=VALUE changes settings of `eval`."""
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]
@@ -89,7 +90,8 @@ def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str)
     from invkit.table import merge
 
     with _progress(device) as listener:
-        tables = [experiment.evaluate(folder, overrides, device, listener) for folder in folders]
+        registry = _registry(plugins)
+        tables = [experiment.evaluate(folder, overrides, device, listener, registry) for folder in folders]
     text = _render(merge(tables), format_)
     if out:
         out.write_text(text, encoding="utf-8")
@@ -132,11 +134,23 @@ def _saved(folder: Path) -> dict[str, Any]:
 
 
 @cli.command()
-@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
+@click.argument("recipes", nargs=-1, metavar="RECIPE...")
+@click.option(
+    "--schema",
+    is_flag=False,
+    flag_value="-",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="Write the JSON schema of recipes over all installed plugins, for editors.  [default: stdout]",
+    metavar="[FILE]",
+)
 @_plugin
 @click.pass_context
-def validate(context: click.Context, recipes: tuple[str, ...], plugins: tuple[str, ...]) -> None:
+def validate(context: click.Context, recipes: tuple[str, ...], schema: str | None, plugins: tuple[str, ...]) -> None:
     """Check recipes and name all of their mistakes."""
+    if schema:
+        _write_schema(schema, _registry(plugins))
+    elif not recipes:
+        raise click.UsageError("name at least one recipe")
     codes = [0]
     for recipe in recipes:
         try:
@@ -145,6 +159,19 @@ def validate(context: click.Context, recipes: tuple[str, ...], plugins: tuple[st
         except InvkitError as error:
             codes.append(_complain(error))
     context.exit(max(codes))
+
+
+def _write_schema(file: str, registry: "Registry") -> None:
+    from invkit.files import write_atomic
+    from invkit.schema import schema_text
+
+    for failure in registry.failures:
+        click.echo(f"warning: left out: {failure}", err=True)
+    text = schema_text(registry)
+    if file == "-":
+        click.echo(text, nl=False)
+    else:
+        write_atomic(Path(file), text)
 
 
 @cli.command()
@@ -167,18 +194,21 @@ def doctor(as_json: bool) -> None:
 
 
 @cli.group(invoke_without_command=True)
+@_json
 @click.pass_context
-def plugins(context: click.Context) -> None:
-    """List and describe what recipes can name."""
+def plugins(context: click.Context, as_json: bool) -> None:
+    """List, describe, check and begin what recipes can name."""
     if context.invoked_subcommand is None:
-        context.invoke(plugins_list)
+        context.invoke(plugins_list, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"--json comes after {context.invoked_subcommand}")
 
 
 @plugins.command("list")
 @_plugin
 @_json
 def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """List degradations and data sets, where they come from, and the plugins that failed."""
+    """List degradations and data sets: kind, distribution, version and state (ok, failed, conflict)."""
     from invkit.inventory import listing, listing_text
 
     found = listing(_registry(plugins))
@@ -187,14 +217,69 @@ def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
 
 @plugins.command("show")
 @click.argument("name")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="Where to save it.  [default: NAME.png]"
+)
 @_plugin
 @_json
-def plugins_show(name: str, plugins: tuple[str, ...], as_json: bool) -> None:
-    """Describe the settings of NAME: anything that a recipe can choose."""
+def plugins_show(
+    name: str, overrides: tuple[str, ...], picture: Path | None, plugins: tuple[str, ...], as_json: bool
+) -> None:
+    """Describe the settings of NAME, anything that a recipe can choose, and save a picture of a degradation at work.
+
+    KEY=VALUE are its settings in the picture.
+    """
     from invkit.inventory import description_text, descriptions
 
-    found = descriptions(_registry(plugins), name)
+    registry = _registry(plugins)
+    found = descriptions(registry, name)
+    said = _preview(registry, name, overrides, picture, found)
     _print(found if as_json else description_text(found))
+    for line in said:
+        click.echo(line, err=True)
+
+
+def _preview(
+    registry: "Registry", name: str, overrides: Sequence[str], file: Path | None, found: list[dict[str, Any]]
+) -> list[str]:
+    """Save the picture of a degradation, note its path in its description, and return what to say of it."""
+    wanted = bool(overrides or file)
+    item = next((item for item in found if item["kind"] == "degradation"), None)
+    if item is None:
+        if wanted:
+            raise click.UsageError(
+                f"{name} is no degradation: there is no picture of it, and it takes no KEY=VALUE here"
+            )
+        return []
+    from invkit.preview import save_preview
+
+    item["picture"] = None
+    try:
+        item["picture"] = str(save_preview(registry, name, overrides, file))
+    except (RecipeError, PluginError) as error:
+        if wanted:
+            raise
+        reason = "; ".join(line.partition(f"command line: {name}: ")[2] or line for line in str(error).splitlines())
+        return [f"no picture: {reason} (as in `invkit plugins show {name} KEY=VALUE`)"]
+    return [f"picture: {item['picture']}"]
+
+
+@plugins.command("new")
+@click.argument("name")
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
+def plugins_new(name: str, folder: Path | None) -> None:
+    """Write a complete distribution with a degradation NAME into DIR.  [default: invkit-NAME]"""
+    from invkit.scaffold import names, new_plugin
+
+    words = names(name)
+    made = new_plugin(name, folder, _registry(()), _version())
+    click.echo(made)
+    click.echo(
+        f"next: cd {made} && pip install -e '.[test]' && invkit plugins check {words['name']} && "
+        f"invkit run recipes/{words['stem']}.yaml --smoke",
+        err=True,
+    )
 
 
 @plugins.command("check")
@@ -288,6 +373,9 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     warnings.showwarning = _warn
+    # These libraries read the metadata of all distributions when they are imported, and fail where one is damaged.
+    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = cli.main(arguments, prog_name="invkit", standalone_mode=False)
         sys.stdout.flush()

@@ -38,6 +38,10 @@ class Degradation(Settings, ABC):
         """Settings that `invkit.testing` checks, where `Field(examples=[...])`, types and bounds cannot tell."""
         return ()
 
+    def table_rows(self) -> Sequence[tuple["Degradation", "Degradation"]]:
+        """What a table has rows for, one after the other: the degradation that names them, and the law to evaluate."""
+        return [(self, self)]
+
 
 class Noise(Settings):
     """Additive white Gaussian noise of the measurements."""
@@ -90,6 +94,5 @@ def measure(
     """Measure pictures once: `y = A x + sigma e`, the noise keyed by picture."""
     y = operator.forward(x)
     if noise.sigma > 0:
-        e = keys.normal("noise", *operator.range_shape)
-        y = y + noise.sigma * (operator.forward(e) if isinstance(operator, Mask) else e)
+        y = y + noise.sigma * operator.measured(keys.normal("noise", *operator.range_shape))
     return Measurement(operator, y, noise.sigma)

@@ -166,10 +166,11 @@ def evaluate_rows(
         table = Tabulator(
             gatherer.rows, Bootstrap.of(names, seed), settings.metrics, settings.samples, settings.paired_to, run, grid
         )
-        rows += [{"run": run, "degradation": degradation_name, **row} for row in table.rows()]
-        differences += table.differences()
-        result.per_image.extend(table.per_image(ids, names))
-        result.cost["rows"].extend({**table.head(row), **row.cost()} for row in gatherer.rows)
+        named = {"run": run, "degradation": degradation_name}
+        rows += [named | row for row in table.rows()]
+        differences += [named | entry for entry in table.differences()]
+        result.per_image.extend(named | entry for entry in table.per_image(ids, names))
+        result.cost["rows"].extend(named | table.head(row) | row.cost() for row in gatherer.rows)
     result.table.update(
         {
             "schema": SCHEMA,

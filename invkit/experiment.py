@@ -16,18 +16,21 @@ from torch import Tensor
 from invkit.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from invkit.data.base import Images, Split
 from invkit.data.photos import Photos
-from invkit.degradation import Measurement
+from invkit.degradation import Degradation, Measurement
 from invkit.device import pick_device, place, set_determinism
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.errors import DataError, Interrupted
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
 from invkit.grid import Grid
+from invkit.joining import joined
 from invkit.keys import Keys
 from invkit.pictures import sample_sheet
-from invkit.recipe import Recipe
+from invkit.plugins import Registry
+from invkit.recipe import CHOICES, Recipe
 from invkit.reconstruct import Sources
 from invkit.report import write_report
+from invkit.resolve import plain
 from invkit.runfolder import RunFolder, decisive, environment
 from invkit.training import Problem, StepRecord, Trainer, as_grid, build_model
 
@@ -116,16 +119,20 @@ def run(
 
 
 def evaluate(
-    path: Path, overrides: Sequence[str] = (), device: str = "auto", listener: Listener | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    listener: Listener | None = None,
+    registry: Registry | None = None,
 ) -> dict[str, Any]:
-    """The table of a run, computed if it is not there yet.
+    """The table of a run, computed if it is not there yet; `registry` as in `load_recipe`.
 
     Overrides of `eval` and `sample` re-do the run's table; with any other (`degradation`, `noise`, `data`) the table is
     computed and returned, and the run's own stays.
     """
     listener = listener or Listener()
-    trained = load(path, device)
-    folder, recipe = RunFolder.open(path, tuple(overrides))
+    trained = load(path, device, registry)
+    folder, recipe = RunFolder.open(path, tuple(overrides), registry)
     _fetch(recipe)
     with _stop_requests() as stop:
         if all(text.split("=")[0].split(".")[0] in ("eval", "sample") for text in overrides):
@@ -133,9 +140,9 @@ def evaluate(
         return _rows(recipe, folder, trained, listener, stop).table
 
 
-def load(path: Path, device: str = "auto") -> Trained:
+def load(path: Path, device: str = "auto", registry: Registry | None = None) -> Trained:
     """The trained model of a run; raises DataError where there is none or it is damaged."""
-    folder, recipe = RunFolder.open(Path(path))
+    folder, recipe = RunFolder.open(Path(path), registry=registry)
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")
@@ -301,19 +308,31 @@ def _evaluate(
 def _rows(
     recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
 ) -> Evaluation:
+    laws = _laws(recipe)
+
     def progress(done: int, total: int) -> None:
         if stop():
             raise Interrupted("stopped during the evaluation; training is saved, the same command evaluates again")
-        listener.evaluated(done, total)
+        listener.evaluated(len(results) * total + done, len(laws) * total)
 
     model = trained.model
     sources = Sources(model, recipe.sample, recipe.data.law())
     methods = [method.build(sources) for method in recipe.eval.methods]
-    return evaluate_rows(
-        methods, _open(recipe, "test", listener), recipe.degradation, recipe.noise, recipe.eval,
-        seed=recipe.seed, device=trained.device, run=folder.path.name,
-        degradation_name=recipe.registry.name_of(recipe.degradation) or "", progress=progress,
-    )  # fmt: skip
+    images = _open(recipe, "test", listener)
+    results: dict[str, Evaluation] = {}
+    for name, law in laws.items():
+        results[name] = evaluate_rows(
+            methods, images, law, recipe.noise, recipe.eval, seed=recipe.seed, device=trained.device,
+            run=folder.path.name, degradation_name=name, progress=progress,
+        )  # fmt: skip
+    return joined(results, plain(recipe, recipe.registry, CHOICES)["degradation"])
+
+
+def _laws(recipe: Recipe) -> dict[str, Degradation]:
+    """What the table has rows for, by name; equal names are told apart by their places."""
+    found = [(recipe.registry.name_of(named) or "", law) for named, law in recipe.degradation.table_rows()]
+    names = [name for name, _ in found]
+    return {f"{name}#{i}" if names.count(name) > 1 else name: law for i, (name, law) in enumerate(found)}
 
 
 def _smoke(recipe: Recipe, listener: Listener) -> Recipe:

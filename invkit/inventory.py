@@ -1,15 +1,17 @@
 """What is there: the machine, the plugins, and what each name of a recipe can be set to."""
 
+import inspect
 import os
 import platform
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 
 from invkit.errors import PluginError, RecipeError
-from invkit.plugins import KINDS, Registry, registry, suggest
+from invkit.plugins import KINDS, Origin, Registry, registry, suggest
 from invkit.settings import Settings
 
 _LIBRARIES = ("torch", "torchvision", "pydantic", "pluggy", "click", "numpy", "kornia", "torchmetrics", "safetensors")
@@ -52,20 +54,31 @@ def doctor_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def listing(found: Registry) -> dict[str, Any]:
-    """Degradations and data sets with their origins, failures and conflicts, as plain data."""
+def listing(found: Registry) -> dict[str, list[dict[str, str | None]]]:
+    """Degradations and data sets, each with its provider and state (ok, failed, conflict), as plain data."""
+
+    def row(kind: str, name: str, origin: Origin, state: str, why: str | None, summary: str) -> dict[str, str | None]:
+        plugin = {"plugin": origin.plugin, "distribution": origin.distribution, "version": origin.version}
+        return {"name": name, "kind": kind, **plugin, "state": state, "why": why, "summary": summary}
+
     rows = [
-        {"kind": kind, "name": name, "from": str(origin), "summary": _summary(found.names(kind)[name])}
+        row(kind, name, origin, "ok", None, _summary(found.names(kind)[name]))
         for (kind, name), origin in sorted(found.origins.items())
     ]
-    return {"plugins": rows, "failures": [str(f) for f in found.failures], "conflicts": list(found.conflicts.values())}
+    for (kind, name), origins in sorted(found.rivals.items()):
+        rows += [row(kind, name, origin, "conflict", found.conflict(kind, name), "") for origin in origins]
+    for failure in found.failures:
+        kind, name = failure.key or ("plugin", failure.origin.plugin)
+        rows.append(row(kind, name, failure.origin, "failed", failure.error, ""))
+    return {"plugins": rows}
 
 
-def listing_text(found: dict[str, Any]) -> str:
-    rows = [[row["kind"], row["name"], row["from"], row["summary"]] for row in found["plugins"]]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    lines = ["  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows]
-    return "\n".join([*lines, *(f"failed: {text}" for text in found["failures"] + found["conflicts"])])
+def listing_text(found: dict[str, list[dict[str, str | None]]]) -> str:
+    rows = found["plugins"]
+    columns = ("name", "kind", "distribution", "version", "state")
+    lines = [[*columns, ""], *([*(row[c] or "" for c in columns), row["why"] or row["summary"] or ""] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join("  ".join([*map(str.ljust, line[:-1], widths), line[-1]]).rstrip() for line in lines)
 
 
 def descriptions(found: Registry, name: str) -> list[dict[str, Any]]:
@@ -75,15 +88,15 @@ def descriptions(found: Registry, name: str) -> list[dict[str, Any]]:
     """
     described = []
     for kind in KINDS:
-        if (kind, name) in found.conflicts:
-            raise PluginError(found.conflicts[kind, name])
+        if conflict := found.conflict(kind, name):
+            raise PluginError(conflict)
         if cls := found.names(kind).get(name):
             described.append(
                 {
                     "kind": kind,
                     "name": name,
                     "from": str(found.origins.get((kind, name), "core")),
-                    "documentation": (cls.__doc__ or "").strip(),
+                    "documentation": inspect.cleandoc(cls.__doc__ or ""),
                     "settings": [_setting(key, cls) for key in cls.model_fields],
                 }
             )
@@ -111,10 +124,11 @@ def description_text(described: list[dict[str, Any]]) -> str:
 def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
     info = cls.model_fields[name]
     default = info.get_default(call_default_factory=True)
-    annotation = info.annotation
+    annotation: Any = info.annotation
+    plain = isinstance(annotation, type) and not get_args(annotation)
     return {
         "name": name,
-        "type": annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", ""),
+        "type": annotation.__name__ if plain else re.sub(r"\b([a-z_]\w*\.)+(?=[A-Z])", "", str(annotation)),
         "required": default is PydanticUndefined,
         "default": None if default is PydanticUndefined else default,
         "limits": [
@@ -129,7 +143,7 @@ def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
 
 def _states(found: Registry) -> dict[str, str]:
     states = {str(origin): "loaded" for origin in found.origins.values()}
-    return states | {f"{failure.plugin} ({failure.distribution})": failure.error for failure in found.failures}
+    return states | {str(failure.origin): failure.error for failure in found.failures}
 
 
 def _summary(cls: type[Settings]) -> str:

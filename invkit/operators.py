@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -16,8 +16,9 @@ class LinearOperator(ABC):
 
     The inner product of pictures is the L2 one of the domain (`grid.area` per pixel); that of measurements weighs every
     value with `range_weight`; `adjoint` is the adjoint in these. Subclasses are frozen dataclasses whose tensor fields
-    have the batch first. Results have the dtype and the device of the argument: fields that are floats are cast to its
-    dtype at the place of use, so that float64 in is float64 all the way. `invkit.testing` holds operators to all this.
+    have the batch first; with a field `batch: int` beside them, a tensor of length 1 serves the whole batch. A field may
+    also be a tuple of operators. Results have the dtype and the device of the argument: fields that are floats are cast to
+    its dtype at the place of use, so that float64 in is float64 all the way. `invkit.testing` holds operators to all this.
     """
 
     @property
@@ -34,7 +35,7 @@ class LinearOperator(ABC):
 
     @property
     def pinv_tolerance(self) -> float:
-        """Relative error of the Penrose conditions where `pinv` is iterative; 0 says exact up to rounding."""
+        """Relative error of the Penrose conditions where `pinv` is iterative or leaves out what is too weak; 0: exact."""
         return 0.0
 
     @abstractmethod
@@ -53,19 +54,39 @@ class LinearOperator(ABC):
     def __len__(self) -> int:
         """The batch size."""
 
-    def _map(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        changes = {f.name: fn(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}  # type: ignore[arg-type]
-        return replace(self, **changes)  # type: ignore[type-var]
+    def measured(self, y: Tensor) -> Tensor:
+        """`y` (B, *range_shape) with zeros in the places where nothing is ever measured, such as a mask's hidden pixels."""
+        return y
 
     def to(self, device: torch.device | str) -> Self:
-        return self._map(lambda t: t.to(device))
+        return self._map(lambda t: t.to(device), lambda part: part.to(device))
 
-    def __getitem__(self, index: slice) -> Self:
-        return self._map(lambda t: t[index])
+    def __getitem__(self, index: slice | Tensor) -> Self:
+        def chosen(t: Tensor) -> Tensor:
+            return t[index.to(t.device) if isinstance(index, Tensor) else index]
+
+        return self._along(chosen, lambda part: part[index])
 
     def repeat(self, count: int) -> Self:
         """The batch `count` times over, as `Keys.fork` orders it."""
-        return self._map(lambda t: t.repeat(count, *[1] * (t.ndim - 1)))
+        return self._along(lambda t: t.repeat(count, *[1] * (t.ndim - 1)), lambda part: part.repeat(count))
+
+    def _map(self, fn: Callable[[Tensor], Tensor], parts: Callable[[Any], Any]) -> Self:
+        """Every tensor through `fn`, every operator of a tuple through `parts`."""
+        changes: dict[str, Any] = {}
+        for f in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                changes[f.name] = fn(value)
+            elif isinstance(value, tuple) and value and isinstance(value[0], LinearOperator):
+                changes[f.name] = tuple(map(parts, value))
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    def _along(self, fn: Callable[[Tensor], Tensor], parts: Callable[[Any], Any]) -> Self:
+        """Everything that has the batch first, and the size `batch` itself, through `fn`."""
+        batch = getattr(self, "batch", None)
+        made = self._map(lambda t: t if batch and len(t) == 1 else fn(t), parts)
+        return made if batch is None else replace(made, batch=len(fn(torch.empty(batch))))  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +128,9 @@ class Mask(LinearOperator):
         return y * self.observed
 
     def pinv(self, y: Tensor) -> Tensor:
+        return y * self.observed
+
+    def measured(self, y: Tensor) -> Tensor:
         return y * self.observed
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from invkit.degradation import Measurement
@@ -55,6 +56,31 @@ def sample_sheet(
     return _png(columns)
 
 
+def operator_sheet(
+    truth: Tensor,  # (B, C, H, W)
+    measurement: Measurement,
+) -> bytes:
+    """A PNG with a row for each picture: picture, measurement (where it can be seen), its pseudo-inverse."""
+    columns: list[tuple[str, str, list[Rgb]]] = [("photo", "", [_rgb(x) for x in truth])]
+    if measurement.observed is not None:
+        columns.append(("measurement", "", _measured(measurement)))
+    elif measurement.y.ndim in (3, 4):
+        columns.append(_seen(measurement.y if measurement.y.ndim == 4 else measurement.y.unsqueeze(1)))
+    columns.append(("pseudo-inverse", "", [_rgb(x) for x in measurement.operator.pinv(measurement.y)]))
+    return _png(columns, 2 * CELL)
+
+
+def _seen(
+    y: Tensor,  # (B, C, h, w)
+) -> tuple[str, str, list[Rgb]]:
+    """A column of measurements that are arrays of any size and scale."""
+    low, high = float(y.min()), float(y.max())
+    if low < -1.5 or high > 1.5:  # no picture: shown on its own scale, which is named
+        y = (y - low) / max(high - low, 1e-12) * 2 - 1
+        return f"measurement, {low:.2g} to {high:.2g}", "", [_rgb(x) for x in y]
+    return "measurement", "", [_rgb(x) for x in y]
+
+
 def _rgb(x: Tensor) -> Rgb:
     """A picture (C, H, W) in [-1, 1] as bytes; channel counts that are no colours are averaged to grey."""
     values = ((x.detach().float().cpu().numpy().clip(-1, 1) + 1) * 127.5).round()
@@ -89,9 +115,9 @@ def _empty(height: int, width: int) -> Image.Image:
     return Image.fromarray(np.where(odd[..., None], np.uint8(244), np.uint8(224)).repeat(3, 2).astype(np.uint8))
 
 
-def _png(columns: list[tuple[str, str, list[Rgb]]]) -> bytes:
+def _png(columns: list[tuple[str, str, list[Rgb]]], cell_side: int = CELL) -> bytes:
     height, width = columns[0][2][0].shape[:2]
-    factor = max(1, CELL // max(height, width))
+    factor = max(1, cell_side // max(height, width))
     height, width = height * factor, width * factor
     step = max(width, 112) + GAP  # room for the longest label
     rows = len(columns[0][2])
@@ -110,5 +136,7 @@ def _png(columns: list[tuple[str, str, list[Rgb]]]) -> bytes:
                 cell = Image.composite(cell.convert("RGB"), _empty(height, width), cell.getchannel("A"))
             sheet.paste(cell, (left, HEADER + r * (height + GAP)))
     data = io.BytesIO()
-    sheet.save(data, "PNG", optimize=True)
+    info = PngInfo()
+    info.add_text("Software", "invkit")
+    sheet.save(data, "PNG", optimize=True, pnginfo=info)
     return data.getvalue()

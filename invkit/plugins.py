@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib.util
 import inspect
 import os
@@ -11,14 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import pluggy
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
 
-from invkit import hookspecs
+from invkit import hookspecs, installed
 from invkit.data.base import Dataset
 from invkit.degradation import Degradation
 from invkit.errors import PluginError, RecipeError
@@ -52,6 +55,14 @@ def invkit_datasets() -> Mapping[str, type[Dataset]]:
     return {"photos": Photos, "cifar10": Cifar10, "images": Pictures, "fields": Fields}
 
 
+@hookimpl
+def invkit_degradations() -> Mapping[str, type[Degradation]]:
+    """The core's own degradations: those made of others."""
+    from invkit.compose import Compose, Mixture
+
+    return {"compose": Compose, "mixture": Mixture}
+
+
 @dataclass(frozen=True)
 class Origin:
     """The plugin that provides something, and the distribution it came in."""
@@ -66,14 +77,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class Failure:
-    """A plugin, or a part of one, that could not be used."""
+    """A plugin, or one name that it provides, that cannot be used."""
 
-    plugin: str
-    distribution: str
+    origin: Origin
     error: str  # one line
+    key: tuple[str, str] | None = None  # (kind, name), where the rest of the plugin may work
 
     def __str__(self) -> str:
-        return f"plugin {self.plugin} ({self.distribution}): {self.error}"
+        return f"plugin {self.origin.plugin} ({self.origin.distribution}): {self.error}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,8 @@ class Registry:
     datasets: Mapping[str, type[Dataset]]
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)  # (kind, name) -> its provider
     failures: tuple[Failure, ...] = ()
-    conflicts: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (kind, name) -> what to say of it
+    rivals: Mapping[tuple[str, str], tuple[Origin, ...]] = field(default_factory=dict)  # providers of one name
+    files: Mapping[str, str] = field(default_factory=dict)  # plugin file -> its SHA-256
 
     def names(self, kind: str) -> Mapping[str, type[Settings]]:
         """The implementations of a kind (one of `KINDS`), by their names."""
@@ -98,15 +110,31 @@ class Registry:
 
         Raises RecipeError for an unknown name, PluginError where a plugin that failed to load may be why.
         """
-        if (kind, name) in self.conflicts:
-            raise PluginError(self.conflicts[kind, name])
+        if conflict := self.conflict(kind, name):
+            raise PluginError(conflict)
         names = self.names(kind)
         if name in names:
             return names[name]
         message = f"unknown {kind} {name!r}{suggest(name, names)}"
-        if self.failures and kind not in _CORE:
-            raise PluginError(f"{message}; failed to load: {'; '.join(map(str, self.failures))}")
+        if failed := self._failed(kind, name):
+            raise PluginError(f"{message}; failed to load: {'; '.join(map(str, failed))}")
         raise RecipeError(message)
+
+    def conflict(self, kind: str, name: str) -> str | None:
+        """What to say of a name that several plugins provide; None of any other."""
+        if not (rivals := self.rivals.get((kind, name))):
+            return None
+        return (
+            f"the {kind} {name!r} is provided by both {' and '.join(map(str, rivals))}; "
+            "uninstall one of them, or choose plugins with INVKIT_PLUGINS"
+        )
+
+    def _failed(self, kind: str, name: str) -> list[Failure]:
+        """The failures that may be why a name is unknown: those of the name itself, else all."""
+        if kind in _CORE:
+            return []
+        own = [failure for failure in self.failures if failure.key == (kind, name)]
+        return own or list(self.failures)
 
     def name_of(self, settings: Settings) -> str | None:
         """The name under which the class of some settings is registered, None for a plain section."""
@@ -125,33 +153,39 @@ def suggest(word: str, known: Iterable[str]) -> str:
 @functools.cache
 def registry(files: tuple[str, ...] = ()) -> Registry:
     """The registry of the core, the installed plugins and some one-off plugin files; built once a process."""
-    return load(entry_points(group="invkit"), files)
+    return load(installed.entries(), files)
 
 
-def load(entries: Iterable[EntryPoint], files: Iterable[str] = ()) -> Registry:
+def load(entries: Iterable[tuple[str, str, EntryPoint | Exception]], files: Iterable[str] = ()) -> Registry:
     """Load the core, the entry points that `INVKIT_PLUGINS` allows, and plugin files.
 
-    Whatever an entry point does wrong is recorded in `failures`; a file that fails raises PluginError.
+    `entries` are as `installed.entries` gives them. Whatever one of them does wrong is recorded in `failures`; a file
+    that fails raises PluginError.
     """
     loader = _Loader()
     loader.add(Origin("core", "invkit", _version("invkit")), lambda: sys.modules[__name__])
-    entries = list(entries)
+    points: list[tuple[Origin, EntryPoint]] = []
+    for distribution, release, found in entries:
+        if isinstance(found, Exception):
+            loader.fail(Origin(distribution, distribution, release), f"its metadata cannot be read: {_line(found)}")
+        else:
+            points.append((Origin(found.name, distribution, release), found))
     allowed = os.environ.get("INVKIT_PLUGINS")
     wanted = None if allowed is None else {name.strip() for name in allowed.split(",")} - {""}
-    for absent in sorted((wanted or set()) - {entry.name for entry in entries}):
-        near = suggest(absent, {entry.name for entry in entries})
-        loader.fail(Origin(absent, "INVKIT_PLUGINS", ""), f"no such plugin is installed{near}")
-    for entry in entries:
-        if wanted is None or entry.name in wanted:
-            dist = entry.dist
-            origin = Origin(entry.name, dist.name if dist else "unknown", dist.version if dist else "")
-            loader.add(origin, entry.load)
-    for file in files:
+    known = {origin.plugin for origin, _ in points}
+    for absent in sorted((wanted or set()) - known):
+        loader.fail(Origin(absent, "INVKIT_PLUGINS", ""), f"no such plugin is installed{suggest(absent, known)}")
+    for origin, point in points:
+        if wanted is None or origin.plugin in wanted:
+            loader.add(origin, point.load)
+    hashes = {}
+    for file in dict.fromkeys(files):
         before = len(loader.failures)
         loader.add(Origin(Path(file).stem, file, ""), functools.partial(_load_file, file))
         if errors := loader.failures[before:]:
             raise PluginError("; ".join(map(str, errors)))
-    return loader.registry()
+        hashes[file] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return loader.registry(hashes)
 
 
 class _Loader:
@@ -161,8 +195,8 @@ class _Loader:
         self.failures: list[Failure] = []
         self.found: dict[tuple[str, str], list[tuple[Origin, type[Settings]]]] = {}
 
-    def fail(self, origin: Origin, error: str) -> None:
-        self.failures.append(Failure(origin.plugin, str(origin.distribution), error))
+    def fail(self, origin: Origin, error: str, key: tuple[str, str] | None = None) -> None:
+        self.failures.append(Failure(origin, error, key))
 
     @contextlib.contextmanager
     def _guard(self, origin: Origin, doing: str = "") -> Iterator[None]:
@@ -170,27 +204,33 @@ class _Loader:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 yield
-        except (Exception, SystemExit) as error:
-            first = (str(error).strip().splitlines() or [""])[0]
-            self.fail(origin, f"{doing}{type(error).__name__}: {first}".removesuffix(": "))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, and what test frameworks raise
+            self.fail(origin, doing + _line(error))
 
     def add(self, origin: Origin, get: Callable[[], Any]) -> None:
         """Load one plugin and take what its hooks provide."""
+        before = len(self.failures)
         with self._guard(origin):
             plugin = get()
             self._check_hooks(plugin, origin)
             self.manager.register(plugin, f"{origin.plugin} of {origin.distribution}")
-            for caller in self.manager.get_hookcallers(plugin) or ():
+            callers = [caller for caller in self.manager.get_hookcallers(plugin) or () if caller.name in HOOKS]
+            if not callers and len(self.failures) == before:
+                self.fail(origin, f"provides nothing: it has none of the hooks {', '.join(sorted(HOOKS))}")
+            for caller in callers:
                 for impl in caller.get_hookimpls():
-                    if impl.plugin is plugin and caller.name in HOOKS:
+                    if impl.plugin is plugin:
                         with self._guard(origin, f"{caller.name}(): "):
                             self._take(caller.name, impl.function(), origin)
 
     def _check_hooks(self, plugin: Any, origin: Origin) -> None:
         for name, value in inspect.getmembers(plugin, inspect.isroutine):
-            if name.startswith("invkit_") and name not in HOOKS:
+            marked = hasattr(value, "invkit_impl")
+            if name not in HOOKS and (marked or name.startswith("invkit_")):
                 self.fail(origin, f"there is no hook {name}{suggest(name, HOOKS)}")
-            elif name in HOOKS and not hasattr(value, "invkit_impl"):
+            elif name in HOOKS and not marked:
                 self.fail(origin, f"{name} is not marked; write @hookimpl above it")
 
     def _take(self, hook: str, provided: object, origin: Origin) -> None:
@@ -200,24 +240,31 @@ class _Loader:
         for name, cls in provided.items():
             taken = {c for (k, n), providers in self.found.items() if k == kind and n != name for _, c in providers}
             if fault := _fault(name, cls, base) or (cls in taken and "is registered under another name already"):
-                self.fail(origin, f"{hook}(): {name!r}: {fault}")
+                self.fail(origin, f"{hook}(): {name!r}: {fault}", (kind, str(name)))
             else:
                 self.found.setdefault((kind, name), []).append((origin, cls))
 
-    def registry(self) -> Registry:
+    def registry(self, files: Mapping[str, str]) -> Registry:
         single = {key: providers[0] for key, providers in self.found.items() if len(providers) == 1}
-        conflicts = {
-            (kind, name): f"the {kind} {name!r} is provided by both {' and '.join(str(o) for o, _ in providers)}; "
-            "uninstall one of them, or choose plugins with INVKIT_PLUGINS"
-            for (kind, name), providers in self.found.items()
-            if len(providers) > 1
+        rivals = {
+            key: tuple(origin for origin, _ in providers) for key, providers in self.found.items() if len(providers) > 1
         }
 
         def of(wanted: str) -> Mapping[str, Any]:
             return MappingProxyType({name: cls for (kind, name), (_, cls) in single.items() if kind == wanted})
 
         origins = MappingProxyType({key: origin for key, (origin, _) in single.items()})
-        return Registry(of("degradation"), of("dataset"), origins, tuple(self.failures), MappingProxyType(conflicts))
+        return Registry(
+            of("degradation"), of("dataset"), origins, tuple(self.failures), MappingProxyType(rivals), files
+        )
+
+
+def _line(error: BaseException) -> str:
+    """An error as one line."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, ImportError) and error.name == "invkit.api":  # it names something that is not there yet
+        first += f"; the plugin needs another version of invkit than {_version('invkit')}"
+    return f"{type(error).__name__}: {first}".removesuffix(": ")
 
 
 def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
@@ -233,6 +280,12 @@ def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
         return f"{cls.__name__} changes {', '.join(changed)} in its model_config, which is fixed"
     if "name" in cls.model_fields:
         return f"{cls.__name__} has a field 'name', which in a recipe names the implementation"
+    for key, info in cls.model_fields.items():
+        typed: Any = Annotated[(info.annotation, info)]
+        try:  # pydantic lets any type pass where model_config says so
+            TypeAdapter(typed).json_schema()
+        except PydanticUserError:
+            return f"{cls.__name__}.{key} is of a type that no recipe can write: {info.annotation}"
     return None
 
 

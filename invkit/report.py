@@ -35,6 +35,7 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
         table=result.table,
         protocol=result.table["protocol"],
         metrics=Markup(fragment(lay_out(result.table))),
+        several=len({row["degradation"] for row in result.table["rows"]}) > 1,
         differences=[_difference(entry) for entry in result.table["differences"]],
         cost=result.cost,
         reliability=_reliability(result.table),
@@ -78,6 +79,7 @@ def _reliability(table: dict[str, Any]) -> str | None:
     """Share of truths within central intervals of each nominal share, or None where no row samples."""
     figure, axes = _figure()
     drawn = False
+    several = len({row["degradation"] for row in table["rows"]}) > 1
     for row in table["rows"]:
         entries = [(p, row["metrics"].get(f"coverage_{p}")) for p in NOMINAL]
         points = [(p, e) for p, e in entries if e and e["value"] is not None]
@@ -88,7 +90,7 @@ def _reliability(table: dict[str, Any]) -> str | None:
         y = [100 * e["value"] for _, e in points]
         bars = [[100 * max(0, e["value"] - (e["lo"] or e["value"])) for _, e in points],
                 [100 * max(0, (e["hi"] or e["value"]) - e["value"]) for _, e in points]]  # fmt: skip
-        label = f"{row['method']} {'x'.join(map(str, row['grid']))}"
+        label = f"{row['method']} {'x'.join(map(str, row['grid']))}" + f" {row['degradation']}" * several
         axes.errorbar(x, y, yerr=bars, marker="o", ms=4, lw=1.2, capsize=2, label=label)
     if not drawn:
         return None

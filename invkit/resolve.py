@@ -62,23 +62,23 @@ class _Resolver:
         """Settings of a class from a node, or `_FAILED`; `also` are keys known beside the fields of the class."""
         if not isinstance(node, dict):
             return self._problem(path, f"should be settings (key: value), got {brief(node)}")
-        nested = {name: self._nested(cls, name, (*path, name)) for name in cls.model_fields}
-        nested = {name: build for name, build in nested.items() if build}
+        builds = {name: self._nested(cls, name, (*path, name)) for name in cls.model_fields}
+        builds = {name: build for name, build in builds.items() if build}
         ready: list[Any] = []
         plain: dict[str, Any] = {}
         for key, value in node.items():
-            if build := nested.get(key):
+            if build := builds.get(key):
                 ready.append(build(value))
                 plain[key] = len(ready) - 1
             else:
                 plain[key] = self._located(cls, key, value, (*path, key))
-        model = _shadow(cls, tuple(nested)) if nested else cls
+        model = shadow(cls, tuple(builds)) if builds else cls
         try:
             made = model.model_validate_json(json.dumps(plain), context=ready)
         except ValidationError as error:
             self._explain(error.errors(include_url=False), cls, plain, path, also)
             return _FAILED
-        if not nested:
+        if not builds:
             return made
         values = {name: getattr(made, name) for name in cls.model_fields}
         return cls.model_construct(_fields_set=made.model_fields_set, **values)
@@ -116,21 +116,21 @@ class _Resolver:
     def _nested(self, cls: type[Settings], name: str, path: Path) -> Callable[[Any], Any] | None:
         """What builds a field that holds settings of its own; None for a plain value."""
         info = cls.model_fields[name]
-        parts = _parts(info.annotation)
+        kind, section, optional = nested(cls, name, path, self.choices)
         one: Callable[..., Any]
-        if kind := _kind(cls, name, path, self.choices):
+        if kind:
             one = functools.partial(self.choice, kind)
-        elif sections := [part for part in parts if isinstance(part, type) and issubclass(part, Settings)]:
-            one = functools.partial(self.settings, sections[0])
+        elif section:
+            one = functools.partial(self.settings, section)
         else:
             return None
-        if _many(cls, name, path, self.choices):
+        if is_list(cls, name, path, self.choices):
             build = functools.partial(self._items, one, path=path)
         elif kind:
             build = functools.partial(one, path=path, default=info.get_default(call_default_factory=True))
         else:
             build = functools.partial(one, path=path)
-        return (lambda node: None if node is None else build(node)) if type(None) in parts else build
+        return (lambda node: None if node is None else build(node)) if optional else build
 
     def _located(self, cls: type[Settings], key: str, value: Any, path: Path) -> Any:
         """A value, where it is a path made absolute: relative to the recipe or, on the command line, to the cwd."""
@@ -184,7 +184,7 @@ def plain(settings: Settings, registry: Registry, choices: Mapping[Path, str], p
 
     cls = type(settings)
     return {
-        key: node(getattr(settings, key), (*path, key), _kind(cls, key, (*path, key), choices) is not None)
+        key: node(getattr(settings, key), (*path, key), kind_of(cls, key, (*path, key), choices) is not None)
         for key in cls.model_fields
     }
 
@@ -193,14 +193,23 @@ def _starred(path: Path) -> Path:
     return tuple("*" if isinstance(key, int) else key for key in path)
 
 
-def _kind(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> str | None:
+def nested(
+    cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]
+) -> tuple[str | None, type[Settings] | None, bool]:
+    """What a field holds, or each item of it: a choice of some kind, or a section; and whether it may be null."""
+    parts = _parts(cls.model_fields[name].annotation)
+    sections = (part for part in parts if isinstance(part, type) and issubclass(part, Settings))
+    return kind_of(cls, name, path, choices), next(sections, None), type(None) in parts
+
+
+def kind_of(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> str | None:
     """The kind of implementation that a field chooses, or each item of it; None where it chooses none."""
     typed = [_BASES[part] for part in _parts(cls.model_fields[name].annotation) if part in _BASES]
     starred = _starred(path)
     return choices.get(starred) or choices.get((*starred, "*")) or next(iter(typed), None)
 
 
-def _many(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> bool:
+def is_list(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> bool:
     """Whether a field holds a list of settings."""
     tuples = (get_origin(part) is tuple for part in _parts(cls.model_fields[name].annotation))
     return (*_starred(path), "*") in choices or any(tuples)
@@ -227,7 +236,7 @@ def _cleaned(loc: tuple[str | int, ...], node: Any, missing: bool) -> Path:
 
 
 @functools.cache
-def _shadow(cls: type[Settings], names: tuple[str, ...]) -> type[Settings]:
+def shadow(cls: type[Settings], names: tuple[str, ...]) -> type[Settings]:
     """A copy of a class whose named fields take a number: the place in the context of what was built already."""
     fields: dict[str, Any] = {}
     for name in names:

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from invkit.errors import DataError, RecipeError
+from invkit.errors import DataError, PluginError, RecipeError
 from invkit.files import write_atomic
+from invkit.plugins import Registry
 from invkit.recipe import Recipe, load_recipe
 
 # What may change between two runs into one folder; everything else decides the weights.
@@ -82,12 +83,25 @@ class RunFolder:
         write_atomic(resolved, recipe.dump())
 
     @classmethod
-    def open(cls, path: Path, overrides: tuple[str, ...] = ()) -> tuple["RunFolder", Recipe]:
-        """An existing run and its recipe; raises DataError where there is none."""
+    def open(
+        cls, path: Path, overrides: tuple[str, ...] = (), registry: Registry | None = None
+    ) -> tuple["RunFolder", Recipe]:
+        """An existing run and its recipe; raises DataError where there is none.
+
+        A folder never says which code to import: the plugin files of a run are given again, in `registry`.
+        """
         resolved = path / "resolved.yaml"
         if not resolved.is_file():
             raise DataError(f"{path} is no run folder (it has no resolved.yaml); `invkit run RECIPE` makes one")
-        return cls(path), load_recipe(resolved, overrides)
+        folder = cls(path)
+        try:
+            return folder, load_recipe(resolved, overrides, registry)
+        except (RecipeError, PluginError) as error:
+            absent = sorted(folder.record().get("plugin_files", {}).keys() - {Path(f).name for f in _files(registry)})
+            if not absent:
+                raise
+            given = " ".join(f"--plugin {name}" for name in absent)
+            raise type(error)(f"{error}\n{path} was made with {given}; give it again") from None
 
     def keep_metrics(self, step: int) -> None:
         """Drop logged records after a step: what follows it will be logged anew."""
@@ -107,11 +121,19 @@ class RunFolder:
 
     def update_record(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Merge facts into `record.json`."""
-        path = self.path / "record.json"
-        record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        record = self.record()
         record.update(facts)
-        write_atomic(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
+        write_atomic(self.path / "record.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
         return record
+
+    def record(self) -> dict[str, Any]:
+        """What `record.json` holds; nothing where there is none."""
+        path = self.path / "record.json"
+        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def _files(registry: Registry | None) -> Mapping[str, str]:
+    return registry.files if registry else {}
 
 
 def _step_of(line: str) -> float:
@@ -137,6 +159,7 @@ def environment(recipe: Recipe, device: str) -> dict[str, Any]:
         "seed": recipe.seed,
         "device": device,
         "plugins": dict(sorted(plugins.items())),
+        "plugin_files": {Path(file).name: digest for file, digest in recipe.registry.files.items()},  # SHA-256
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "commit": _commit(),
     }

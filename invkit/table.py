@@ -134,8 +134,8 @@ def lay_out(table: Table) -> Layout:
     return Layout((*names, *metrics), len(names), tuple(body), tuple(notes))
 
 
-def _key(row: Mapping[str, Any], metric: str) -> tuple[str, str, str, tuple[int, ...], str]:
-    return row["run"], row["method"], row["readout"], tuple(row["grid"]), metric
+def _key(row: Mapping[str, Any], metric: str) -> tuple[str, str, str, str, tuple[int, ...], str]:
+    return row["run"], row["degradation"], row["method"], row["readout"], tuple(row["grid"]), metric
 
 
 def _text(layout: Layout, width: int) -> str:

@@ -1,6 +1,7 @@
 """What several tests share: a registry of stand-ins, so that recipes are tested without installed plugins."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from invkit.degradation import Degradation
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.operators import LinearOperator
-from invkit.plugins import Registry
+from invkit.plugins import Registry, registry
 from invkit.settings import PathSetting
 
 
@@ -60,3 +61,33 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Installs distributions as pip does, a module with its dist-info, into a folder on `sys.path` and `PYTHONPATH`.
+
+    Gives the folder.
+    """
+    folder, modules = tmp_path / "site", set(sys.modules)
+    folder.mkdir()
+
+    def install(name: str, files: dict[str, str], entries: str | bytes, metadata: str | None = None) -> Path:
+        for file, source in files.items():
+            (folder / file).write_text(source, "utf-8")
+        info = folder / f"{name.replace('-', '_')}-1.2.dist-info"
+        info.mkdir()
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n" if metadata is None else metadata
+        (info / "METADATA").write_text(text, "utf-8")
+        (info / "entry_points.txt").write_bytes(entries if isinstance(entries, bytes) else entries.encode())
+        monkeypatch.syspath_prepend(str(folder))  # again: what Python has seen of the folder is out of date
+        registry.cache_clear()
+        return folder
+
+    monkeypatch.delenv("INVKIT_PLUGINS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    yield install
+    registry.cache_clear()
+    for module in set(sys.modules) - modules:
+        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(folder)):
+            del sys.modules[module]

@@ -1,6 +1,7 @@
 """Exit codes, streams and messages; most calls run in this process, a few as a person's would."""
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -53,7 +54,7 @@ def test_the_contracts_commands_and_options_are_there(invkit):
     assert code == 0
     for option in ("--out", "--device", "--fresh", "--smoke", "--plugin"):
         assert option in out
-    for option in ("--format", "--out", "--device"):
+    for option in ("--format", "--out", "--device", "--plugin"):
         assert option in invkit("eval", "--help")[1]
 
 
@@ -110,20 +111,58 @@ def test_an_unknown_name_while_a_plugin_failed(write):
     assert "plugin blurs (INVKIT_PLUGINS): no such plugin is installed" in done.stderr
 
 
-def test_plugins(invkit):
+def test_plugins(invkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code, out, _ = invkit("plugins")
     assert code == 0
     assert "sparse-random" in out
     assert invkit("plugins", "list")[1] == out
+    assert invkit("plugins", "--json") == invkit("plugins", "list", "--json")
+    assert invkit("plugins", "--json", "show", "heun")[0] == 2
     names = {(row["kind"], row["name"]) for row in json.loads(invkit("plugins", "list", "--json")[1])["plugins"]}
     assert {("dataset", "photos"), ("degradation", "sparse-random")} <= names
-    code, out, _ = invkit("plugins", "show", "sparse-random")
-    assert code == 0
+    code, out, err = invkit("plugins", "show", "sparse-random")
+    assert (code, err) == (0, "picture: sparse-random.png\n")
     assert "fraction" in out
-    assert json.loads(invkit("plugins", "show", "sparse-random", "--json")[1])[0]["kind"] == "degradation"
+    shown = json.loads(invkit("plugins", "show", "sparse-random", "--json")[1])[0]
+    assert (shown["kind"], shown["picture"]) == ("degradation", "sparse-random.png")
     code, out, err = invkit("plugins", "show", "sparse-randm")
     assert (code, out) == (2, "")
     assert "did you mean 'sparse-random'" in err
+
+
+def test_a_picture_needs_settings_that_do(invkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = invkit("plugins", "show", "sparse-center")
+    assert (code, out.splitlines()[0]) == (0, "degradation sparse-center, from sparse (invkit 0.1.0)")
+    assert err.startswith("no picture: give exactly one of n, fraction and block (as in ")
+    assert json.loads(invkit("plugins", "show", "sparse-center", "--json")[1])[0]["picture"] is None
+    code, _, err = invkit("plugins", "show", "sparse-center", "block=0.3", "--picture", tmp_path / "b" / "c.png")
+    assert (code, err) == (0, f"picture: {tmp_path / 'b' / 'c.png'}\n")
+    code, out, err = invkit("plugins", "show", "sparse-center", "blok=0.3")
+    assert (code, out) == (2, "")
+    assert err == "error: command line: blok=0.3: blok: unknown setting (did you mean 'block'?)\n"
+    assert invkit("plugins", "show", "photos", "crops=3")[0] == 2
+    assert invkit("plugins", "show", "photos")[2] == ""
+    assert list(tmp_path.iterdir()) == [tmp_path / "b"]
+
+
+def test_the_schema(invkit, tmp_path):
+    code, out, _ = invkit("validate", "--schema")
+    assert code == 0
+    assert "sparse-random" in out
+    assert invkit("validate", "--schema", tmp_path / "s.json") == (0, "", "")
+    assert (tmp_path / "s.json").read_text("utf-8") == out
+
+
+def test_new(invkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = invkit("plugins", "new", "my_blur")
+    assert (code, out) == (0, "invkit-my-blur\n")
+    assert "invkit plugins check my-blur" in err
+    code, out, err = invkit("plugins", "new", "my_blur")
+    assert (code, out) == (2, "")
+    assert err == "error: invkit-my-blur exists and is not empty; name another: invkit plugins new my_blur DIR\n"
 
 
 BAD = """\
@@ -209,6 +248,28 @@ def test_run_and_eval_print_the_table_and_nothing_else_on_stdout(invkit, write, 
     assert invkit("eval", tmp_path / "a", "--format", "json", "--out", tmp_path / "t.json")[:2] == (0, "")
     assert json.loads((tmp_path / "t.json").read_text()) == json.loads((tmp_path / "a/eval/table.json").read_text())
     assert invkit("eval", tmp_path / "a", "--format", "md")[1].startswith("| ")
+
+
+def test_a_run_of_a_plugin_file_is_evaluated_with_it(invkit, write, tmp_path):
+    source = (
+        "from invkit.api import Degradation, Mask, hookimpl\nimport torch\n"
+        "class Top(Degradation):\n    def sample(self, keys, grid):\n"
+        "        seen = torch.arange(grid.height) < grid.height // 2\n"
+        "        return Mask(seen[:, None].expand(len(keys), 1, *grid.shape), grid.channels)\n"
+        "@hookimpl\ndef invkit_degradations():\n    return {'top': Top}\n"
+    )
+    plugin, folder = write(source, "top.py"), tmp_path / "a"
+    recipe = write(TINY.replace("{name: sparse-random}", "top"), "tiny.yaml")
+    assert invkit("run", recipe, "--out", folder, "--device", "cpu", "--plugin", plugin)[0] == 0
+    record = json.loads((folder / "record.json").read_text("utf-8"))
+    assert record["plugin_files"] == {"top.py": hashlib.sha256(source.encode()).hexdigest()}
+    code, _, err = invkit("eval", folder)
+    assert code == 2
+    assert err.splitlines()[-1] == f"error: {folder} was made with --plugin top.py; give it again"
+    code, out, _ = invkit("eval", folder, "--plugin", plugin, "eval.images=2", "--format", "json", "--device", "cpu")
+    assert (code, {row["degradation"] for row in json.loads(out)["rows"]}) == (0, {"top"})
+    code, _, err = invkit("eval", folder, "sead=1", "--plugin", plugin)
+    assert (code, "was made with" in err) == (2, False)
 
 
 @pytest.mark.parametrize(

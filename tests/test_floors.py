@@ -10,12 +10,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "errors", "field", "files", "grid", "keys", "settings"},
-    {"degradation", "diffusion", "gaussian", "nn", "operators", "optim", "points"},
-    {"data", "metrics", "reconstruct"},
-    {"checkpoint", "evaluation", "pictures", "report", "rows", "statistics", "table", "training"},
     {
-        "__init__", "api", "experiment", "hookspecs", "inventory", "lookup", "overrides", "plugins", "recipe",
-        "resolve", "runfolder", "testing", "yamltree",
+        "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim",
+        "points", "separable", "shapes",
+    },
+    {"data", "metrics", "reconstruct"},
+    {"checkpoint", "evaluation", "joining", "pictures", "report", "rows", "statistics", "table", "training"},
+    {
+        "__init__", "api", "experiment", "hookspecs", "installed", "inventory", "lookup", "overrides", "plugins", "preview",
+        "recipe", "resolve", "runfolder", "scaffold", "schema", "testing", "yamltree",
     },
     {"__main__", "cli", "progress"},
 ]  # fmt: skip

@@ -14,7 +14,11 @@ def found(stand_ins):
     return replace(
         stand_ins,
         origins={("degradation", "sparse-random"): origin},
-        failures=(Failure("bad", "invkit-bad", "ImportError: no"),),
+        failures=(
+            Failure(Origin("bad", "invkit-bad", "0.1"), "ImportError: no"),
+            Failure(origin, "no class", ("degradation", "haze")),
+        ),
+        rivals={("degradation", "grain"): (Origin("a", "invkit-a", "1"), Origin("b", "invkit-b", "1"))},
     )
 
 
@@ -30,12 +34,26 @@ def test_doctor():
 
 def test_listing(found):
     data = listing(found)
-    assert data["plugins"] == [
-        {"kind": "degradation", "name": "sparse-random", "from": "some (invkit-some 1.2)", "summary": "Some pixels."}
+    rows = data["plugins"]
+    some = {"plugin": "some", "distribution": "invkit-some", "version": "1.2"}
+    assert rows[0] == {
+        "name": "sparse-random", "kind": "degradation", **some, "state": "ok", "why": None, "summary": "Some pixels.",
+    }  # fmt: skip
+    assert [(row["name"], row["kind"], row["distribution"], row["state"]) for row in rows[1:]] == [
+        ("grain", "degradation", "invkit-a", "conflict"),
+        ("grain", "degradation", "invkit-b", "conflict"),
+        ("bad", "plugin", "invkit-bad", "failed"),
+        ("haze", "degradation", "invkit-some", "failed"),
     ]
     assert listing_text(data).splitlines() == [
-        "degradation  sparse-random  some (invkit-some 1.2)  Some pixels.",
-        "failed: plugin bad (invkit-bad): ImportError: no",
+        "name           kind         distribution  version  state",
+        "sparse-random  degradation  invkit-some   1.2      ok        Some pixels.",
+        *[
+            f"grain          degradation  invkit-{x}      1        conflict  {found.conflict('degradation', 'grain')}"
+            for x in "ab"
+        ],
+        "bad            plugin       invkit-bad    0.1      failed    ImportError: no",
+        "haze           degradation  invkit-some   1.2      failed    no class",
     ]
 
 
@@ -44,7 +62,11 @@ def test_descriptions(stand_ins, found):
     assert text.splitlines()[0] == "degradation sparse-random, from some (invkit-some 1.2)"
     assert "fraction: float (default 0.1, > 0, <= 1)" in text
     assert "share of pixels observed" in text
-    assert "first: Degradation (required)" in description_text(descriptions(found, "both"))
+    both = description_text(descriptions(found, "both"))
+    assert "first: Degradation (required)" in both
+    assert "others: tuple[Degradation, ...] (default ())" in both
+    with pytest.raises(PluginError, match=r"'grain' is provided by both a \(invkit-a 1\) and b \(invkit-b 1\)"):
+        descriptions(found, "grain")
     json.dumps(descriptions(found, "heun"))
     with pytest.raises(RecipeError, match="did you mean 'sparse-random'"):
         descriptions(stand_ins, "sparse-randm")

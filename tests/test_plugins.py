@@ -1,11 +1,12 @@
 """Broken plugins of every sort: each is named with its distribution, and the rest goes on working."""
 
+import hashlib
 import sys
 from importlib.metadata import EntryPoint
-from types import SimpleNamespace
 
 import pytest
 
+import invkit
 from invkit.errors import PluginError, RecipeError
 from invkit.plugins import load, registry, suggest
 
@@ -23,17 +24,6 @@ def invkit_degradations():
 """
 
 
-class Entry:
-    """An entry point, as `importlib.metadata` gives them, with a distribution of its own."""
-
-    def __init__(self, name, module, dist):
-        self.name, self.dist = name, SimpleNamespace(name=dist, version="1.2")
-        self._point = EntryPoint(name, module, "invkit")
-
-    def load(self):
-        return self._point.load()
-
-
 @pytest.fixture(autouse=True)
 def no_limit(monkeypatch):
     monkeypatch.delenv("INVKIT_PLUGINS", raising=False)
@@ -48,7 +38,7 @@ def install(write, tmp_path, monkeypatch):
     def install(name, source, dist=None):
         write(source, f"{name}_plugin.py")
         modules.append(f"{name}_plugin")
-        return Entry(name, f"{name}_plugin", dist or f"invkit-{name}")
+        return dist or f"invkit-{name}", "1.2", EntryPoint(name, f"{name}_plugin", "invkit")
 
     yield install
     for module in modules:
@@ -136,6 +126,19 @@ BROKEN = {
     ),
     "has a field without a type": (changed("width: float", "width"), "PydanticUserError"),
     "sets a setting outside its type": (changed("float", "torch.Tensor"), "NameError"),
+    "has a setting of no type that YAML has": (
+        changed(
+            "    width: float", "    model_config = {'arbitrary_types_allowed': True}\n    width: Settings | slice"
+        ),
+        "'blur': Blur.width is of a type that no recipe can write",
+    ),
+    "marks another hook": (changed("invkit_degradations", "degradations"), "there is no hook degradations"),
+    "has no hook": ("x = 1", "provides nothing: it has none of the hooks invkit_datasets, invkit_degradations"),
+    "raises what is no exception": ("class Skipped(BaseException): ...\nraise Skipped('x')", "Skipped: x"),
+    "asks for a newer api": (
+        "from invkit.api import Later",
+        f"; the plugin needs another version of invkit than {invkit.__version__}",
+    ),
 }
 
 
@@ -144,7 +147,7 @@ def test_a_broken_plugin_is_named_and_the_others_go_on(what, install):
     source, said = BROKEN[what]
     sharp = GOOD.replace("Blur", "Sharp").replace("blur", "sharp")
     found = load([install("broken", source), install("sharp", sharp)])
-    assert [failure.distribution for failure in found.failures] == ["invkit-broken"]
+    assert [failure.origin.distribution for failure in found.failures] == ["invkit-broken"]
     assert said in found.failures[0].error
     assert "\n" not in str(found.failures[0])
     assert "sharp" in found.degradations
@@ -158,9 +161,15 @@ def test_one_bad_class_does_not_take_the_others_of_its_plugin(install):
 
 
 def test_an_entry_point_to_nothing(install):
-    entry = install("blur", GOOD)
-    entry._point = EntryPoint("blur", "blur_plugin:nothing", "invkit")
+    install("blur", GOOD)
+    entry = "invkit-blur", "1.2", EntryPoint("blur", "blur_plugin:nothing", "invkit")
     assert "AttributeError" in load([entry]).failures[0].error
+
+
+def test_metadata_that_cannot_be_read(install):
+    found = load([("invkit-bad", "", TypeError("no")), install("blur", GOOD)])
+    assert str(found.failures[0]) == "plugin invkit-bad (invkit-bad): its metadata cannot be read: TypeError: no"
+    assert "blur" in found.degradations
 
 
 def test_what_a_plugin_prints_does_not_mix_with_results(install, capsys):
@@ -201,11 +210,26 @@ def test_an_unknown_name(install):
         broken.get("sampler", "huen")
 
 
+def test_a_name_whose_class_failed_is_told_apart(install):
+    """Another plugin's failure is not the reason then."""
+    found = load([install("half", GOOD.replace("Blur}", 'Blur, "bad": 3}')), install("broken", "1 / 0")])
+    with pytest.raises(PluginError, match=r"invkit-half") as caught:
+        found.get("degradation", "bad")
+    assert "invkit-broken" not in str(caught.value)
+
+
+def test_ctrl_c_is_the_persons(install):
+    with pytest.raises(KeyboardInterrupt):
+        load([install("slow", "raise KeyboardInterrupt")])
+
+
 def test_a_plugin_file(write):
     file = write("from __future__ import annotations\n" + GOOD, "my-blur.py")
     found = load([], [str(file)])
     assert found.get("degradation", "blur")().width == 0.1
     assert found.origins["degradation", "blur"].plugin == "my-blur"
+    assert found.files == {str(file): hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert load([], [str(file)] * 2).rivals == {}
 
 
 @pytest.mark.parametrize(

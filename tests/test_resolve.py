@@ -9,7 +9,7 @@ from invkit.data.base import Dataset
 from invkit.degradation import Degradation
 from invkit.errors import PluginError, RecipeError
 from invkit.overrides import override
-from invkit.plugins import Failure, Registry
+from invkit.plugins import Failure, Origin, Registry
 from invkit.resolve import plain, resolve
 from invkit.settings import Settings
 from invkit.yamltree import read
@@ -174,7 +174,7 @@ def test_paths_are_relative_to_the_recipe_or_to_the_working_directory(load, tmp_
 
 
 def test_an_unknown_name_while_a_plugin_failed_is_the_plugins_fault(load, registry):
-    failed = replace(registry, failures=(Failure("blur", "invkit-blur", "ImportError: no"),))
+    failed = replace(registry, failures=(Failure(Origin("blur", "invkit-blur", "1"), "ImportError: no"),))
     with pytest.raises(PluginError) as caught:
         load("data: photos\ndegradation: blur\nn: 0\n", registry=failed)
     lines = str(caught.value).splitlines()

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.metrics.base import Means, Metric, Outcome
-from invkit.operators import Mask
 
 
 class DataMisfit(Metric):
@@ -19,9 +18,7 @@ class DataMisfit(Metric):
         operator, y = outcome.measurement.operator, outcome.measurement.y
         results = [outcome.estimate] if outcome.samples is None else list(outcome.samples)
         errors = torch.stack([(operator.forward(x) - y).double().square().flatten(1).sum(1) for x in results])
-        values = torch.ones_like(y)
-        if isinstance(operator, Mask):  # what is hidden was not measured, though it has a place in y
-            values = values * operator.observed
+        values = operator.measured(torch.ones_like(y))
         return {"sum": errors.mean(0), "count": values.double().flatten(1).sum(1)}
 
     def reduce(self, means: Means) -> NDArray[np.float64]:

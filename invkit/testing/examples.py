@@ -67,7 +67,10 @@ def subjects(starts: Sequence[S]) -> list[S]:
 
 
 def variations(starts: Sequence[S], name: str) -> Iterator[tuple[S, S]]:
-    """Pairs of settings that differ in one field."""
+    """Pairs of settings that differ in one field: of the starts themselves, then of a start and a copy."""
+    for start, other in itertools.combinations(starts, 2):
+        if [key for key, value in start if value != getattr(other, key)] == [name]:
+            yield start, other
     for start in starts:
         for value in itertools.islice(values(type(start).model_fields[name]), _TRIES):
             if value != getattr(start, name) and (made := vary(start, name, value)):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from invkit_sparse import CenterPixels, GridPixels, RandomPixels
+from invkit_sparse import CenterPixels, Checkerboard, GridPixels, HalfPicture, Lines, RandomPixels, StrokePixels
 from pydantic import ValidationError
 from scipy import stats
 
@@ -79,6 +79,45 @@ def test_center_102_and_block():
     assert int(draw(CenterPixels(fraction=0.1), Grid(64, 64))[0].sum()) == 410
     with pytest.raises(ValueError, match="do not fit a grid"):
         draw(CenterPixels(n=65), Grid(8, 8))
+
+
+def test_lines_are_every_strides_row_or_column():
+    assert draw(Lines(stride=3, offset=1), Grid(8, 5))[0, 0].nonzero().unique(dim=0)[:, 0].unique().tolist() == [
+        1,
+        4,
+        7,
+    ]
+    columns = draw(Lines(along="columns", offset=5), Grid(4, 7))[2, 0]
+    assert columns.all(0).nonzero().flatten().tolist() == [1, 3, 5] and int(columns.sum()) == 12
+    random = draw(Lines(stride=4, offset="random"), Grid(8, 8), 100)
+    assert (random.sum((1, 2, 3)) == 16).all() and len(random.flatten(1).unique(dim=0)) == 4
+    assert draw(Lines(stride=9, offset="random"), Grid(3, 3), 50).any(3).any(2).all()
+
+
+def test_a_checkerboard_has_no_neighbours():
+    board, other = (draw(Checkerboard(first=first), Grid(5, 6))[0, 0] for first in ("seen", "hidden"))
+    assert board[0, 0] and torch.equal(board, ~other) and int(board.sum()) == 15
+    assert not (board[1:] & board[:-1]).any() and not (board[:, 1:] & board[:, :-1]).any()
+    assert len(draw(Checkerboard(first="random"), Grid(5, 6), 50).flatten(1).unique(dim=0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("side", "seen"),
+    [("left", (..., slice(0, 4))), ("right", (..., slice(3, 7))), ("top", (slice(0, 3),)), ("bottom", (slice(3, 6),))],
+)
+def test_half_a_picture(side, seen):
+    expected = torch.zeros(6, 7, dtype=torch.bool)
+    expected[seen] = True
+    assert torch.equal(draw(HalfPicture(side=side), Grid(6, 7))[3, 0], expected)
+
+
+def test_random_halves_are_all_four():
+    assert len(draw(HalfPicture(side="random"), Grid(6, 7), 100).flatten(1).unique(dim=0)) == 4
+
+
+def test_strokes_are_what_is_seen():
+    few, many = (draw(StrokePixels(count=n), Grid(32, 32)).double().mean() for n in (1, 16))
+    assert 0 < few < 0.15 < many < 0.9
 
 
 @pytest.mark.parametrize(

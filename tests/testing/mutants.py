@@ -1,6 +1,6 @@
 """Broken degradations, each with the checks that have to catch it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -215,8 +215,14 @@ class _Loose(LinearOperator):
     def pinv(self, y):
         return self.inner.pinv(y)
 
-    def _map(self, fn):
-        return _Loose(self.inner._map(fn))
+    def to(self, device):
+        return _Loose(self.inner.to(device))
+
+    def __getitem__(self, index):
+        return _Loose(self.inner[index])
+
+    def repeat(self, count):
+        return _Loose(self.inner.repeat(count))
 
     def __len__(self):
         return len(self.inner)
@@ -289,7 +295,9 @@ class _Mean(Gain):
 @mutant("batch")
 class RepeatsInAnotherOrder(Gain):
     def repeat(self, count):
-        return self._map(lambda t: t.repeat_interleave(count, 0))
+        changes = {f.name: getattr(self, f.name) for f in fields(self)}
+        repeated = {k: v.repeat_interleave(count, 0) for k, v in changes.items() if isinstance(v, torch.Tensor)}
+        return replace(self, **repeated)
 
 
 @mutant("batch")

@@ -1,0 +1,15 @@
+"""Blur: Gaussian, by motion, or through a kernel of the user's."""
+
+from collections.abc import Mapping
+
+from invkit.api import Degradation, hookimpl
+from invkit_blur.gaussian import GaussianBlur
+from invkit_blur.kernel import KernelBlur
+from invkit_blur.motion import MotionBlur
+
+__all__ = ["GaussianBlur", "KernelBlur", "MotionBlur"]
+
+
+@hookimpl
+def invkit_degradations() -> Mapping[str, type[Degradation]]:
+    return {"blur-gaussian": GaussianBlur, "blur-motion": MotionBlur, "blur-kernel": KernelBlur}

@@ -1,0 +1,59 @@
+"""Lost colour: grey pictures and the colour mosaic of a camera's sensor."""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+import torch
+from pydantic import model_validator
+
+from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, Separable, hookimpl
+
+
+def _needs_colour(grid: Grid) -> None:
+    if grid.channels != 3:
+        raise ValueError(f"pictures of {grid.channels} channels have no red, green and blue; use colour pictures")
+
+
+class Grey(Degradation):
+    """Measure one weighted sum of red, green and blue in each pixel."""
+
+    weights: tuple[float, float, float] = Field(
+        (0.299, 0.587, 0.114), description="weights of red, green and blue, not all zero (default: luma of Rec. 601)"
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not any(self.weights):
+            raise ValueError("at least one weight should not be zero")
+        return self
+
+    @property
+    def resolution_law(self) -> float:
+        return 1e-5
+
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        _needs_colour(grid)
+        color = torch.tensor([[self.weights]], dtype=torch.float64, device=keys.state.device)
+        return Separable(len(keys), grid, color=color)
+
+
+class Bayer(Degradation):
+    """See one colour in each pixel, in the repeated 2x2 pattern of a sensor (Bayer 1976)."""
+
+    pattern: Literal["RGGB", "BGGR", "GRBG", "GBRG"] = Field(
+        "RGGB", description="colours of the upper left 2x2 pixels in reading order"
+    )
+
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        _needs_colour(grid)
+        device = keys.state.device
+        tile = torch.tensor(["RGB".index(letter) for letter in self.pattern], device=device).view(2, 2)
+        rows, columns = (torch.arange(n, device=device) % 2 for n in grid.shape)
+        colour = tile[rows[:, None], columns]  # (H, W)
+        observed = colour == torch.arange(3, device=device).view(3, 1, 1)
+        return Mask(observed.expand(len(keys), -1, -1, -1), grid.channels)
+
+
+@hookimpl
+def invkit_degradations() -> Mapping[str, type[Degradation]]:
+    return {"color-grey": Grey, "color-bayer": Bayer}

@@ -1,0 +1,82 @@
+"""Patterns: lines, a checkerboard, half the picture, freehand strokes."""
+
+from typing import Literal
+
+import torch
+
+from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, strokes
+
+
+class Lines(Degradation):
+    """Keep every `stride`-th line."""
+
+    stride: int = Field(2, ge=1, description="distance between two observed lines")
+    along: Literal["rows", "columns"] = Field("rows", description="whether lines are rows or columns")
+    offset: int | Literal["random"] = Field(
+        0,
+        description="number of the first observed line, counted modulo the stride; or random, drawn for each picture",
+    )
+
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        axis = ("rows", "columns").index(self.along)
+        lines, stride = grid.shape[axis], min(self.stride, grid.shape[axis])  # so that no mask is empty
+        if self.offset == "random":
+            first = keys.integers("offset", stride, 1)
+        else:
+            first = torch.tensor(self.offset % stride, device=keys.state.device).expand(len(keys), 1)
+        seen = torch.arange(lines, device=first.device) % stride == first  # (B, lines)
+        seen = seen[:, :, None] if axis == 0 else seen[:, None]
+        return Mask(seen.expand(-1, *grid.shape)[:, None], grid.channels)
+
+
+class Checkerboard(Degradation):
+    """Keep every second pixel, like the white fields of a chessboard."""
+
+    first: Literal["seen", "hidden", "random"] = Field(
+        "seen", description="whether the upper left pixel is seen; or random, drawn for each picture"
+    )
+
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        rows, columns = (torch.arange(n, device=keys.state.device) for n in grid.shape)
+        odd = (rows[:, None] + columns) % 2
+        if self.first == "random":
+            wanted = keys.integers("first", 2, 1, 1)
+        else:
+            wanted = torch.tensor(int(self.first == "hidden"), device=odd.device).expand(len(keys), 1, 1)
+        return Mask((odd == wanted)[:, None], grid.channels)
+
+
+class HalfPicture(Degradation):
+    """Keep one half of the picture, the middle line of an odd number included."""
+
+    side: Literal["left", "right", "top", "bottom", "random"] = Field(
+        "left", description="the half that is seen; or random, drawn for each picture"
+    )
+
+    @property
+    def resolution_law(self) -> float:
+        return 1e-5  # of an even number of cells
+
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        device = keys.state.device
+        rows, columns = (torch.arange(n, device=device) < (n + 1) // 2 for n in grid.shape)
+        top, left = rows[:, None].expand(grid.shape), columns.expand(grid.shape)
+        halves = torch.stack([left, left.flip(1), top, top.flip(0)])
+        if self.side == "random":
+            chosen = keys.integers("side", 4, 1).view(-1)
+        else:
+            names = ("left", "right", "top", "bottom")
+            chosen = torch.tensor(names.index(self.side), device=device).expand(len(keys))
+        return Mask(halves[chosen][:, None], grid.channels)
+
+
+class StrokePixels(Degradation):
+    """Keep what lies under freehand strokes, drawn for each picture."""
+
+    count: int = Field(8, ge=1, le=64, description="number of strokes")
+    length: float = Field(1.0, gt=0, le=10, description="length of a stroke, in shares of the shorter side")
+    width: float = Field(0.04, gt=0, le=0.5, description="width of a stroke, as a share of the shorter side")
+    bend: float = Field(0.7, ge=0, le=10, description="how sharply strokes turn; 0 for straight lines")
+
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        return Mask(strokes(keys, grid, self.count, self.length, self.width, self.bend)[:, None], grid.channels)

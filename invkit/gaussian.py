@@ -2,11 +2,13 @@
 
 With prior N(m, C), `y = A x + sigma e` and `K = A C A^T + sigma^2`, the mean is `m + C A^T K^-1 (y - A m)`; a prior draw
 `u` becomes a posterior draw `u + C A^T K^-1 (y - A u - sigma e)` (Journel & Huijbregts 1978: conditioning by kriging).
-Masks of few points are solved by Cholesky; every other operator by conjugate gradients on K, whose spectrum is that of
-the problem preconditioned with C^(1/2).
+Masks of few points are solved by Cholesky; every other operator by conjugate gradients: with noise on the equivalent problem
+in the domain, preconditioned in the field's spectrum, without noise on K, which has the spectrum of the problem
+preconditioned with C^(1/2).
 """
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,7 +16,9 @@ from torch import Tensor
 from invkit.degradation import Measurement
 from invkit.field import GaussianField
 from invkit.keys import Keys
-from invkit.operators import Mask
+from invkit.operators import LinearOperator, Mask
+
+Map = Callable[[Tensor], Tensor]
 
 DENSE_POINTS = 512  # at most this many points of a mask are solved by Cholesky
 NUGGET = 1e-5  # noise variance taken where there is none, as a share of the mean prior variance of a measured value
@@ -64,38 +68,61 @@ class GaussianPosterior:
             # Padding repeats pixel 0, so its (zero) weights are added, never put.
             lifted = torch.zeros_like(r.flatten(3)).scatter_add_(3, place.expand(s, b, c, n), w).view_as(r)
             return self.field.covariance(lifted, self.grid)
-        operator = self.measurement.operator.repeat(len(r))
-        w = self._conjugate_gradients(operator, r.flatten(0, 1))
-        return self.field.covariance(operator.adjoint(w) / self._transpose, self.grid).unflatten(0, r.shape[:2])
+        operator, flat = self.measurement.operator.repeat(len(r)), r.flatten(0, 1).double()
+        solve = self._in_the_domain if self.measurement.sigma > 0 else self._in_the_range
+        return solve(operator, flat).to(r).unflatten(0, r.shape[:2])
 
-    def _conjugate_gradients(self, operator, r: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        def matrix(w: Tensor) -> Tensor:
-            lifted = self.field.covariance(operator.adjoint(w) / self._transpose, self.grid)
-            return operator.forward(lifted) + nugget * w
+    def _in_the_domain(self, operator: LinearOperator, r: Tensor) -> Tensor:
+        """`(C^-1 + A^T A / s^2)^-1 A^T r / s^2` as `R w` with `C = R R^T`: `(1 + R^T A^T A R / s^2) w = R^T A^T r / s^2`.
 
-        def dot(a: Tensor, b: Tensor) -> Tensor:
-            return (a * b).flatten(1).sum(1).view(-1, *[1] * (r.ndim - 1))
+        Preconditioned in the spectrum as if A^T A were its mean times the identity: exact for denoising.
+        """
+        field, grid, precision = self.field, self.grid, self.measurement.sigma**-2
+        probe = torch.ones(len(r), *grid.picture, dtype=r.dtype, device=r.device)
+        probe[..., ::2, 1::2], probe[..., 1::2, ::2] = -1, -1
+        probe[..., ::3, :] *= -1  # neither smooth nor rough
+        gain = _dot(operator.forward(probe), operator.forward(probe)) / probe[0].numel()
+        power = field.spectrum(grid).diagonal().movedim(-1, 0).to(r) / grid.area
 
-        nugget = self.measurement.sigma**2
-        if nugget == 0:
-            nugget = float(dot(r, matrix(r)).sum() / dot(r, r).sum().clamp(min=1e-30)) * NUGGET
-        w, residual, norm = torch.zeros_like(r), r.clone(), dot(r, r).clamp(min=1e-30)
-        direction, rho = residual.clone(), norm
+        def lifted(y: Tensor) -> Tensor:
+            return field.root_adjoint(operator.adjoint(y) / self._transpose, grid) * precision
+
+        w = self._conjugate_gradients(
+            lambda w: w + lifted(operator.forward(field.root(w, grid))),
+            lifted(r),
+            lambda w: w / (1 + precision * gain.view(-1, 1, 1, 1) * power),
+        )
+        return field.root(w, grid)
+
+    def _in_the_range(self, operator: LinearOperator, r: Tensor) -> Tensor:
+        """`C A^T (A C A^T + nugget)^-1 r`, for measurements without noise."""
+
+        def lifted(w: Tensor) -> Tensor:
+            return self.field.covariance(operator.adjoint(w) / self._transpose, self.grid)
+
+        scale = float(_dot(r, operator.forward(lifted(r))).sum() / _dot(r, r).sum().clamp(min=1e-30))
+        w = self._conjugate_gradients(lambda w: operator.forward(lifted(w)) + NUGGET * scale * w, r, lambda w: w)
+        return lifted(w)
+
+    def _conjugate_gradients(self, matrix: Map, r: Tensor, precondition: Map) -> Tensor:
+        """Solve `matrix w = r` for a batch, in float64: float32 stalls above the tolerance where the field is smooth."""
+        w, residual, direction = torch.zeros_like(r), r.clone(), precondition(r)
+        rho = _dot(residual, direction)
+        first = rho.clamp(min=1e-300)
         for _ in range(self.max_steps):
             image = matrix(direction)
-            step = rho / dot(direction, image).clamp(min=1e-30)
+            step = rho / _dot(direction, image).clamp(min=1e-300)
             w, residual = w + step * direction, residual - step * image
-            new = dot(residual, residual)
-            if bool((new <= self.tolerance**2 * norm).all()):
-                break
-            direction, rho = residual + new / rho.clamp(min=1e-30) * direction, new
-        reached = float((new / norm).max().sqrt())
-        if reached > self.tolerance:
-            warnings.warn(
-                f"the Gaussian posterior stopped at a relative residual of {reached:.1e} after {self.max_steps} steps of "
-                f"conjugate gradients (asked: {self.tolerance:.0e})",
-                stacklevel=4,
-            )
+            better = precondition(residual)
+            new = _dot(residual, better)
+            if bool((new <= self.tolerance**2 * first).all()):
+                return w
+            direction, rho = better + new / rho.clamp(min=1e-300) * direction, new
+        warnings.warn(
+            f"the Gaussian posterior stopped at a relative residual of {float((rho / first).max().sqrt()):.1e} after "
+            f"{self.max_steps} steps of conjugate gradients (asked: {self.tolerance:.0e})",
+            stacklevel=5,
+        )
         return w
 
     def mean(self) -> Tensor:
@@ -134,6 +161,11 @@ class GaussianPosterior:
             e = forked.normal("noise", *operator.range_shape).to(y) * self.measurement.sigma
             r = r - (operator.forward(e) if isinstance(operator, Mask) else e)
         return u.unflatten(0, (count, -1)) + self.gain(r.unflatten(0, (count, -1)))
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of a batch, with as many dimensions as its members."""
+    return (a * b).flatten(1).sum(1).view(-1, *[1] * (a.ndim - 1))
 
 
 def _pack(observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,6 +65,12 @@ class GaussianField(ABC):
         factor = _power(self, grid, 0.5, 0.0, z.device, z.dtype)
         return self._crop(idct(torch.einsum("cdhw,...dhw->...chw", factor, z), self.basis), grid) / grid.cell
 
+    def root_adjoint(self, x: Tensor, grid: Grid) -> Tensor:
+        """`R^T x` for pictures (..., C, H, W): mode amplitudes, with the margin."""
+        m, factor = self.margin(grid), _power(self, grid, 0.5, 0.0, x.device, x.dtype)
+        modes = dct(F.pad(x, (m, m, m, m)) if m else x, self.basis)
+        return torch.einsum("cdhw,...dhw->...chw", factor, modes) / grid.cell  # the factors are symmetric
+
     def sample(self, keys: Keys, grid: Grid, label: str = "field") -> Tensor:
         """Draw pictures (B, C, H, W). One draw per mode: on a finer grid the same keys give the same draw, refined."""
         margin = self.margin(grid)

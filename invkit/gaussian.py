@@ -20,14 +20,17 @@ from invkit.operators import LinearOperator, Mask
 
 Map = Callable[[Tensor], Tensor]
 
-DENSE_POINTS = 512  # at most this many points of a mask are solved by Cholesky
+DENSE_VALUES = 1536  # at most this many values of a mask (points times channels) are solved by Cholesky
 NUGGET = 1e-5  # noise variance taken where there is none, as a share of the mean prior variance of a measured value
 
 
 def solved_at_points(measurement: Measurement) -> bool:
     """Whether a measurement is a mask, one for all channels, of so few points that its posterior is solved by Cholesky."""
     observed = measurement.observed
-    return observed is not None and observed.shape[1] == 1 and int(observed.sum((1, 2, 3)).max()) <= DENSE_POINTS
+    if observed is None or observed.shape[1] > 1:
+        return False
+    most = int(observed.sum((1, 2, 3)).max())
+    return most * measurement.grid.channels <= DENSE_VALUES
 
 
 class GaussianPosterior:
@@ -184,4 +187,4 @@ def _factorise(gram: Tensor) -> Tensor:
     return factor
 
 
-__all__ = ["DENSE_POINTS", "NUGGET", "GaussianPosterior", "solved_at_points"]
+__all__ = ["DENSE_VALUES", "NUGGET", "GaussianPosterior", "solved_at_points"]

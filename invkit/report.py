@@ -96,7 +96,8 @@ def _reliability(table: dict[str, Any]) -> str | None:
         return None
     axes.plot([40, 100], [40, 100], color="0.6", lw=1, ls="--", zorder=0)
     axes.set(xlabel="nominal, %", ylabel="truths inside, %", xlim=(45, 100), ylim=(40, 100))
-    axes.legend(frameon=False, fontsize=8)
+    outside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if several else {}
+    axes.legend(frameon=False, fontsize=8, **outside)
     return _saved(figure)
 
 

@@ -111,7 +111,8 @@ def lay_out(table: Table) -> Layout:
     names = {key: values for key, values in names.items() if len(set(values)) > 1}
     names["method"] = [f"{row['method']} {row['readout']}" for row in rows]
     names["calls"] = [str(row["nfe"]) for row in rows]
-    marks = {_key(entry, entry["metric"]): mark(entry) for entry in table.get("differences", ())}
+    only = {"degradation": rows[0]["degradation"]}  # of tables whose differences do not say theirs
+    marks = {_key({**only, **entry}, entry["metric"]): mark(entry) for entry in table.get("differences", ())}
     reasons: dict[str, int] = {}
     body = []
     for i, row in enumerate(rows):

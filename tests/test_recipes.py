@@ -1,19 +1,64 @@
 """Every recipe that ships runs for two steps, with the embedded photographs where its data are not at hand."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from invkit import plugins
 from invkit.data.cifar10 import Cifar10
 from invkit.experiment import run
-from invkit.recipe import load_recipe
+from invkit.recipe import CHOICES, load_recipe
+from invkit.resolve import plain
 
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+TALKS_OF_THEM: set[str] = set()
+
+
+TASKS = ("inpainting", "superres", "deblur", "tomography", "masks")
+FEW = ["eval.images=2", "eval.samples=2", "eval.batch=2"]  # three pictures more would teach nothing
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) >= 3
+    assert len(RECIPES) >= 13
+    assert {path.stem for path in RECIPES} >= {f"{data}_{task}" for data in ("photos", "cifar10") for task in TASKS}
+
+
+def settings(name):
+    """A recipe's settings, but for its task; `nearest` reads masks only, so that other tasks have no such row."""
+    found = plain(load_recipe(name), plugins.registry(), CHOICES)
+    del found["degradation"], found["noise"]
+    found["eval"]["methods"] = [m for m in found["eval"]["methods"] if m["name"] != "nearest"]
+    return found
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tasks_differ_in_the_task_alone(task):
+    assert settings(f"cifar10_{task}") == settings("cifar10_sparse")
+    assert settings(f"photos_{task}") == settings("quickstart")
+    assert settings("cifar10_sparse_ddo") != settings("cifar10_sparse")
+
+
+def plugins_named_in(text):
+    """The degradations, and the words of their names, that a text of the core knows."""
+    names = {name for name, origin in plugins.registry().origins.items() if origin.plugin != "core"}
+    words = {name for _, name in names} | {"superres", "super-res", "inpaint", "deblur", "tomograph", "radon"}
+    return sorted(word for word in words if word in text.lower())
+
+
+def test_no_line_of_the_core_knows_a_task():
+    core = [path for path in (ROOT / "invkit").rglob("*.py") if path.name not in TALKS_OF_THEM]
+    assert len(core) > 50
+    prose = re.compile(r'"""(?:.|\n)*?"""|#.*')
+    known = {path.name: found for path in core if (found := plugins_named_in(prose.sub("", path.read_text("utf-8"))))}
+    assert known == {}
+    assert plugins_named_in("if isinstance(degradation, SuperRes): ...") == ["superres"]
+
+
+def methods(recipe):
+    return plain(recipe, plugins.registry(), CHOICES)["eval"]["methods"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -21,10 +66,11 @@ def test_there_are_recipes():
 def test_two_steps(path, size, tmp_path, monkeypatch):
     """Narrow networks take seconds; everything else is as the recipe says."""
     monkeypatch.setattr(Cifar10, "missing", lambda _: "no network in tests")
-    narrow = ["model.channels=16", "model.blocks=1", "model.modes=4"] if size == "narrow" else []
+    narrow = ["model.channels=16", "model.blocks=1", "model.modes=4", *FEW] if size == "narrow" else []
     recipe = load_recipe(path, ["train.steps=2", *narrow])
     folder = run(recipe, tmp_path / "run", "cpu", smoke=True)
     table = json.loads((folder / "eval" / "table.json").read_text("utf-8"))
-    assert {row["method"] for row in table["rows"]} == {recipe.registry.name_of(m) for m in recipe.eval.methods}
+    assert {row["method"] for row in table["rows"]} == {method["name"] for method in methods(recipe)}
+    assert {row["method"] for row in table["rows"]} >= {"model"}
     assert (folder / "report.html").is_file()
     assert (folder / "samples" / "iter_000002.png").is_file()

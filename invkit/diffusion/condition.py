@@ -93,10 +93,10 @@ def fill_in(
     one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
-        if not solved_at_points(measurement):
+        shared = isinstance(operator, Mask) and operator.observed.shape[1] == 1
+        grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma) if shared else None  # type: ignore[attr-defined]
+        if grey is None or not solved_at_points(grey):
             return GaussianPosterior(prior, measurement).mean(), one
-        assert isinstance(operator, Mask)
-        grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
         posterior = GaussianPosterior(Achromatic(prior, grid.channels), grey)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         variance = posterior.variance()

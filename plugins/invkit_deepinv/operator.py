@@ -77,7 +77,11 @@ class Adapted(LinearOperator):
 @lru_cache(maxsize=1024)  # by identity
 def cast(physics: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """A copy of a physics that works in a type; some note theirs beside their tensors."""
-    made = copy.deepcopy(physics).to(device, dtype)
+
+    def typed(t: Tensor) -> Tensor:  # `Module.to` makes complex tensors real
+        return t.to(device, dtype.to_complex() if t.is_complex() else dtype if t.is_floating_point() else t.dtype)
+
+    made = copy.deepcopy(physics)._apply(typed)
     for module in made.modules():
         if "dtype" in vars(module):
             module.dtype = dtype

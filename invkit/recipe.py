@@ -24,10 +24,7 @@ from invkit.yamltree import Path, scalar
 CHOICES: dict[Path, str] = {  # what chooses an implementation by name, and of which kind; `*` is each item of a list
     ("data",): "dataset",
     ("degradation",): "degradation",
-    ("data", "field"): "field",
     ("model",): "network",
-    ("model", "prior"): "field",
-    ("diffusion", "field"): "field",
     ("diffusion", "schedule"): "schedule",
     ("diffusion", "preconditioning"): "preconditioning",
     ("sample", "method"): "sampler",

@@ -16,13 +16,14 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from invkit.data.base import Dataset
 from invkit.degradation import Degradation
 from invkit.errors import PluginError, RecipeError
+from invkit.field import Law
 from invkit.nn.base import Network
 from invkit.overrides import COMMAND_LINE
 from invkit.plugins import Registry, suggest
 from invkit.settings import IsPath, Settings
 from invkit.yamltree import Path, Problem, Tree, brief
 
-_BASES = {Dataset: "dataset", Degradation: "degradation", Network: "network"}
+_BASES = {Dataset: "dataset", Degradation: "degradation", Network: "network", Law: "field"}
 _FAILED = object()
 S = TypeVar("S", bound=Settings)
 

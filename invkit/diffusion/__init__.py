@@ -1,6 +1,6 @@
 """The diffusion core: noise fields, schedules, preconditioning, loss, samplers and the conditional model."""
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from invkit.diffusion.loss import Loss
 from invkit.diffusion.preconditioning import (
@@ -13,7 +13,7 @@ from invkit.diffusion.preconditioning import (
 )
 from invkit.diffusion.samplers import SAMPLERS, Sample
 from invkit.diffusion.schedules import SCHEDULES, EdmSchedule, Schedule
-from invkit.field import FIELDS, GaussianField, WhiteField
+from invkit.field import FIELDS, Law, WhiteField
 from invkit.settings import Settings
 
 PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
@@ -28,9 +28,7 @@ PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
 class Diffusion(Settings):
     """The noising process that the model learns to reverse."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    field: GaussianField = Field(default_factory=WhiteField, description="law of the noise")
+    field: Law = Field(default_factory=WhiteField, description="law of the noise")
     schedule: Schedule = Field(default_factory=EdmSchedule, description="noise levels in training and sampling")
     preconditioning: Preconditioning = Field(
         default_factory=EdmPreconditioning, description="scaling of the network's input and output"

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
-from invkit.field import GaussianField
+from invkit.field import Law
 from invkit.grid import Grid
 from invkit.settings import Settings
 
@@ -16,12 +16,8 @@ Fill = Literal["gaussian", "mean", "zero"]
 class Network(Settings, ABC):
     """Settings of a model: a fill and a network with `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
     fill: Fill = Field("gaussian", description="what the model starts from where nothing was seen")
-    prior: GaussianField | None = Field(
-        None, description="field behind a gaussian fill; null: fitted to the training pictures"
-    )
+    prior: Law | None = Field(None, description="field behind a gaussian fill; null: fitted to the training pictures")
 
     @property
     @abstractmethod

@@ -1,0 +1,30 @@
+"""The page on theory names tests that exist."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+NAME = re.compile(r"\b(tests/[\w/]+\.py)::(\w+)")
+
+
+def missing(text):
+    """The tests that a text names and that are not there."""
+    return {f"{path}::{name}" for path, name in NAME.findall(text) if name not in functions(ROOT / path)}
+
+
+def functions(file):
+    body = ast.parse(file.read_text("utf-8")).body if file.is_file() else []
+    return {node.name for node in body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_test_that_the_theory_names_exists():
+    page = (ROOT / "docs" / "theory.md").read_text("utf-8")
+    assert len(set(NAME.findall(page))) >= 20
+    assert missing(page) == set()
+
+
+def test_a_name_that_is_made_up_is_missed():
+    # In two parts, so that this file does not name them itself.
+    no_function, no_file = "tests/test_field.py::" + "test_nothing", "tests/test_nothing.py::" + "test_nothing"
+    assert missing(f"`{no_function}`, `{no_file}` and `tests/test_docs.py::functions`") == {no_function, no_file}

@@ -27,9 +27,15 @@ def _fast_bf16(device: torch.device) -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """Mixed precision for the network: bfloat16 where asked for, or where the device is fast at it."""
+def fast_dtype(device: torch.device, precision: Precision) -> torch.dtype:
+    """What products that bear rounding are computed in: bfloat16 where asked for, or where the device is fast at it."""
     on = precision == "bf16" or (precision == "auto" and _fast_bf16(device))
+    return torch.bfloat16 if on else torch.float32
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """Mixed precision for the network."""
+    on = fast_dtype(device, precision) == torch.bfloat16
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise, measure
-from invkit.device import Precision, place
+from invkit.device import Precision, fast_dtype, place
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import fill_in
 from invkit.diffusion.model import ConditionalModel, Constants
@@ -173,7 +173,8 @@ class Trainer:
         self.problem, self.model, self.settings, self.device = problem, model, settings, device
         self.step = 0
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
-        self.optimisers = optimisers(model, settings.lr, settings.muon_lr, settings.weight_decay)
+        dtype = fast_dtype(device, settings.precision)
+        self.optimisers = optimisers(model, settings.lr, settings.muon_lr, settings.weight_decay, dtype)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step as a share of the base: a linear rise, a plateau, a linear fall."""

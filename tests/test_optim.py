@@ -10,6 +10,16 @@ def test_singular_values_become_about_one():
         assert float(values.median()) > 0.3 and float(values.max()) < 1.4
 
 
+def test_kernels_of_one_shape_are_orthogonalised_each_for_itself():
+    matrices = torch.randn(3, 8, 20)
+    matrices[1] *= 1e3
+    for one, whole in zip(matrices, orthogonalise(matrices), strict=True):
+        torch.testing.assert_close(orthogonalise(one), whole)
+    rough = orthogonalise(matrices, torch.bfloat16)
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, orthogonalise(matrices), atol=0.1, rtol=0)
+
+
 def test_muon_descends_and_keeps_direction_of_a_flat_gradient():
     p = nn.Parameter(torch.randn(8, 4, 3, 3))
     target = torch.randn_like(p)

@@ -9,7 +9,7 @@ from invkit.errors import NonFiniteError, RecipeError
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn import NETWORKS
-from invkit.training import Problem, Train, Trainer, build_model, picture_ids, query
+from invkit.training import Problem, Train, Trainer, build_model, picture_ids, quantiles, query
 
 CPU = torch.device("cpu")
 NETWORK = NETWORKS["fno-unet"](channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3, dropout=0.1)
@@ -153,3 +153,18 @@ def test_every_setting_reaches_the_weights(change):
         list(t.run())
         results.append(weights(t))
     assert len(results[0]) != len(results[1]) or not all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_noise_levels_are_spread_evenly_over_any_run_of_pictures():
+    """Golden-ratio points: every run of n is about as even as a regular grid; independent draws are not."""
+    for first, n in ((0, 32), (1000, 32), (12345, 256)):
+        found = quantiles(3, torch.arange(first, first + n)).sort().values
+        gaps = torch.cat([found, found[:1] + 1]).diff()
+        assert float(gaps.max()) < 3 / n and float(gaps.min()) > 0.2 / n
+        loose = torch.cat(
+            [u := torch.rand(n, generator=torch.Generator().manual_seed(0)).sort().values, u[:1] + 1]
+        ).diff()
+        assert not (float(loose.max()) < 3 / n and float(loose.min()) > 0.2 / n)
+    assert not torch.equal(quantiles(0, torch.arange(8)), quantiles(1, torch.arange(8)))
+    parts = torch.cat([quantiles(0, torch.arange(4)), quantiles(0, torch.arange(4, 8))])
+    assert torch.equal(parts, quantiles(0, torch.arange(8)))

@@ -12,6 +12,8 @@ def reference(conv: SpectralConv, x: torch.Tensor) -> torch.Tensor:
     m, spectrum = conv.modes, torch.fft.fft2(x, norm="forward")
     out = torch.zeros_like(spectrum)
     weight = torch.complex(*conv.weight)
+    if conv.enter is not None:  # a dense kernel of low rank in every mode
+        weight = torch.einsum("rc,jkr,or->jkco", conv.enter.to(weight), weight, conv.leave.to(weight))
     for j in range(-kept_modes(h, m), kept_modes(h, m) + 1):
         for k in range(kept_modes(w, m) + 1):
             kernel, value = weight[m + j, k], spectrum[:, :, j % h, k]
@@ -19,7 +21,7 @@ def reference(conv: SpectralConv, x: torch.Tensor) -> torch.Tensor:
     return torch.fft.ifft2(out, norm="forward").real
 
 
-@pytest.mark.parametrize("weights", ["dense", "depthwise"])
+@pytest.mark.parametrize("weights", ["dense", "low-rank", "depthwise"])
 @pytest.mark.parametrize(("h", "w", "modes"), [(16, 16, 5), (15, 17, 9), (8, 6, 6), (1, 5, 3)])
 def test_against_complex_ffts(weights, h, w, modes):
     conv = SpectralConv(4, modes, weights).double()
@@ -31,7 +33,7 @@ def test_kept_modes_stay_below_nyquist():
     assert [kept_modes(n, 16) for n in (64, 32, 31, 2, 1)] == [16, 15, 15, 0, 0]
 
 
-@pytest.mark.parametrize("weights", ["dense", "depthwise"])
+@pytest.mark.parametrize("weights", ["dense", "low-rank", "depthwise"])
 def test_the_same_function_on_a_finer_grid(weights):
     """A band-limited input gives the same output, sampled finer."""
     conv = SpectralConv(2, 5, weights).double()

@@ -47,6 +47,7 @@ class Muon(torch.optim.Optimizer):
     def _update(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         updates = []
         for p in params:
+            assert p.grad is not None
             average = self.state[p].setdefault("momentum", torch.zeros_like(p))
             average.lerp_(p.grad, 1 - group["momentum"])
             updates.append(p.grad.lerp(average, group["momentum"]).flatten(1))

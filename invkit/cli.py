@@ -52,6 +52,7 @@ def cli() -> None:
 @_device
 @click.option("--fresh", is_flag=True, help="Begin anew; a run folder that exists is renamed.")
 @click.option("--smoke", is_flag=True, help="The whole recipe in seconds, on few pictures and steps.")
+@click.option("--profile", is_flag=True, help="Print where the time of a training step goes, and nothing else.")
 @_plugin
 def run(
     recipe: str,
@@ -60,12 +61,19 @@ def run(
     device: str,
     fresh: bool,
     smoke: bool,
+    profile: bool,
     plugins: tuple[str, ...],
 ) -> None:
     """Train, evaluate and report what RECIPE says; go on where an earlier run of it stopped."""
     loaded = _load(recipe, overrides, plugins)
     from invkit import experiment
 
+    if profile:
+        from invkit.profiling import profile_text
+
+        rows = experiment.profile(loaded, device)
+        click.echo(profile_text(rows, loaded.train.batch), nl=False)
+        return
     with _progress(device) as listener:
         folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
     click.echo(_render(_saved(folder), "table"), nl=False)

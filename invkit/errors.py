@@ -1,5 +1,7 @@
 """What can go wrong for a user, each with the exit code that the command line documents."""
 
+from typing import Any
+
 
 class InvkitError(Exception):
     """One clear line for the person in front of the screen: what, where, the way out."""
@@ -26,9 +28,13 @@ class PluginError(InvkitError):
 
 
 class NonFiniteError(InvkitError):
-    """A loss, a gradient or an output was not finite."""
+    """A loss, a gradient or an output was not finite; `cause` holds what is known of it."""
 
     exit_code = 5
+
+    def __init__(self, message: str, cause: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class ResourceError(InvkitError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -52,6 +52,10 @@ class Eval(Settings):
     )
     grids: tuple[int | tuple[int, int], ...] | None = Field(
         None, min_length=1, description="grids to evaluate on: n or [height, width]; null: those of train.grids"
+    )
+    checkpoint: Literal["last", "best"] = Field(
+        "last",
+        description="weights that are evaluated; best: by CRPS on the pictures that train.evaluate_every holds out",
     )
     batch: int = Field(16, ge=1, description="pictures at a time; the table does not depend on it")
     paired_to: str = Field(

@@ -2,29 +2,30 @@
 
 import hashlib
 import json
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from invkit.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
+from invkit.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, save_checkpoint
 from invkit.data.base import Images, Split
-from invkit.data.photos import Photos
 from invkit.degradation import Degradation, Measurement
 from invkit.device import pick_device, place, set_determinism
 from invkit.diffusion.model import ConditionalModel, Constants
-from invkit.errors import DataError, Interrupted
+from invkit.errors import DataError, Interrupted, NonFiniteError
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.joining import joined
 from invkit.keys import Keys
+from invkit.logbook import Logbook
 from invkit.pictures import sample_sheet
 from invkit.plugins import Registry
 from invkit.recipe import CHOICES, Recipe
@@ -32,7 +33,9 @@ from invkit.reconstruct import Sources
 from invkit.report import write_report
 from invkit.resolve import plain
 from invkit.runfolder import RunFolder, decisive, environment
+from invkit.smoke import shrunk
 from invkit.training import Problem, StepRecord, Trainer, as_grid, build_model
+from invkit.validation import crps, held_out, validate
 
 SHEET = 8  # pictures on a sample grid
 
@@ -104,7 +107,7 @@ def run(
     listener = listener or Listener()
     name = recipe.name + "-smoke" * smoke
     if smoke:
-        recipe = _smoke(recipe, listener)
+        recipe = shrunk(recipe, listener.say)
     folder = RunFolder(out or Path("runs") / name)
     where = pick_device(device)
     set_determinism(recipe.train.determinism == "strict")
@@ -146,7 +149,19 @@ def load(path: Path, device: str = "auto", registry: Registry | None = None) -> 
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")
-    return _averaged(recipe, checkpoint, pick_device(device))
+    return _averaged(recipe, _chosen(recipe, folder, checkpoint), pick_device(device))
+
+
+def profile(recipe: Recipe, device: str = "auto", listener: Listener | None = None) -> list[dict[str, Any]]:
+    """Where a training step's time goes; nothing is written. See `invkit.profiling`."""
+    from invkit.profiling import STEPS, WARM, profile_steps
+
+    where = pick_device(device)
+    set_determinism(recipe.train.determinism == "strict")
+    problem = Problem(_open(recipe, "train", listener or Listener()), recipe.degradation, recipe.noise, recipe.seed)
+    model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, where)
+    settings = recipe.train.model_copy(update={"steps": WARM + STEPS, "budget": None})
+    return profile_steps(Trainer(problem, model, settings, where))
 
 
 def _averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
@@ -192,80 +207,89 @@ def _train(
     recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Callable[[], bool]
 ) -> Trained:
     checkpoint = latest_checkpoint(folder.checkpoints)
-    if checkpoint is not None and checkpoint.step >= recipe.train.steps:
+    if checkpoint is not None and _finished(recipe, checkpoint):
         listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
-        return _averaged(recipe, checkpoint, device)
-    problem = Problem(_open(recipe, "train", listener), recipe.degradation, recipe.noise, recipe.seed)
+        return _averaged(recipe, _chosen(recipe, folder, checkpoint), device)
+    images, aside = held_out(_open(recipe, "train", listener), recipe.train)
+    problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
     if checkpoint is None:
         model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, device)
     else:
         model = place(_rebuild(recipe, checkpoint), device)
     trainer = Trainer(problem, model, recipe.train, device)
     if checkpoint is not None:
-        trainer.restore(checkpoint.step, checkpoint.tensors)
+        trainer.restore(checkpoint.step, checkpoint.tensors, checkpoint.meta.get("seconds", 0.0))
         listener.say(f"going on from step {checkpoint.step} in {folder.path}")
     folder.keep_metrics(trainer.step)
     parameters = sum(p.numel() for p in model.parameters())
     folder.update_record({"parameters": parameters, "residual_scale": model.constants.scale})
-    listener.say(
-        f"training {parameters / 1e6:.2f} M parameters on {device}: {recipe.train.steps - trainer.step} steps of "
-        f"{recipe.train.batch} pictures"
-    )
+    settings = recipe.train
+    length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
+    listener.say(f"training {parameters / 1e6:.2f} M parameters on {device}: {length} of {settings.batch} pictures")
     shadow = _rebuild(recipe, Checkpoint(0, {"constants": model.constants.tensors()}, {})).to(device).eval()
-    scalars = _Scalars(folder, recipe, trainer.step)
+    logbook = Logbook(folder, recipe.log, trainer.step)
     sheet = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
+    score: float | None = None
+
+    def averaged() -> Trained:
+        _put(shadow, trainer.average)
+        return Trained(recipe, shadow, device, trainer.step)
 
     def save() -> Checkpoint:
         tensors = {**trainer.state(), "constants": model.constants.tensors()}
-        save_checkpoint(folder.checkpoints, trainer.step, tensors, {"seed": recipe.seed})
-        return Checkpoint(trainer.step, tensors, {})
+        meta = {"seed": recipe.seed, "seconds": trainer.seconds}
+        save_checkpoint(folder.checkpoints, trainer.step, tensors, meta, keep=settings.keep, score=score)
+        return Checkpoint(trainer.step, tensors, meta)
 
-    saved = None
-    for record in trainer.run():
-        listener.trained(record, recipe.train.steps)
-        scalars.add(record)
-        last = record.step == recipe.train.steps
-        if last or record.step % recipe.train.checkpoint_every == 0:
-            saved = save()
-        if last or record.step % recipe.train.sample_every == 0:
-            _put(shadow, trainer.average)
-            _sheet(Trained(recipe, shadow, device, record.step), folder, problem.grids[0], sheet)
-        if stop() and not last:
-            save()
-            raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
-    scalars.close()
+    saved = checkpoint
+    try:
+        for record in trainer.run():
+            listener.trained(record, record.total)
+            logbook.step(record, last=trainer.done, skipped=trainer.skipped)
+            last, score = trainer.done, None
+            if aside and (last or record.step % (settings.evaluate_every or 1) == 0):
+                table = validate(averaged().model, replace(problem, images=aside), recipe.sample, recipe.eval, device)
+                logbook.validation(table, record.step)
+                score = crps(table)
+            if last or score is not None or record.step % settings.checkpoint_every == 0:
+                saved = save()
+            if last or record.step % settings.sample_every == 0:
+                logbook.sheet(_sheet(averaged(), folder, problem.grids[0], sheet), record.step)
+            if stop() and not last:
+                save()
+                raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
+    except NonFiniteError as error:
+        write_atomic(folder.path / "nonfinite.json", json.dumps(error.cause, indent=1) + "\n")
+        raise NonFiniteError(
+            f"{error}. What is known of it is in {folder.path / 'nonfinite.json'}", error.cause
+        ) from None
+    logbook.close()
     assert saved is not None
-    return _averaged(recipe, saved, device)
+    return _averaged(recipe, _chosen(recipe, folder, saved), device)
 
 
-class _Scalars:
-    """metrics.jsonl and TensorBoard; a logger that fails is left out, said in the run's log."""
-
-    def __init__(self, folder: RunFolder, recipe: Recipe, step: int) -> None:
-        self.folder, self.every, self.total, self.writer = folder, recipe.log.every, recipe.train.steps, None
-        if recipe.log.tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self.writer = SummaryWriter(folder.tensorboard, purge_step=step + 1)
-            except Exception as error:
-                folder.note(f"no TensorBoard: {error}")
-
-    def add(self, record: StepRecord) -> None:
-        if record.step % self.every and record.step != self.total:
-            return
-        values = {"loss": record.loss, "grad_norm": record.grad_norm, "lr": record.lr}
-        self.folder.append_metrics({"step": record.step, **values, "images": record.images, "seconds": record.seconds})
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, record.step)
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+def _readable(value: Any) -> Any:
+    """With words for the numbers that JSON has no signs for."""
+    if isinstance(value, dict):
+        return {key: _readable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
-def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> None:
+def _finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:
+    if recipe.train.total is not None:
+        return checkpoint.step >= recipe.train.total
+    return checkpoint.meta.get("seconds", 0.0) >= (recipe.train.seconds or 0)
+
+
+def _chosen(recipe: Recipe, folder: RunFolder, last: Checkpoint) -> Checkpoint:
+    """The checkpoint that is evaluated."""
+    best = best_checkpoint(folder.checkpoints) if recipe.eval.checkpoint == "best" else None
+    return best or last
+
+
+def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> bytes:
     """Write the labelled sample grid of a step, from test pictures that are the same at every step."""
     problem = Problem({grid: images}, trained.recipe.degradation, trained.recipe.noise, trained.recipe.seed)
     ids, count = list(range(min(SHEET, len(images)))), trained.recipe.eval.samples
@@ -278,6 +302,7 @@ def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> N
     picture = sample_sheet(x, measurement, fill, mean, samples)
     folder.samples.mkdir(exist_ok=True)
     write_atomic(folder.samples / f"iter_{trained.step:06d}.png", picture)
+    return picture
 
 
 def _fingerprint(recipe: Recipe, trained: Trained) -> str:
@@ -333,27 +358,6 @@ def _laws(recipe: Recipe) -> dict[str, Degradation]:
     found = [(recipe.registry.name_of(named) or "", law) for named, law in recipe.degradation.table_rows()]
     names = [name for name, _ in found]
     return {f"{name}#{i}" if names.count(name) > 1 else name: law for i, (name, law) in enumerate(found)}
-
-
-def _smoke(recipe: Recipe, listener: Listener) -> Recipe:
-    """The whole recipe in seconds: few steps, pictures, samples; the photos where the data are missing."""
-    train, eval_ = recipe.train, recipe.eval
-    batch = min(train.batch, 8)
-    small = {
-        "steps": min(train.steps, 6), "batch": batch, "accumulate": min(train.accumulate, 2) if batch % 2 == 0 else 1,
-        "checkpoint_every": 3, "sample_every": 6, "warmup": min(train.warmup, 2),
-    }  # fmt: skip
-    data = recipe.data
-    if missing := data.missing():
-        listener.say(f"smoke run: {missing}; using the embedded photos in their place")
-        data = Photos()
-    changes = {
-        "train": train.model_copy(update=small),
-        "eval": eval_.model_copy(update={"images": min(eval_.images, 8), "samples": min(eval_.samples, 3), "batch": 8}),
-        "sample": recipe.sample.model_copy(update={"steps": min(recipe.sample.steps, 3)}),
-        "data": data,
-    }
-    return recipe.model_copy(update=changes)
 
 
 @contextmanager

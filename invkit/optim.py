@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +25,11 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
 class Muon(torch.optim.Optimizer):
     """Momentum whose every update is orthogonalised (Jordan et al. 2024, Muon); kernels count as matrices (out, rest).
 
-    Kernels of one shape are orthogonalised together, in `dtype`.
+    Kernels of one shape are orthogonalised together, in `dtype`. As with torch's fused optimisers, a step changes nothing
+    where the tensor `found_inf` is one.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(
         self, params: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95,
@@ -45,16 +49,41 @@ class Muon(torch.optim.Optimizer):
                 self._update(params, group)
 
     def _update(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        updates = []
+        updates, sound = [], torch.ones((), device=params[0].device) if self.found_inf is None else 1 - self.found_inf
         for p in params:
             assert p.grad is not None
             average = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            average.lerp_(p.grad, 1 - group["momentum"])
-            updates.append(p.grad.lerp(average, group["momentum"]).flatten(1))
+            grad = torch.where(sound > 0, p.grad, 0)
+            average.lerp_(grad, (1 - group["momentum"]) * sound)
+            updates.append(grad.lerp(average, group["momentum"]).flatten(1))
         whole = orthogonalise(torch.stack(updates), self.dtype)
-        whole *= max(1.0, whole.shape[1] / whole.shape[2]) ** 0.5
+        whole *= max(1.0, whole.shape[1] / whole.shape[2]) ** 0.5 * group["lr"] * sound
         for p, update in zip(params, whole, strict=True):
-            p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view(p.shape), alpha=-group["lr"])
+            p.mul_(1 - group["lr"] * group["weight_decay"] * sound).sub_(update.view(p.shape))
+
+
+def guard(optimisers: Iterable[torch.optim.Optimizer], sound: Tensor) -> None:
+    """Let the next steps change something only where `sound`, a boolean on the device, is true; nothing waits for it."""
+    for optimiser in optimisers:  # the protocol of torch.amp with its fused optimisers
+        optimiser.found_inf = (~sound).float()  # type: ignore[attr-defined]
+
+
+def average_decay(
+    step: int,  # updates made before this one
+    decay: float,
+    length: float | None,
+) -> float:
+    """Weight of the old average: a constant after a ramp, or a power function of relative `length`.
+
+    The latter is that of Karras et al. (2024, EDM2, section 3.1).
+
+    >>> average_decay(10**6, 0.99, None), round(average_decay(99, 0.0, 0.1), 3)
+    (0.99, 0.925)
+    """
+    if length is None:
+        return min(decay, (1 + step) / (10 + step))
+    roots = np.roots([1, 7, 16 - length**-2, 12 - length**-2])
+    return (1 - 1 / (step + 1)) ** (float(roots.real.max()) + 1)
 
 
 def optimisers(

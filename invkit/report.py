@@ -38,7 +38,7 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
         several=len({row["degradation"] for row in result.table["rows"]}) > 1,
         differences=[_difference(entry) for entry in result.table["differences"]],
         cost=result.cost,
-        reliability=_reliability(result.table),
+        reliability=_saved(figure) if (figure := reliability_figure(result.table)) else None,
         training=_training(folder / "metrics.jsonl"),
         sheets={
             grid: (shown.method, _uri(_sheet(shown, f"{paired_to} mean"))) for grid, shown in result.pictures.items()
@@ -75,7 +75,7 @@ def _saved(figure: Figure) -> str:
     return _uri(data.getvalue())
 
 
-def _reliability(table: dict[str, Any]) -> str | None:
+def reliability_figure(table: dict[str, Any]) -> Figure | None:
     """Share of truths within central intervals of each nominal share, or None where no row samples."""
     figure, axes = _figure()
     drawn = False
@@ -98,7 +98,7 @@ def _reliability(table: dict[str, Any]) -> str | None:
     axes.set(xlabel="nominal, %", ylabel="truths inside, %", xlim=(45, 100), ylim=(40, 100))
     outside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if several else {}
     axes.legend(frameon=False, fontsize=8, **outside)
-    return _saved(figure)
+    return figure
 
 
 def _training(path: Path) -> str | None:
@@ -108,9 +108,11 @@ def _training(path: Path) -> str | None:
     records = []
     for line in path.read_text("utf-8").splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:  # a line that a kill cut short
             continue
+        if "loss" in record:  # not a validation
+            records.append(record)
     if not records:
         return None
     steps, losses = [r["step"] for r in records], [r["loss"] for r in records]

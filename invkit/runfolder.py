@@ -18,7 +18,7 @@ from invkit.recipe import Recipe, load_recipe
 
 # What may change between two runs into one folder; everything else decides the weights.
 _FREE = {"eval", "log", "sample"}
-_FREE_TRAIN = {"steps", "checkpoint_every", "sample_every"}
+_FREE_TRAIN = {"steps", "budget", "checkpoint_every", "sample_every", "keep", "on_nonfinite", "compile"}
 
 
 def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:

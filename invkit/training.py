@@ -2,18 +2,18 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise, measure
-from invkit.device import Precision, fast_dtype, place
+from invkit.device import Precision, fast_dtype, place, span
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import fill_in
 from invkit.diffusion.model import ConditionalModel, Constants
@@ -22,52 +22,13 @@ from invkit.field import FittedField
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn import Network
-from invkit.optim import optimisers
-from invkit.settings import Settings
+from invkit.optim import average_decay, guard, optimisers
+from invkit.trainsettings import Log, Train
 
 FIT_IMAGES = 4096  # pictures behind the fitted field
 SCALE_IMAGES = 512  # pictures behind the residual's deviation
-
-
-class Train(Settings):
-    """How the model is trained."""
-
-    steps: int = Field(2000, ge=1, description="optimiser steps")
-    batch: int = Field(64, ge=1, description="pictures a step, over all accumulated parts")
-    accumulate: int = Field(1, ge=1, description="parts a batch is computed in; the update is that of the whole")
-    lr: float = Field(1e-3, gt=0, description="learning rate of AdamW")
-    muon_lr: float | None = Field(0.02, gt=0, description="learning rate of Muon for convolutions; null: AdamW for all")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
-    warmup: int = Field(50, ge=0, description="steps in which the learning rate rises")
-    decay: float = Field(
-        0.4, ge=0, le=1, description="share of the steps, at the end, in which the learning rate falls to zero"
-    )
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights, reached after a ramp")
-    mean_share: float = Field(
-        0.25, ge=0, le=1, description="share of a batch trained on the posterior mean (noise level infinity)"
-    )
-    query_fraction: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="take the loss on a second drawn share of the pixels, disjoint from the observed; null: on all hidden",
-    )
-    flip: bool = Field(True, description="mirror pictures left to right at random")
-    grids: tuple[int | tuple[int, int], ...] = Field(
-        (32,), min_length=1, description="grids, one drawn for each step: n or [height, width]"
-    )
-    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
-    sample_every: int = Field(500, ge=1, description="steps between sample grids")
-    precision: Precision = Field("auto", description="bf16 where the device is fast at it (auto), bf16 or float32")
-    determinism: Literal["strict", "fast"] = Field("fast", description="strict: deterministic kernels only")
-
-
-class Log(Settings):
-    """What is written down during training."""
-
-    every: int = Field(20, ge=1, description="steps between logged records")
-    tensorboard: bool = Field(True, description="write TensorBoard files")
+CHECK_EVERY = 20  # steps between the host's questions to a device
+PATIENCE = 10  # steps in a row that may be left out
 
 
 def as_grid(size: int | tuple[int, int], channels: int) -> Grid:
@@ -93,16 +54,17 @@ class Problem:
         return measure(self.degradation.sample(keys.child("operator"), grid), x, self.noise, keys.child("noise"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepRecord:
-    """One optimiser step."""
+    """One optimiser step; reading its loss or gradient norm waits for the device."""
 
     step: int
-    loss: float
-    grad_norm: float
+    loss: Tensor  # ()
+    grad_norm: Tensor  # ()
     lr: float
     images: int  # pictures seen so far
     seconds: float  # this step took
+    total: int  # steps of the whole training; with a budget, an estimate
 
 
 def build_model(
@@ -165,79 +127,182 @@ def quantiles(seed: int, positions: Tensor) -> Tensor:
 
 
 class Trainer:
-    """Trains a model in place; its whole state is `step`, the weights, their average and the optimiser's moments."""
+    """Trains a model in place; its whole state is `step`, `seconds`, the weights, their average and the optimiser's moments.
+
+    Whether a step's loss and gradients are finite is decided on the device, before the step changes anything; the host asks
+    every step on a CPU and every `CHECK_EVERY` on a device that runs ahead of it.
+    """
 
     def __init__(self, problem: Problem, model: ConditionalModel, settings: Train, device: torch.device) -> None:
         if settings.batch % settings.accumulate:
             raise RecipeError(f"train.accumulate: {settings.accumulate} does not divide train.batch = {settings.batch}")
         self.problem, self.model, self.settings, self.device = problem, model, settings, device
-        self.step = 0
+        self.step, self.seconds, self.skipped, self._row = 0, 0.0, 0, 0
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         dtype = fast_dtype(device, settings.precision)
         self.optimisers = optimisers(model, settings.lr, settings.muon_lr, settings.weight_decay, dtype)
+        self.check_every = 1 if device.type == "cpu" else CHECK_EVERY
+        self._sound = torch.ones((), dtype=torch.bool, device=device)
+        self._flags: list[Tensor] = []  # of the steps that the host has not asked about
+        self._unproven = settings.compile  # whether the compiled network has worked
+        if settings.compile:
+            model.network.compile()
+
+    def share(self, step: int) -> float:
+        """How much of the training is done after some steps, from 0 to 1; with a budget, by the clock."""
+        if (total := self.settings.total) is not None:
+            return min(1.0, step / total)
+        return min(1.0, self.seconds / (self.settings.seconds or 1))
+
+    @property
+    def done(self) -> bool:
+        return self.share(self.step) >= 1
 
     def rate(self, step: int) -> float:
         """Learning rate of a step as a share of the base: a linear rise, a plateau, a linear fall."""
         s = self.settings
         rise = min(1.0, (step + 1) / (s.warmup + 1))
-        fall = min(1.0, (s.steps - step) / max(1.0, s.decay * s.steps))
+        fall = min(1.0, (1 - self.share(step)) / max(1 / (s.total or step + 1), s.decay))
         return rise * fall
 
     def run(self) -> Iterator[StepRecord]:
-        """Train to `settings.steps`, yielding after every step; raises NonFiniteError before a bad update."""
+        """Train to the end, yielding after every step.
+
+        Raises NonFiniteError with `step` and the weights as they were before the bad update.
+        """
         self.model.train()
-        while self.step < self.settings.steps:
+        while not self.done:
             start = time.perf_counter()
             loss, norm, rate = self._update()
             self.step += 1
+            if len(self._flags) >= self.check_every:
+                self.check()
+            taken = time.perf_counter() - start
+            self.seconds += taken
             images = self.step * self.settings.batch
-            yield StepRecord(self.step, loss, norm, rate, images, time.perf_counter() - start)
+            total = self.settings.total or round(self.step / max(self.share(self.step), 1e-3))
+            yield StepRecord(self.step, loss, norm, rate, images, taken, total)
 
-    def _update(self) -> tuple[float, float, float]:
+    def _update(self) -> tuple[Tensor, Tensor, float]:
         s, loss = self.settings, torch.zeros((), device=self.device)
-        part = s.batch // s.accumulate
-        step_keys = Keys.of(self.problem.seed, "step", [self.step])
-        grid = self.problem.grids[int(step_keys.integers("grid", len(self.problem.grids)))]
-        rng = torch.Generator(self.device).manual_seed(int(step_keys.integers("dropout", 2**20)) + (self.step << 20))
-        for first in range(self.step * s.batch, (self.step + 1) * s.batch, part):
-            mean = self._losses(torch.arange(first, first + part), grid, rng).sum() / s.batch
-            mean.backward()
+        for part in range(s.accumulate):
+            with span("loss"):
+                mean = self._guarded(self.step, part).sum() / s.batch
+            with span("backward"):
+                mean.backward()
             loss += mean.detach()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
-        values = float(loss), float(norm)
-        if not all(map(math.isfinite, values)):
-            raise NonFiniteError(
-                f"step {self.step + 1}: loss {values[0]:g}, gradient norm {values[1]:g}; the weights are those of step "
-                f"{self.step}. Try a smaller train.lr or train.precision=float32"
-            )
-        rate = self.rate(self.step)
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = group["base"] * rate
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        decay = min(s.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
+        with span("optimiser"):
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
+            sound = loss.isfinite() & norm.isfinite()
+            if s.on_nonfinite == "stop":  # nothing after a bad step changes anything either
+                sound = self._sound = sound & self._sound
+            self._flags.append(sound)
+            guard(self.optimisers, sound)
+            rate = self.rate(self.step)
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = group["base"] * rate
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+        decay = average_decay(self.step, s.ema, s.ema_length)
+        with torch.no_grad(), span("average"):
+            weight = (1 - decay) * sound.float()
             for name, p in self.model.named_parameters():
-                self.average[name].lerp_(p, 1 - decay)
-        return *values, rate * s.lr
+                self.average[name].lerp_(p, weight)
+        return loss, norm, rate * s.lr
 
-    def _losses(self, positions: Tensor, grid: Grid, rng: torch.Generator) -> Tensor:
-        images = self.problem.images[grid]
-        x = images[picture_ids(self.problem.seed, positions, len(images))].to(self.device, non_blocking=True)
+    def check(self) -> None:
+        """Ask about the steps since the last time.
+
+        Raises NonFiniteError at a bad one, or at the last of `PATIENCE` in a row where they are left out.
+        """
+        flags = torch.stack(self._flags).tolist() if self._flags else []
+        self._flags = []
+        for i, sound in enumerate(flags):
+            self._row = 0 if sound else self._row + 1
+            if sound:
+                continue
+            if self.settings.on_nonfinite == "skip" and self._row < PATIENCE:
+                self.skipped += 1
+                continue
+            self.step = self.step - len(flags) + i
+            self._sound, self._row = torch.ones_like(self._sound), 0
+            cause = self.cause()
+            raise NonFiniteError(
+                f"step {self.step + 1}: loss {cause['loss']:g}, gradient norm {cause['grad_norm']:g}; the weights are those of "
+                f"step {self.step}. Try a smaller train.lr, train.precision=float32 or train.on_nonfinite=skip",
+                cause,
+            )
+
+    def cause(self) -> dict[str, Any]:
+        """The next step as it would be, without making it: pictures, losses of each, gradients that are not finite."""
+        s, grid = self.settings, self._grid(self.step)
+        losses = []
+        for part in range(s.accumulate):
+            losses.append(self._losses(self.step, part))
+            (losses[-1].sum() / s.batch).backward()
+        each = torch.cat(losses).detach()
+        grads = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        norm = torch.stack([g.norm() for g in grads.values()]).norm()
+        for p in self.model.parameters():
+            p.grad = None
+        positions = torch.arange(self.step * s.batch, (self.step + 1) * s.batch)
+        return {
+            "step": self.step + 1,
+            "loss": float(each.mean()),
+            "grad_norm": float(norm),
+            "lr": self.rate(self.step) * s.lr,
+            "grid": str(grid),
+            "pictures": picture_ids(self.problem.seed, positions, len(self.problem.images[grid])),
+            "losses": each.tolist(),
+            "not finite": [name for name, g in grads.items() if not bool(g.isfinite().all())],
+        }
+
+    def _guarded(self, step: int, part: int) -> Tensor:
+        """The losses of a part; a network that does not compile is run as it is from then on."""
+        try:
+            losses = self._losses(step, part)
+        except Exception as error:  # compilers fail in many ways; a fault of the recipe's comes again
+            if not self._unproven:
+                raise
+            self.model.network._compiled_call_impl = None
+            first = (str(error).strip() or "no reason given").splitlines()[0]
+            warnings.warn(f"train.compile: going on without it ({type(error).__name__}: {first})", stacklevel=2)
+            losses = self._losses(step, part)
+        self._unproven = False
+        return losses
+
+    def _grid(self, step: int) -> Grid:
+        keys = Keys.of(self.problem.seed, "step", [step])
+        return self.problem.grids[int(keys.integers("grid", len(self.problem.grids)))]
+
+    def _losses(self, step: int, part: int) -> Tensor:
+        s, grid = self.settings, self._grid(step)
+        images, size = self.problem.images[grid], s.batch // s.accumulate
+        first = step * s.batch + part * size
+        positions = torch.arange(first, first + size)
+        with span("pictures"):
+            x = images[picture_ids(self.problem.seed, positions, len(images))].to(self.device, non_blocking=True)
         keys = Keys.of(self.problem.seed, "train", positions, self.device)
-        if self.settings.flip:
-            x = torch.where((keys.uniform("flip") < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
-        measurement = self.problem.measure(x, keys, grid)
-        weight = None
-        if self.settings.query_fraction is not None:
-            weight = query(measurement, keys, self.settings.query_fraction)
-        share = self.settings.mean_share
+        with span("measure"):
+            if s.flip:
+                x = torch.where((keys.uniform("flip") < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
+            measurement = self.problem.measure(x, keys, grid)
+            weight = None if s.query_fraction is None else query(measurement, keys, s.query_fraction)
         levels = quantiles(self.problem.seed, positions).to(self.device)
-        return self.model.loss(x, measurement, keys, levels, mean_share=share, weight=weight, rng=rng)
+        # Dropout is seeded by the place of the part in the training.
+        seed = int(Keys.of(self.problem.seed, "dropout", [first]).integers("seed", 2**20)) + (first << 20)
+        return self.model.loss(x, measurement, keys, levels, mean_share=s.mean_share, weight=weight, seed=seed)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """Everything that must survive, by file: weights, averaged weights, moments of the optimiser."""
+        """Everything that must survive, by file: weights, averaged weights, moments of the optimiser.
+
+        Raises NonFiniteError as `run` does.
+        """
+        self.check()
+        return self._all()
+
+    def _all(self) -> dict[str, dict[str, Tensor]]:
         moments = {
             f"{name}/{key}": value
             for optimiser in self.optimisers
@@ -247,9 +312,9 @@ class Trainer:
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
         return {"weights": weights, "average": self.average, "optimiser": moments}
 
-    def restore(self, step: int, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def restore(self, step: int, state: Mapping[str, Mapping[str, Tensor]], seconds: float = 0) -> None:
         """Go on from a saved state, bit for bit."""
-        self.step = step
+        self.step, self.seconds = step, seconds
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 p.copy_(state["weights"][name])
@@ -278,3 +343,8 @@ def query(measurement: Measurement, keys: Keys, fraction: float) -> Tensor:
     order = torch.where(observed, grid.pixels, rank).argsort(1)  # hidden pixels first, in random order
     chosen = torch.zeros_like(observed).scatter_(1, order[:, :count], True) & ~observed
     return chosen.view(-1, 1, *grid.shape).to(measurement.y)
+
+
+__all__ = [
+    "Log", "Problem", "StepRecord", "Train", "Trainer", "as_grid", "build_model", "picture_ids", "quantiles", "query",
+]  # fmt: skip

@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,14 +15,14 @@ from PIL import Image
 
 from invkit.checkpoint import latest_checkpoint
 from invkit.device import set_determinism
-from invkit.errors import DataError, Interrupted, RecipeError
+from invkit.errors import DataError, Interrupted, NonFiniteError, RecipeError
 from invkit.experiment import Listener, evaluate, load, run
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.pictures import CELL, GAP, HEADER
 from invkit.points import measure_points
 from invkit.recipe import load_recipe
-from invkit.training import Problem
+from invkit.training import Problem, Trainer
 
 RECIPE = """\
 seed: 3
@@ -261,3 +262,30 @@ def test_smoke_is_the_whole_recipe_in_seconds(recipe):
     )
     assert any("embedded photos" in text for text in heard.said)
     assert (folder / "report.html").exists()
+
+
+def test_a_budget_ends_a_training_and_is_gone_on_with(recipe):
+    recipe.write_text(RECIPE.replace("steps: 6,", "budget: 1s,", 1).replace("strict", "fast"))
+    folder = go(recipe, "eval.images=2")
+    first = latest_checkpoint(folder / "checkpoints")
+    assert first.meta["seconds"] >= 1
+    heard = Heard()
+    go(recipe, "eval.images=2", listener=heard)
+    assert any("training is done" in text for text in heard.said)
+    go(recipe, "eval.images=2", "train.budget=2s")
+    assert latest_checkpoint(folder / "checkpoints").step > first.step
+
+
+def test_numbers_that_are_not_finite_leave_their_cause(recipe, monkeypatch):
+    whole = Trainer._losses
+    monkeypatch.setattr(
+        Trainer, "_losses", lambda self, step, part: whole(self, step, part) * (math.nan if step == 4 else 1)
+    )
+    with pytest.raises(NonFiniteError, match=r"step 5: loss nan.* the weights are those of step 4\..*nonfinite\.json"):
+        go(recipe)
+    folder = recipe.parent / "run"
+    cause = json.loads((folder / "nonfinite.json").read_text())
+    assert cause["step"] == 5 and len(cause["pictures"]) == 4
+    assert latest_checkpoint(folder / "checkpoints").step == 4
+    monkeypatch.setattr(Trainer, "_losses", whole)
+    assert latest_checkpoint(go(recipe) / "checkpoints").step == 6

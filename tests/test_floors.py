@@ -15,10 +15,13 @@ FLOORS = [
         "points", "separable", "shapes",
     },
     {"data", "metrics", "reconstruct"},
-    {"checkpoint", "evaluation", "joining", "pictures", "report", "rows", "statistics", "table", "training"},
     {
-        "__init__", "api", "experiment", "hookspecs", "installed", "inventory", "lookup", "overrides", "plugins", "preview",
-        "recipe", "resolve", "runfolder", "scaffold", "schema", "testing", "yamltree",
+        "checkpoint", "evaluation", "joining", "pictures", "profiling", "report", "rows", "statistics", "table", "training",
+        "trainsettings", "validation",
+    },
+    {
+        "__init__", "api", "experiment", "hookspecs", "installed", "inventory", "logbook", "lookup", "overrides", "plugins",
+        "preview", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing", "yamltree",
     },
     {"__main__", "cli", "progress"},
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 import io
 
 import pytest
+import torch
 from rich.console import Console
 
 from invkit.progress import Shown, Speedometer, spell
@@ -8,7 +9,7 @@ from invkit.training import StepRecord
 
 
 def record(step: int, seconds: float = 0.5) -> StepRecord:
-    return StepRecord(step, 0.6, 1.0, 1e-3, 32 * step, seconds)
+    return StepRecord(step, torch.tensor(0.6), torch.tensor(1.0), 1e-3, 32 * step, seconds, 100)
 
 
 def shown(*, cpu: bool = True) -> tuple[Shown, io.StringIO]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
@@ -29,6 +30,28 @@ class Images(ABC):
     @abstractmethod
     def group(self, image_id: int) -> str:
         """The name of what a picture was cut from; pictures that share one are not independent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Images):
+    """`count` pictures of others, from `first` on."""
+
+    images: Images
+    first: int
+    count: int
+
+    @property
+    def grid(self) -> Grid:  # type: ignore[override]
+        return self.images.grid
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, ids: Sequence[int]) -> Tensor:
+        return self.images[[self.first + i for i in ids]]
+
+    def group(self, image_id: int) -> str:
+        return self.images.group(self.first + image_id)
 
 
 class Dataset(Settings, ABC):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from invkit.degradation import Measurement
-from invkit.device import Precision, autocast
+from invkit.device import Precision, autocast, span
 from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.condition import Condition, fill_in
 from invkit.diffusion.preconditioning import Scaling
@@ -101,7 +101,7 @@ class ConditionalModel(nn.Module):
         z: Tensor,  # (B, C, H, W)
         sigma: Tensor,  # (B,) in (0, inf]
         condition: Condition,
-        rng: torch.Generator | None = None,
+        seed: int | None = None,  # of dropout; none without one
         scaling: Scaling | None = None,
     ) -> Tensor:
         """E[z_0 | z, y] (B, C, H, W) float32; z is ignored where sigma is infinite."""
@@ -113,8 +113,8 @@ class ConditionalModel(nn.Module):
         state = resample(scaling.into(z), (condition.inputs.shape[2], condition.inputs.shape[3]))
         embedding = torch.where(mean_wanted[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
-        with autocast(x.device, self.precision):
-            raw = self.network(x, embedding, rng).float()
+        with autocast(x.device, self.precision), span("network"):
+            raw = self.network(x, embedding, seed).float()
         out = scaling.skip(z) + scaling.out(resample(raw, condition.grid.shape))
         return out if condition.hidden is None else out * condition.hidden
 
@@ -127,13 +127,14 @@ class ConditionalModel(nn.Module):
         *,
         mean_share: float,
         weight: Tensor | None = None,  # (B, 1 or C, H, W): where the loss is taken; None for all that is hidden
-        rng: torch.Generator | None = None,
+        seed: int | None = None,  # of dropout
     ) -> Tensor:
         """Denoising loss of every picture, (B,): a mean over the hidden domain, see `diffusion.loss`.
 
         Quantiles below `mean_share` are trained at noise level infinity, where the target is the posterior mean.
         """
-        condition = self.condition(measurement)
+        with span("condition"):
+            condition = self.condition(measurement)
         grid = measurement.grid
         target = (x - condition.fill) / condition.deviation
         level = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)
@@ -141,7 +142,7 @@ class ConditionalModel(nn.Module):
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
         z = target + torch.where(sigma.isinf(), 0, sigma).view(-1, 1, 1, 1) * noise
         scaling = self.scaling(sigma, grid)
-        error = self.denoise(z, sigma, condition, rng, scaling) - target
+        error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight
         return self.diffusion.loss(error, where, sigma, scaling.power, self.diffusion.field, grid)
 

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from invkit.field import resample
 from invkit.grid import Grid
@@ -23,11 +25,11 @@ def _zero(layer: nn.Module) -> None:
         nn.init.zeros_(p)
 
 
-def dropout(x: Tensor, p: float, rng: torch.Generator | None) -> Tensor:
-    """Dropout from a generator of its own; none without one."""
-    if rng is None or p == 0:
+def dropout(x: Tensor, p: float, seed: int | None) -> Tensor:
+    """Dropout from a generator of its own; none without a seed."""
+    if seed is None or p == 0:
         return x
-    keep = torch.rand(x.shape, generator=rng, device=x.device) >= p
+    keep = torch.rand(x.shape, generator=torch.Generator(x.device).manual_seed(seed), device=x.device) >= p
     return x * keep / (1 - p)
 
 
@@ -56,14 +58,14 @@ class _Block(nn.Module):
         for layer in (self.affine, self.local2):
             _zero(layer)
 
-    def forward(self, x: Tensor, e: Tensor, rng: torch.Generator | None) -> Tensor:
+    def forward(self, x: Tensor, e: Tensor, seed: int | None) -> Tensor:
         a = F.silu(self.norm1(x))
         h = self.local1(a)
         if self.spectral is not None and self.mix is not None:
             h = h + self.spectral(self.mix(a))
         scale, shift = self.affine(e)[:, :, None, None].chunk(2, 1)
         h = F.silu(self.norm2(h) * (1 + scale) + shift)
-        return self.skip(x) + self.local2(dropout(h, self.p, rng))
+        return self.skip(x) + self.local2(dropout(h, self.p, seed))
 
 
 class _Down(nn.Module):
@@ -93,13 +95,14 @@ class _Up(nn.Module):
 
 
 class UNet(nn.Module):
-    """`forward(x: (B, in, H, W), embedding: (B, E), rng) -> (B, out, H, W)`; H and W are padded to what the levels need."""
+    """`forward(x: (B, in, H, W), embedding: (B, E), seed) -> (B, out, H, W)`; H and W are padded to what the levels need."""
 
     def __init__(self, settings: "UNetSettings", shape: _Shape, in_channels: int, out_channels: int) -> None:
         super().__init__()
         width, patch = settings.channels, settings.patch
         widths = [width * m for m in settings.mult]
         self.patch, self.multiple = patch, patch * 2 ** (len(widths) - 1)
+        self.recompute = settings.recompute
         first, second = nn.Linear(settings.embedding, shape.embedding), nn.Linear(shape.embedding, shape.embedding)
         self.embed = nn.Sequential(first, nn.SiLU(), second, nn.SiLU())
         self.entry = nn.Conv2d(in_channels * patch**2, width, 3, padding=1)
@@ -123,19 +126,28 @@ class UNet(nn.Module):
         self.exit = nn.Conv2d(inner, out_channels * patch**2, 3, padding=1)
         _zero(self.exit)
 
-    def forward(self, x: Tensor, embedding: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, seed: int | None = None) -> Tensor:
         h, w = x.shape[-2:]
         x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="replicate")
         e = self.embed(embedding)
         x = self.entry(F.pixel_unshuffle(x, self.patch))
         skips = [x]
+        blocks = count(seed or 0)
+
+        def run(layer: nn.Module, x: Tensor) -> Tensor:
+            if not isinstance(layer, _Block):
+                return layer(x)
+            own = None if seed is None else next(blocks)
+            if self.recompute and torch.is_grad_enabled():
+                return checkpoint(layer, x, e, own, use_reentrant=False, preserve_rng_state=False)
+            return layer(x, e, own)
+
         for layer in self.down:
-            x = layer(x, e, rng) if isinstance(layer, _Block) else layer(x)
-            skips.append(x)
+            skips.append(x := run(layer, x))
         for layer in self.middle:
-            x = layer(x, e, rng)
+            x = run(layer, x)
         for layer in self.up:
-            x = layer(torch.cat([x, skips.pop()], 1), e, rng) if isinstance(layer, _Block) else layer(x)
+            x = run(layer, torch.cat([x, skips.pop()], 1) if isinstance(layer, _Block) else x)
         x = F.pixel_shuffle(self.exit(F.silu(self.norm(x))), self.patch)
         return x[..., :h, :w]
 
@@ -151,6 +163,9 @@ class UNetSettings(Network):
     )
     embedding: int = Field(64, ge=4, multiple_of=2, description="size of the noise-level embedding")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped in a block while training")
+    recompute: bool = Field(
+        False, description="compute the features of a block again in the backward pass: less memory, more time"
+    )
 
     @property
     def embedding_size(self) -> int:

@@ -1,0 +1,153 @@
+"""Numbers that are not finite, put in at many points: none reaches a weight, an average or a moment."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import torch
+from test_training import CPU, NETWORK, trainer, weights
+
+from invkit import training
+from invkit.data.base import Images, Part
+from invkit.diffusion import Diffusion
+from invkit.errors import NonFiniteError
+from invkit.training import Trainer, build_model, picture_ids
+
+STEPS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Spoilt(Images):
+    """Pictures of which one is bad."""
+
+    images: Images
+    bad: int
+    value: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "grid", self.images.grid)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, ids):
+        x = self.images[ids].clone()
+        x[[i == self.bad for i in ids], 0, 3, 3] = self.value
+        return x
+
+    def group(self, image_id):
+        return self.images.group(image_id)
+
+
+def with_a_bad_picture(step: int, value: float, settings: dict) -> Trainer:
+    """A training whose given step, and no earlier one, meets a bad picture."""
+    t = trainer({"steps": STEPS, **settings})
+    ((grid, images),) = t.problem.images.items()
+    seen = picture_ids(0, torch.arange(8 * STEPS), len(images))
+    bad = next(i for i in seen[8 * (step - 1) : 8 * step] if i not in seen[: 8 * (step - 1)])
+    t.problem.images[grid] = Spoilt(images, bad, value)  # after the model was measured on sound ones
+    return t
+
+
+def with_a_bad_gradient(step: int, name: str, value: float, settings: dict) -> Trainer:
+    t = trainer({"steps": STEPS, **settings})
+    parameter = dict(t.model.named_parameters())[name]
+    parameter.register_hook(lambda g: torch.full_like(g, value) if t.step == step - 1 else g)
+    return t
+
+
+def finish(t: Trainer) -> None:
+    list(t.run())
+    t.check()
+
+
+POINTS = [
+    *((with_a_bad_picture, step, value, settings) for step in (1, 3, 5) for value in (math.nan, math.inf)
+      for settings in ({}, {"accumulate": 4}, {"on_nonfinite": "skip"})),
+    *((with_a_bad_gradient, step, name, math.nan, {}) for step in (2, 7) for name in ("network.entry.weight", "token")),
+    *((with_a_bad_gradient, 4, name, -math.inf, {"muon_lr": None}) for name in ("network.exit.bias", "token")),
+    (with_a_bad_gradient, 4, "network.entry.weight", math.nan, {"on_nonfinite": "skip"}),
+]  # fmt: skip
+
+
+def test_there_are_points_enough():
+    assert len(POINTS) >= 25
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("point", POINTS, ids=str)
+def test_nothing_bad_reaches_the_state(point, every):
+    """Whether the host asks at every step, or only at times, as it does with a device that runs ahead."""
+    make, step, *rest = point
+    t = make(step, *rest)
+    t.check_every = every
+    sound, before = trainer({"steps": STEPS, **rest[-1]}), None
+    for record in sound.run():
+        if record.step == step - 1:
+            before = weights(sound)
+    if rest[-1].get("on_nonfinite") == "skip":
+        finish(t)
+        assert t.skipped >= 1 and t.step == STEPS
+        assert all(bool(w.isfinite().all()) for w in weights(t))
+        return
+    said = rf"^step {step}: .* the weights are those of step {step - 1}\."
+    with pytest.raises(NonFiniteError, match=said) as caught:
+        finish(t)
+    assert t.step == step - 1
+    assert all(bool(w.isfinite().all()) for w in weights(t))
+    if before is not None:
+        assert all(torch.equal(a, b) for a, b in zip(before, weights(t), strict=True))
+    cause = caught.value.cause
+    assert cause is not None and cause["step"] == step and len(cause["pictures"]) == len(cause["losses"]) == 8
+    if make is with_a_bad_picture:
+        bad = next(iter(t.problem.images.values())).bad
+        assert not math.isfinite(cause["losses"][cause["pictures"].index(bad)])
+    else:
+        assert rest[0] in cause["not finite"]
+
+
+def test_a_step_left_out_changes_nothing():
+    t = with_a_bad_picture(4, math.nan, {"on_nonfinite": "skip"})
+    states = [weights(t)]
+    for _ in t.run():
+        states.append(weights(t))
+    same = [all(map(torch.equal, x, y)) for x, y in pairwise(states[1:])]
+    assert same[2] and not any(same[:2])
+
+
+def test_patience_has_an_end():
+    t = trainer({"steps": 50, "on_nonfinite": "skip"})
+    t.model.token.register_hook(lambda g: g * math.nan)
+    with pytest.raises(NonFiniteError, match="step 10: "):
+        list(t.run())
+    assert t.skipped == training.PATIENCE - 1
+
+
+def test_a_state_is_not_given_before_it_was_asked_about():
+    t = with_a_bad_picture(1, math.nan, {})
+    t.check_every = 100
+    next(t.run())
+    with pytest.raises(NonFiniteError):
+        t.state()
+
+
+@pytest.mark.parametrize("mutant", ["guard", "average"])
+def test_without_the_guard_it_would(mutant, monkeypatch):
+    if mutant == "guard":
+        monkeypatch.setattr(training, "guard", lambda optimisers, sound: None)
+    else:
+        monkeypatch.setattr(training, "average_decay", lambda *_: math.nan)
+    t = with_a_bad_picture(3, math.nan, {})
+    with pytest.raises(NonFiniteError):
+        list(t.run())
+    assert not all(bool(w.isfinite().all()) for group in t._all().values() for w in group.values())
+
+
+def test_held_out_pictures_are_not_trained_on():
+    t = trainer()
+    ((grid, images),) = t.problem.images.items()
+    part = Part(images, 40, 10)
+    assert len(part) == 10 and part.group(0) == images.group(40) and part.grid == grid
+    assert torch.equal(part[[0, 3]], images[[40, 43]])
+    build_model(t.problem, NETWORK, Diffusion(), "float32", CPU)

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invkit.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
+from invkit.checkpoint import Checkpoint, check_fit, latest_checkpoint, save_checkpoint
 from invkit.data.base import Images, Split
 from invkit.data.photos import Photos
 from invkit.degradation import Degradation, Measurement
@@ -25,6 +22,7 @@ from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.joining import joined
 from invkit.keys import Keys
+from invkit.lock import locked
 from invkit.pictures import sample_sheet
 from invkit.plugins import Registry
 from invkit.recipe import CHOICES, Recipe
@@ -32,6 +30,7 @@ from invkit.reconstruct import Sources
 from invkit.report import write_report
 from invkit.resolve import plain
 from invkit.runfolder import RunFolder, decisive, environment
+from invkit.signals import Stop, stop_requests
 from invkit.training import Problem, StepRecord, Trainer, as_grid, build_model
 
 SHEET = 8  # pictures on a sample grid
@@ -99,22 +98,23 @@ def run(
 ) -> Path:
     """Train, evaluate and report what is not done yet; returns the run's folder.
 
-    Raises RecipeError, DataError, NonFiniteError, ResourceError, or Interrupted with the state saved.
+    Raises RecipeError (also where another process is in the folder), DataError, NonFiniteError, or Interrupted with the
+    state saved; MemoryError, torch's own of that kind and OSError where the machine has no more.
     """
     listener = listener or Listener()
     name = recipe.name + "-smoke" * smoke
     if smoke:
         recipe = _smoke(recipe, listener)
     folder = RunFolder(out or Path("runs") / name)
-    where = pick_device(device)
-    set_determinism(recipe.train.determinism == "strict")
-    folder.claim(recipe, fresh=fresh)
-    listener = _Noted(listener, folder)
-    folder.update_record(environment(recipe, str(where)))
-    _fetch(recipe)
-    with _stop_requests() as stop:
-        trained = _train(recipe, folder, where, listener, stop)
-        _evaluate(recipe, folder, trained, listener, stop)
+    with stop_requests() as stop:
+        where = pick_device(device)
+        set_determinism(recipe.train.determinism == "strict")
+        with folder.claim(recipe, fresh=fresh):
+            listener = _Noted(listener, folder)
+            folder.update_record(environment(recipe, str(where)))
+            _fetch(recipe)
+            trained = _train(recipe, folder, where, listener, stop)
+            _evaluate(recipe, folder, trained, listener, stop)
     return folder.path
 
 
@@ -131,19 +131,22 @@ def evaluate(
     computed and returned, and the run's own stays.
     """
     listener = listener or Listener()
-    trained = load(path, device, registry)
-    folder, recipe = RunFolder.open(path, tuple(overrides), registry)
-    _fetch(recipe)
-    with _stop_requests() as stop:
-        if all(text.split("=")[0].split(".")[0] in ("eval", "sample") for text in overrides):
+    with stop_requests() as stop:
+        trained = load(path, device, registry)
+        folder, recipe = RunFolder.open(path, tuple(overrides), registry)
+        _fetch(recipe)
+        if any(text.split("=")[0].split(".")[0] not in ("eval", "sample") for text in overrides):
+            return _rows(recipe, folder, trained, listener, stop).table
+        if (table := _saved(folder, _fingerprint(recipe, trained))) is not None:  # nothing is written: no lock
+            return table
+        with locked(folder.path):
             return _evaluate(recipe, folder, trained, listener, stop)
-        return _rows(recipe, folder, trained, listener, stop).table
 
 
 def load(path: Path, device: str = "auto", registry: Registry | None = None) -> Trained:
     """The trained model of a run; raises DataError where there is none or it is damaged."""
     folder, recipe = RunFolder.open(Path(path), registry=registry)
-    checkpoint = latest_checkpoint(folder.checkpoints)
+    checkpoint = latest_checkpoint(folder.checkpoints, ("average", "constants"))
     if checkpoint is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")
     return _averaged(recipe, checkpoint, pick_device(device))
@@ -157,14 +160,15 @@ def _averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> T
 
 def _rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
     """An unfilled model with the measured constants of a checkpoint."""
-    constants = Constants.of(checkpoint.tensors["constants"])
+    try:
+        constants = Constants.of(checkpoint.tensors["constants"])
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"the checkpoint's constants are not those of a model ({error!r}); use --fresh") from None
     return ConditionalModel(recipe.model, recipe.diffusion, constants, recipe.train.precision)
 
 
-def _put(model: ConditionalModel, weights: dict[str, Tensor]) -> None:
-    own = {name: p.shape for name, p in model.named_parameters()}
-    if own != {name: value.shape for name, value in weights.items()}:
-        raise DataError("the checkpoint's weights do not fit the recipe's model; start again with --fresh")
+def _put(model: ConditionalModel, weights: Mapping[str, Tensor]) -> None:
+    check_fit(dict(model.named_parameters()), weights)
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(weights[name])
@@ -188,13 +192,14 @@ def _open(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images
     return opened
 
 
-def _train(
-    recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Callable[[], bool]
-) -> Trained:
+def _train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Stop) -> Trained:
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is not None and checkpoint.step >= recipe.train.steps:
         listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
-        return _averaged(recipe, checkpoint, device)
+        trained = _averaged(recipe, checkpoint, device)
+        if not folder.sheet(trained.step).exists():  # a stop came between the two
+            _sheet(trained, folder)
+        return trained
     problem = Problem(_open(recipe, "train", listener), recipe.degradation, recipe.noise, recipe.seed)
     if checkpoint is None:
         model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, device)
@@ -202,6 +207,8 @@ def _train(
         model = place(_rebuild(recipe, checkpoint), device)
     trainer = Trainer(problem, model, recipe.train, device)
     if checkpoint is not None:
+        for part in ("weights", "average"):
+            check_fit(dict(model.named_parameters()), checkpoint.tensors.get(part, {}))
         trainer.restore(checkpoint.step, checkpoint.tensors)
         listener.say(f"going on from step {checkpoint.step} in {folder.path}")
     folder.keep_metrics(trainer.step)
@@ -213,26 +220,34 @@ def _train(
     )
     shadow = _rebuild(recipe, Checkpoint(0, {"constants": model.constants.tensors()}, {})).to(device).eval()
     scalars = _Scalars(folder, recipe, trainer.step)
-    sheet = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
+
+    images = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
+
+    def sheet() -> None:
+        _put(shadow, trainer.average)
+        _sheet(Trained(recipe, shadow, device, trainer.step), folder, images)
 
     def save() -> Checkpoint:
         tensors = {**trainer.state(), "constants": model.constants.tensors()}
         save_checkpoint(folder.checkpoints, trainer.step, tensors, {"seed": recipe.seed})
         return Checkpoint(trainer.step, tensors, {})
 
+    if checkpoint and trainer.step % recipe.train.sample_every == 0 and not folder.sheet(trainer.step).exists():
+        sheet()
     saved = None
-    for record in trainer.run():
-        listener.trained(record, recipe.train.steps)
-        scalars.add(record)
-        last = record.step == recipe.train.steps
-        if last or record.step % recipe.train.checkpoint_every == 0:
-            saved = save()
-        if last or record.step % recipe.train.sample_every == 0:
-            _put(shadow, trainer.average)
-            _sheet(Trained(recipe, shadow, device, record.step), folder, problem.grids[0], sheet)
-        if stop() and not last:
-            save()
-            raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
+    with stop.hold():
+        for record in trainer.run():
+            listener.trained(record, recipe.train.steps)
+            scalars.add(record)
+            last = record.step == recipe.train.steps
+            if last or record.step % recipe.train.checkpoint_every == 0:
+                saved = save()
+            if last or record.step % recipe.train.sample_every == 0:
+                with stop.release():
+                    sheet()
+            if stop() and not last:
+                save()
+                raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
     scalars.close()
     assert saved is not None
     return _averaged(recipe, saved, device)
@@ -265,8 +280,12 @@ class _Scalars:
             self.writer.close()
 
 
-def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> None:
+def _sheet(trained: Trained, folder: RunFolder, images: Images | None = None) -> None:
     """Write the labelled sample grid of a step, from test pictures that are the same at every step."""
+    recipe = trained.recipe
+    grid = as_grid(recipe.train.grids[0], recipe.data.channels)
+    if images is None:
+        images = recipe.data.open("test", grid, recipe.seed, min(SHEET, recipe.eval.images))
     problem = Problem({grid: images}, trained.recipe.degradation, trained.recipe.noise, trained.recipe.seed)
     ids, count = list(range(min(SHEET, len(images)))), trained.recipe.eval.samples
     x = images[ids].to(trained.device)
@@ -276,8 +295,7 @@ def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> N
     mean = trained.model.mean(measurement)
     samples = trained.model.sample(measurement, keys.child("samples"), min(8, max(2, count)), trained.recipe.sample)
     picture = sample_sheet(x, measurement, fill, mean, samples)
-    folder.samples.mkdir(exist_ok=True)
-    write_atomic(folder.samples / f"iter_{trained.step:06d}.png", picture)
+    write_atomic(folder.sheet(trained.step), picture)
 
 
 def _fingerprint(recipe: Recipe, trained: Trained) -> str:
@@ -288,14 +306,22 @@ def _fingerprint(recipe: Recipe, trained: Trained) -> str:
     return digest.hexdigest()
 
 
-def _evaluate(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
-) -> dict[str, Any]:
+def _saved(folder: RunFolder, fingerprint: str) -> dict[str, Any] | None:
+    """The run's table, where it is of these weights and settings and not damaged."""
+    try:
+        if json.loads((folder.eval / "done.json").read_text("utf-8")) == {"fingerprint": fingerprint}:
+            return json.loads((folder.eval / "table.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _evaluate(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop) -> dict[str, Any]:
     """The run's table and report, made anew unless they are of these weights and settings already."""
     stamp, fingerprint = folder.eval / "done.json", _fingerprint(recipe, trained)
-    if stamp.exists() and json.loads(stamp.read_text("utf-8"))["fingerprint"] == fingerprint:
+    if (table := _saved(folder, fingerprint)) is not None:
         listener.say(f"everything is done: the table and the report are in {folder.path}")
-        return json.loads((folder.eval / "table.json").read_text("utf-8"))
+        return table
     stamp.unlink(missing_ok=True)
     result = _rows(recipe, folder, trained, listener, stop)
     result.write(folder.eval)
@@ -305,9 +331,7 @@ def _evaluate(
     return result.table
 
 
-def _rows(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
-) -> Evaluation:
+def _rows(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop) -> Evaluation:
     laws = _laws(recipe)
 
     def progress(done: int, total: int) -> None:
@@ -354,19 +378,3 @@ def _smoke(recipe: Recipe, listener: Listener) -> Recipe:
         "data": data,
     }
     return recipe.model_copy(update=changes)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns SIGINT, SIGTERM and SIGUSR1 into a question that is asked where stopping is safe."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event.is_set
-        return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda *_: event.set()) for number in numbers}
-    try:
-        yield event.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

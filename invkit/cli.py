@@ -1,7 +1,6 @@
 """The command line: prints and exit codes only. Results go to stdout, everything else to stderr."""
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from invkit.errors import DataError, InvkitError, PluginError, RecipeError, ResourceError
+from invkit.errors import DataError, InvkitError, PluginError, RecipeError, explained
 from invkit.lookup import read_recipe
+from invkit.signals import stop_requests
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
     from invkit.experiment import Listener
@@ -65,18 +65,18 @@ def run(
     plugins: tuple[str, ...],
 ) -> None:
     """Train, evaluate and report what RECIPE says; go on where an earlier run of it stopped."""
-    loaded = _load(recipe, overrides, plugins)
-    from invkit import experiment
+    with stop_requests():  # from the first moment: torch alone takes seconds to import
+        loaded = _load(recipe, overrides, plugins)
+        from invkit import experiment
 
-    if profile:
-        from invkit.profiling import profile_text
+        if profile:
+            from invkit.profiling import profile_text
 
-        rows = experiment.profile(loaded, device)
-        click.echo(profile_text(rows, loaded.train.batch), nl=False)
-        return
-    with _progress(device) as listener:
-        folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
-    click.echo(_render(_saved(folder), "table"), nl=False)
+            click.echo(profile_text(experiment.profile(loaded, device), loaded.train.batch), nl=False)
+            return
+        with _progress(device) as listener:
+            folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
+        click.echo(_render(_saved(folder), "table"), nl=False)
     _console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -343,7 +343,7 @@ def _complain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    error = _exhausted(error) or _forbidden(error) or error
+    error = explained(error)
     if not isinstance(error, InvkitError):
         traceback.print_exception(error)
         click.echo("error: this is a bug in invkit or in a plugin; the lines above say where", err=True)
@@ -351,26 +351,6 @@ def _complain(error: BaseException) -> int:
     for line in str(error).splitlines():
         click.echo(f"error: {line}", err=True)
     return error.exit_code
-
-
-def _exhausted(error: BaseException) -> ResourceError | None:
-    """The same error as one of memory or disk, where it is one."""
-    first = (str(error).splitlines() or [""])[0]
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ResourceError(f"the disk is full: {first}")
-    torch = sys.modules.get("torch")
-    gpu = torch is not None and isinstance(error, torch.OutOfMemoryError)
-    if gpu or isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in first):
-        return ResourceError(f"out of memory; lower train.batch or eval.batch, or raise train.accumulate: {first}")
-    return None
-
-
-def _forbidden(error: BaseException) -> RecipeError | None:
-    """The same error as one of a path that was given, where the system refuses it."""
-    refused = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
-    if isinstance(error, OSError) and error.filename and error.errno in refused:
-        return RecipeError(f"{error.filename}: {error.strerror}; give a path that can be used")
-    return None
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:

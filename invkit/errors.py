@@ -1,6 +1,15 @@
 """What can go wrong for a user, each with the exit code that the command line documents."""
 
+import errno
+import sys
 from typing import Any
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+}  # fmt: skip
+# What allocators say whose errors have no class of their own: the CPU's, CUDA's and its libraries'.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "_ALLOC_FAILED")
 
 
 class InvkitError(Exception):
@@ -47,3 +56,26 @@ class Interrupted(InvkitError):
     """A signal stopped the run; its state is saved."""
 
     exit_code = 75
+
+
+def explained(error: BaseException) -> BaseException:
+    """The same error as one line for the person, where it is of disk, memory or a path that the system refuses."""
+    if isinstance(error, InvkitError):
+        return error
+    first = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return ResourceError(
+            f"the disk is full: {first}; what was saved is intact: free space and give the same command again"
+        )
+    torch = sys.modules.get("torch")
+    memory = isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    if isinstance(error, OSError):
+        memory = error.errno == errno.ENOMEM
+    if memory or (isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)):
+        return ResourceError(
+            "out of memory; what was saved is intact: lower train.batch or eval.batch, or raise train.accumulate, and "
+            f"give the same command again: {first}"
+        )
+    if isinstance(error, OSError) and error.filename and error.errno in _REFUSED:
+        return RecipeError(f"{error.filename}: {error.strerror}; give a path that can be used")
+    return error

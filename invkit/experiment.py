@@ -2,94 +2,29 @@
 
 import hashlib
 import json
-import math
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from invkit.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, save_checkpoint
-from invkit.data.base import Images, Split
-from invkit.degradation import Degradation, Measurement
-from invkit.device import pick_device, place, set_determinism
-from invkit.diffusion.model import ConditionalModel, Constants
-from invkit.errors import DataError, Interrupted, NonFiniteError
+from invkit.degradation import Degradation
+from invkit.device import pick_device, set_determinism
+from invkit.errors import DataError, Interrupted
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
-from invkit.grid import Grid
+from invkit.fitting import opened, train
 from invkit.joining import joined
-from invkit.keys import Keys
-from invkit.logbook import Logbook
-from invkit.pictures import sample_sheet
+from invkit.listener import Listener, Noted
+from invkit.lock import locked
 from invkit.plugins import Registry
 from invkit.recipe import CHOICES, Recipe
 from invkit.reconstruct import Sources
 from invkit.report import write_report
 from invkit.resolve import plain
 from invkit.runfolder import RunFolder, decisive, environment
+from invkit.signals import Stop, stop_requests
 from invkit.smoke import shrunk
-from invkit.training import Problem, StepRecord, Trainer, as_grid, build_model
-from invkit.validation import crps, held_out, validate
-
-SHEET = 8  # pictures on a sample grid
-
-
-class Listener:
-    """What a run tells its caller; the default hears nothing."""
-
-    def say(self, text: str) -> None:
-        """A line for the person."""
-
-    def trained(self, record: StepRecord, total: int) -> None:
-        """A step was made."""
-
-    def evaluated(self, done: int, total: int) -> None:
-        """Some pictures were evaluated."""
-
-
-class _Noted(Listener):
-    """Passes everything on, and writes what is said into the run's log."""
-
-    def __init__(self, listener: Listener, folder: RunFolder) -> None:
-        self._listener, self._folder = listener, folder
-
-    def say(self, text: str) -> None:
-        self._folder.note(text)
-        self._listener.say(text)
-
-    def trained(self, record: StepRecord, total: int) -> None:
-        self._listener.trained(record, total)
-
-    def evaluated(self, done: int, total: int) -> None:
-        self._listener.evaluated(done, total)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained run: its recipe, and its model with averaged weights, ready to be asked.
-
-    `mean` and `sample` take a `Measurement`, made by `invkit.measure_points` or by `measure` in `invkit.degradation`.
-    """
-
-    recipe: Recipe
-    model: ConditionalModel
-    device: torch.device
-    step: int
-
-    def mean(self, measurement: Measurement) -> Tensor:
-        """Posterior mean (B, C, H, W), observed pixels pasted where they are exact."""
-        return measurement.paste(self.model.mean(measurement.to(self.device)).cpu())
-
-    def sample(self, measurement: Measurement, count: int, seed: int = 0) -> Tensor:
-        """`count` posterior samples (K, B, C, H, W), a function of the seed and the place in the batch."""
-        keys = Keys.of(seed, "posterior", range(len(measurement)), self.device)
-        return measurement.paste(self.model.sample(measurement.to(self.device), keys, count, self.recipe.sample).cpu())
+from invkit.trained import Trained, evaluated
+from invkit.training import Problem, Trainer, as_grid, build_model
 
 
 def run(
@@ -102,22 +37,23 @@ def run(
 ) -> Path:
     """Train, evaluate and report what is not done yet; returns the run's folder.
 
-    Raises RecipeError, DataError, NonFiniteError, ResourceError, or Interrupted with the state saved.
+    Raises RecipeError (also where another process is in the folder), DataError, NonFiniteError, or Interrupted with the
+    state saved; MemoryError, torch's own of that kind and OSError where the machine has no more.
     """
     listener = listener or Listener()
     name = recipe.name + "-smoke" * smoke
     if smoke:
         recipe = shrunk(recipe, listener.say)
     folder = RunFolder(out or Path("runs") / name)
-    where = pick_device(device)
-    set_determinism(recipe.train.determinism == "strict")
-    folder.claim(recipe, fresh=fresh)
-    listener = _Noted(listener, folder)
-    folder.update_record(environment(recipe, str(where)))
-    _fetch(recipe)
-    with _stop_requests() as stop:
-        trained = _train(recipe, folder, where, listener, stop)
-        _evaluate(recipe, folder, trained, listener, stop)
+    with stop_requests() as stop:
+        where = pick_device(device)
+        set_determinism(recipe.train.determinism == "strict")
+        with folder.claim(recipe, fresh=fresh):
+            listener = Noted(listener, folder)
+            folder.update_record(environment(recipe, str(where)))
+            _fetch(recipe)
+            trained = train(recipe, folder, where, listener, stop)
+            _evaluate(recipe, folder, trained, listener, stop)
     return folder.path
 
 
@@ -134,22 +70,24 @@ def evaluate(
     computed and returned, and the run's own stays.
     """
     listener = listener or Listener()
-    trained = load(path, device, registry)
-    folder, recipe = RunFolder.open(path, tuple(overrides), registry)
-    _fetch(recipe)
-    with _stop_requests() as stop:
-        if all(text.split("=")[0].split(".")[0] in ("eval", "sample") for text in overrides):
+    with stop_requests() as stop:
+        trained = load(path, device, registry)
+        folder, recipe = RunFolder.open(path, tuple(overrides), registry)
+        _fetch(recipe)
+        if any(text.split("=")[0].split(".")[0] not in ("eval", "sample") for text in overrides):
+            return _rows(recipe, folder, trained, listener, stop).table
+        if (table := _saved(folder, _fingerprint(recipe, trained))) is not None:  # nothing is written: no lock
+            return table
+        with locked(folder.path):
             return _evaluate(recipe, folder, trained, listener, stop)
-        return _rows(recipe, folder, trained, listener, stop).table
 
 
 def load(path: Path, device: str = "auto", registry: Registry | None = None) -> Trained:
     """The trained model of a run; raises DataError where there is none or it is damaged."""
     folder, recipe = RunFolder.open(Path(path), registry=registry)
-    checkpoint = latest_checkpoint(folder.checkpoints)
-    if checkpoint is None:
+    if (trained := evaluated(recipe, folder, pick_device(device))) is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")
-    return _averaged(recipe, _chosen(recipe, folder, checkpoint), pick_device(device))
+    return trained
 
 
 def profile(recipe: Recipe, device: str = "auto", listener: Listener | None = None) -> list[dict[str, Any]]:
@@ -158,151 +96,16 @@ def profile(recipe: Recipe, device: str = "auto", listener: Listener | None = No
 
     where = pick_device(device)
     set_determinism(recipe.train.determinism == "strict")
-    problem = Problem(_open(recipe, "train", listener or Listener()), recipe.degradation, recipe.noise, recipe.seed)
+    problem = Problem(opened(recipe, "train", listener or Listener()), recipe.degradation, recipe.noise, recipe.seed)
     model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, where)
     settings = recipe.train.model_copy(update={"steps": WARM + STEPS, "budget": None})
     return profile_steps(Trainer(problem, model, settings, where))
-
-
-def _averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
-    model = _rebuild(recipe, checkpoint)
-    _put(model, checkpoint.tensors["average"])
-    return Trained(recipe, place(model, device).eval(), device, checkpoint.step)
-
-
-def _rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
-    """An unfilled model with the measured constants of a checkpoint."""
-    constants = Constants.of(checkpoint.tensors["constants"])
-    return ConditionalModel(recipe.model, recipe.diffusion, constants, recipe.train.precision)
-
-
-def _put(model: ConditionalModel, weights: dict[str, Tensor]) -> None:
-    own = {name: p.shape for name, p in model.named_parameters()}
-    if own != {name: value.shape for name, value in weights.items()}:
-        raise DataError("the checkpoint's weights do not fit the recipe's model; start again with --fresh")
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(weights[name])
 
 
 def _fetch(recipe: Recipe) -> None:
     """Get what has to be downloaded while Ctrl-C still stops at once; later, signals wait for a safe place."""
     if recipe.data.missing():
         recipe.data.open("test", as_grid(recipe.train.grids[0], recipe.data.channels), recipe.seed, 1)
-
-
-def _open(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images]:
-    sizes = recipe.train.grids if split == "train" else recipe.eval.grids or recipe.train.grids
-    opened = {}
-    for grid in dict.fromkeys(as_grid(size, recipe.data.channels) for size in sizes):
-        opened[grid] = recipe.data.open(split, grid, recipe.seed, None if split == "train" else recipe.eval.images)
-        for note in opened[grid].notes:
-            listener.say(note)
-        if not len(opened[grid]):
-            raise DataError(f"data: the {split} split holds no picture")
-    return opened
-
-
-def _train(
-    recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Callable[[], bool]
-) -> Trained:
-    checkpoint = latest_checkpoint(folder.checkpoints)
-    if checkpoint is not None and _finished(recipe, checkpoint):
-        listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
-        return _averaged(recipe, _chosen(recipe, folder, checkpoint), device)
-    images, aside = held_out(_open(recipe, "train", listener), recipe.train)
-    problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
-    if checkpoint is None:
-        model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, device)
-    else:
-        model = place(_rebuild(recipe, checkpoint), device)
-    trainer = Trainer(problem, model, recipe.train, device)
-    if checkpoint is not None:
-        trainer.restore(checkpoint.step, checkpoint.tensors, checkpoint.meta.get("seconds", 0.0))
-        listener.say(f"going on from step {checkpoint.step} in {folder.path}")
-    folder.keep_metrics(trainer.step)
-    parameters = sum(p.numel() for p in model.parameters())
-    folder.update_record({"parameters": parameters, "residual_scale": model.constants.scale})
-    settings = recipe.train
-    length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
-    listener.say(f"training {parameters / 1e6:.2f} M parameters on {device}: {length} of {settings.batch} pictures")
-    shadow = _rebuild(recipe, Checkpoint(0, {"constants": model.constants.tensors()}, {})).to(device).eval()
-    logbook = Logbook(folder, recipe.log, trainer.step)
-    sheet = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
-    score: float | None = None
-
-    def averaged() -> Trained:
-        _put(shadow, trainer.average)
-        return Trained(recipe, shadow, device, trainer.step)
-
-    def save() -> Checkpoint:
-        tensors = {**trainer.state(), "constants": model.constants.tensors()}
-        meta = {"seed": recipe.seed, "seconds": trainer.seconds}
-        save_checkpoint(folder.checkpoints, trainer.step, tensors, meta, keep=settings.keep, score=score)
-        return Checkpoint(trainer.step, tensors, meta)
-
-    saved = checkpoint
-    try:
-        for record in trainer.run():
-            listener.trained(record, record.total)
-            logbook.step(record, last=trainer.done, skipped=trainer.skipped)
-            last, score = trainer.done, None
-            if aside and (last or record.step % (settings.evaluate_every or 1) == 0):
-                table = validate(averaged().model, replace(problem, images=aside), recipe.sample, recipe.eval, device)
-                logbook.validation(table, record.step)
-                score = crps(table)
-            if last or score is not None or record.step % settings.checkpoint_every == 0:
-                saved = save()
-            if last or record.step % settings.sample_every == 0:
-                logbook.sheet(_sheet(averaged(), folder, problem.grids[0], sheet), record.step)
-            if stop() and not last:
-                save()
-                raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
-    except NonFiniteError as error:
-        write_atomic(folder.path / "nonfinite.json", json.dumps(error.cause, indent=1) + "\n")
-        raise NonFiniteError(
-            f"{error}. What is known of it is in {folder.path / 'nonfinite.json'}", error.cause
-        ) from None
-    logbook.close()
-    assert saved is not None
-    return _averaged(recipe, _chosen(recipe, folder, saved), device)
-
-
-def _readable(value: Any) -> Any:
-    """With words for the numbers that JSON has no signs for."""
-    if isinstance(value, dict):
-        return {key: _readable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_readable(item) for item in value]
-    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
-
-
-def _finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:
-    if recipe.train.total is not None:
-        return checkpoint.step >= recipe.train.total
-    return checkpoint.meta.get("seconds", 0.0) >= (recipe.train.seconds or 0)
-
-
-def _chosen(recipe: Recipe, folder: RunFolder, last: Checkpoint) -> Checkpoint:
-    """The checkpoint that is evaluated."""
-    best = best_checkpoint(folder.checkpoints) if recipe.eval.checkpoint == "best" else None
-    return best or last
-
-
-def _sheet(trained: Trained, folder: RunFolder, grid: Grid, images: Images) -> bytes:
-    """Write the labelled sample grid of a step, from test pictures that are the same at every step."""
-    problem = Problem({grid: images}, trained.recipe.degradation, trained.recipe.noise, trained.recipe.seed)
-    ids, count = list(range(min(SHEET, len(images)))), trained.recipe.eval.samples
-    x = images[ids].to(trained.device)
-    keys = Keys.of(trained.recipe.seed, "sheet", ids, trained.device)
-    measurement = problem.measure(x, keys, grid)
-    fill = trained.model.condition(measurement).fill
-    mean = trained.model.mean(measurement)
-    samples = trained.model.sample(measurement, keys.child("samples"), min(8, max(2, count)), trained.recipe.sample)
-    picture = sample_sheet(x, measurement, fill, mean, samples)
-    folder.samples.mkdir(exist_ok=True)
-    write_atomic(folder.samples / f"iter_{trained.step:06d}.png", picture)
-    return picture
 
 
 def _fingerprint(recipe: Recipe, trained: Trained) -> str:
@@ -313,14 +116,22 @@ def _fingerprint(recipe: Recipe, trained: Trained) -> str:
     return digest.hexdigest()
 
 
-def _evaluate(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
-) -> dict[str, Any]:
+def _saved(folder: RunFolder, fingerprint: str) -> dict[str, Any] | None:
+    """The run's table, where it is of these weights and settings and not damaged."""
+    try:
+        if json.loads((folder.eval / "done.json").read_text("utf-8")) == {"fingerprint": fingerprint}:
+            return json.loads((folder.eval / "table.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _evaluate(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop) -> dict[str, Any]:
     """The run's table and report, made anew unless they are of these weights and settings already."""
     stamp, fingerprint = folder.eval / "done.json", _fingerprint(recipe, trained)
-    if stamp.exists() and json.loads(stamp.read_text("utf-8"))["fingerprint"] == fingerprint:
+    if (table := _saved(folder, fingerprint)) is not None:
         listener.say(f"everything is done: the table and the report are in {folder.path}")
-        return json.loads((folder.eval / "table.json").read_text("utf-8"))
+        return table
     stamp.unlink(missing_ok=True)
     result = _rows(recipe, folder, trained, listener, stop)
     result.write(folder.eval)
@@ -330,9 +141,7 @@ def _evaluate(
     return result.table
 
 
-def _rows(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
-) -> Evaluation:
+def _rows(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop) -> Evaluation:
     laws = _laws(recipe)
 
     def progress(done: int, total: int) -> None:
@@ -343,7 +152,7 @@ def _rows(
     model = trained.model
     sources = Sources(model, recipe.sample, recipe.data.law())
     methods = [method.build(sources) for method in recipe.eval.methods]
-    images = _open(recipe, "test", listener)
+    images = opened(recipe, "test", listener)
     results: dict[str, Evaluation] = {}
     for name, law in laws.items():
         results[name] = evaluate_rows(
@@ -360,17 +169,4 @@ def _laws(recipe: Recipe) -> dict[str, Degradation]:
     return {f"{name}#{i}" if names.count(name) > 1 else name: law for i, (name, law) in enumerate(found)}
 
 
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns SIGINT, SIGTERM and SIGUSR1 into a question that is asked where stopping is safe."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event.is_set
-        return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda *_: event.set()) for number in numbers}
-    try:
-        yield event.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+__all__ = ["Listener", "Trained", "evaluate", "load", "profile", "run"]

@@ -22,9 +22,17 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those it is in, each of whose names is then on the disk."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write or replace a file so that a reader, or a crash, meets the old one or the new one; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write_synced(staged, data.encode() if isinstance(data, str) else data)

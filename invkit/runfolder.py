@@ -3,8 +3,10 @@
 import json
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,29 @@ from typing import Any
 import yaml
 
 from invkit.errors import DataError, PluginError, RecipeError
-from invkit.files import write_atomic
+from invkit.files import make_folder, write_atomic
+from invkit.lock import locked
 from invkit.plugins import Registry
 from invkit.recipe import Recipe, load_recipe
 
 # What may change between two runs into one folder; everything else decides the weights.
 _FREE = {"eval", "log", "sample"}
 _FREE_TRAIN = {"steps", "budget", "checkpoint_every", "sample_every", "keep", "on_nonfinite", "compile"}
+
+# In an address (also one that was taken for a path): a name and password, and what a query says is secret.
+_USER = re.compile(r"(?<=[a-z0-9+.-]{2}:)(/{1,2})[^\s/@'\"]+@", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"([?&;][^\s=&;?]*(?:token|key|sig|secret|passw|pwd|auth|cred)[^\s=&;?]*=)[^\s&;'\"]+", re.IGNORECASE
+)
+
+
+def without_secrets(text: str) -> str:
+    """A text without passwords and tokens in its addresses.
+
+    >>> without_secrets("https://me:pw@host/a?token=abc&size=3")
+    'https://host/a?token=&size=3'
+    """
+    return _TOKEN.sub(r"\1", _USER.sub(r"\1", text))
 
 
 def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,33 +72,46 @@ class RunFolder:
         self.report = path / "report.html"
         self.tensorboard = path / "tensorboard"
 
-    def claim(self, recipe: Recipe, *, fresh: bool) -> None:
-        """Make the folder this recipe's own, or go on in it.
+    def sheet(self, step: int) -> Path:
+        """The sample grid of a step."""
+        return self.samples / f"iter_{step:06d}.png"
 
-        Raises RecipeError, with the way out, where it belongs to another recipe or seed or is no run folder at all.
+    @contextmanager
+    def claim(self, recipe: Recipe, *, fresh: bool) -> Iterator[None]:
+        """Hold the folder alone and make it this recipe's own, or go on in it.
+
+        Raises RecipeError, with the way out, where another process holds it, where it belongs to another recipe or seed,
+        or where it is no run folder at all.
         """
         if fresh and self.path.exists():
             number = 1
             while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
                 number += 1
-            self.path.rename(aside)
+            with locked(self.path):
+                self.path.rename(aside)
         resolved = self.path / "resolved.yaml"
-        new = yaml.safe_load(recipe.dump())
-        if resolved.exists():
-            mine, theirs = _identity(new), _identity(yaml.safe_load(resolved.read_text("utf-8")))
-            changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
-            if changed:
-                first = changed[0]
-                more = f" and {len(changed) - 1} more settings" if len(changed) > 1 else ""
-                raise RecipeError(
-                    f"{self.path} holds a run with {first}={theirs.get(first)!r}, now {mine.get(first)!r}{more}; give "
-                    "another folder with --out DIR, or move the old one aside with --fresh"
-                )
-        elif self.path.exists() and any(self.path.iterdir()):
+        # A process that was killed at the very start leaves names that begin with a dot.
+        if not resolved.exists() and self.path.exists() and any(p.name[0] != "." for p in self.path.iterdir()):
             raise RecipeError(f"{self.path} is not empty and holds no run; give another folder with --out DIR")
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path / "recipe.yaml", recipe.text or recipe.dump())
-        write_atomic(resolved, recipe.dump())
+        make_folder(self.path)
+        with locked(self.path):
+            text = without_secrets(recipe.dump())
+            if resolved.exists():
+                self._check(yaml.safe_load(text), yaml.safe_load(resolved.read_text("utf-8")))
+            write_atomic(resolved, text)  # first: it says whose the folder is
+            write_atomic(self.path / "recipe.yaml", without_secrets(recipe.text) or text)
+            yield
+
+    def _check(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> None:
+        mine, theirs = _identity(new), _identity(old)
+        changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        if changed:
+            first = changed[0]
+            more = f" and {len(changed) - 1} more settings" if len(changed) > 1 else ""
+            raise RecipeError(
+                f"{self.path} holds a run with {first}={theirs.get(first)!r}, now {mine.get(first)!r}{more}; give "
+                "another folder with --out DIR, or move the old one aside with --fresh"
+            )
 
     @classmethod
     def open(
@@ -117,19 +148,21 @@ class RunFolder:
     def note(self, text: str) -> None:
         """Add a line to the run's log."""
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {text}\n")
+            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {without_secrets(text)}\n")
 
     def update_record(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge facts into `record.json`."""
-        record = self.record()
-        record.update(facts)
-        write_atomic(self.path / "record.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
-        return record
+        """Merge facts into `record.json`; it holds no environment variables, and no secrets in addresses."""
+        text = without_secrets(json.dumps({**self.record(), **facts}, indent=1, sort_keys=True))
+        write_atomic(self.path / "record.json", text + "\n")
+        return json.loads(text)
 
     def record(self) -> dict[str, Any]:
         """What `record.json` holds; nothing where there is none."""
-        path = self.path / "record.json"
-        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+        try:
+            record = json.loads((self.path / "record.json").read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
 
 
 def _files(registry: Registry | None) -> Mapping[str, str]:

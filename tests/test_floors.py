@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"device", "errors", "field", "files", "grid", "keys", "settings"},
+    {"device", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
     {
         "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim",
         "points", "separable", "shapes",
@@ -20,8 +20,9 @@ FLOORS = [
         "trainsettings", "validation",
     },
     {
-        "__init__", "api", "experiment", "hookspecs", "installed", "inventory", "logbook", "lookup", "overrides", "plugins",
-        "preview", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing", "yamltree",
+        "__init__", "api", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook", "lookup",
+        "overrides", "plugins", "preview", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
+        "trained", "yamltree",
     },
     {"__main__", "cli", "progress"},
 ]  # fmt: skip

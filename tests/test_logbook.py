@@ -9,8 +9,8 @@ from torch.utils import tensorboard
 
 from invkit.logbook import Logbook
 from invkit.runfolder import RunFolder
-from invkit.trainsettings import Log
 from invkit.training import StepRecord
+from invkit.trainsettings import Log
 
 
 def record(step: int) -> StepRecord:

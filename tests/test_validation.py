@@ -18,7 +18,7 @@ CHANGES = ("train.evaluate_every=2", "train.evaluate_images=3", "train.keep=1", 
 
 def test_the_best_is_kept_and_evaluated_where_asked(recipe, monkeypatch):  # noqa: F811
     scores = iter([0.3, 0.1, 0.2])
-    monkeypatch.setattr("invkit.experiment.crps", lambda table: next(scores))
+    monkeypatch.setattr("invkit.fitting.crps", lambda table: next(scores))
     folder = go(recipe, *CHANGES, "eval.checkpoint=best")
     best, last = best_checkpoint(folder / "checkpoints"), latest_checkpoint(folder / "checkpoints")
     assert (best.step, last.step) == (4, 6)

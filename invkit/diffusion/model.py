@@ -15,7 +15,7 @@ from invkit.diffusion.condition import Condition, fill_in
 from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
-from invkit.field import FittedField, GaussianField, resample
+from invkit.field import FittedField, GaussianField
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn.base import Network
@@ -94,7 +94,10 @@ class ConditionalModel(nn.Module):
 
     def scaling(self, sigma: Tensor, grid: Grid) -> Scaling:
         """The preconditioning at noise levels (B,)."""
-        return self.diffusion.preconditioning.scaling(sigma, self.diffusion.field, self.constants.residual, grid)
+        working = Grid(*self.working(grid), grid.channels)
+        return self.diffusion.preconditioning.scaling(
+            sigma, self.diffusion.field, self.constants.residual, grid, working
+        )
 
     def denoise(
         self,
@@ -110,12 +113,12 @@ class ConditionalModel(nn.Module):
         z = torch.where(mean_wanted.view(-1, 1, 1, 1), 0.0, z)
         if condition.hidden is not None and self.blanks:
             z = z * condition.hidden
-        state = resample(scaling.into(z), (condition.inputs.shape[2], condition.inputs.shape[3]))
+        state = scaling.into(z)
         embedding = torch.where(mean_wanted[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
         with autocast(x.device, self.precision), span("network"):
             raw = self.network(x, embedding, seed).float()
-        out = scaling.skip(z) + scaling.out(resample(raw, condition.grid.shape))
+        out = scaling.skip(z) + scaling.out(raw)
         return out if condition.hidden is None else out * condition.hidden
 
     def loss(

@@ -1,5 +1,6 @@
 """Preconditioning: how a network of unit-scale inputs and outputs becomes a denoiser `D(z, s) = skip z + out F(into z, s)`."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.field import GaussianField, dct, idct
+from invkit.field import GaussianField, dct, idct, resample
 from invkit.grid import Grid
 from invkit.settings import Settings
 
@@ -18,12 +19,15 @@ Map = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Scaling:
-    """The three maps of pictures (B, C, H, W) at given noise levels, and the pixel power of `out` of unit white noise, (B,)."""
+    """The three maps at given noise levels: from pictures (B, C, H, W) to the network's grid (B, C, h, w), and back.
 
-    skip: Map
-    out: Map
-    into: Map
-    power: Tensor
+    A mode has the same size in the network, and on its way out of it, whatever the grid of the picture.
+    """
+
+    skip: Map  # picture to picture
+    out: Map  # network to picture
+    into: Map  # picture to network
+    power: Tensor  # (B,): mean square over the pixels of what `skip` leaves of data that are as expected
 
 
 class Preconditioning(Settings, ABC):
@@ -36,6 +40,7 @@ class Preconditioning(Settings, ABC):
         noise: GaussianField,
         data: GaussianField,  # the law of the residual, measured on training pictures
         grid: Grid,
+        working: Grid | None = None,  # the network's; None for the picture's own
     ) -> Scaling: ...
 
 
@@ -48,13 +53,24 @@ class ScalarPreconditioning(Preconditioning, ABC):
     def factors(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """`skip` and `out` at pixel noise deviations s (B, 1, 1, 1), finite."""
 
-    def scaling(self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid) -> Scaling:
-        s = (sigma * noise.deviation(grid)).view(-1, 1, 1, 1)
+    def scaling(
+        self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid, working: Grid | None = None
+    ) -> Scaling:
+        working = working or grid
+        common = min(grid, working, key=lambda g: g.pixels)  # the modes that picture and network share
+        s = (sigma * noise.deviation(common)).view(-1, 1, 1, 1)
         mean = s.isinf()
         skip, out = self.factors(torch.where(mean, 1.0, s))
         skip, out = torch.where(mean, 0.0, skip), torch.where(mean, self.data, out)
         into = (s**2 + self.data**2).rsqrt()
-        return Scaling(lambda z: skip * z, lambda f: out * f, lambda z: into * z, out.square().view(-1))
+
+        def lowpass(z: Tensor) -> Tensor:  # nothing says how much of a mode beyond the network's is noise
+            return resample(resample(z, working.shape), grid.shape)
+
+        return Scaling(
+            lambda z: skip * lowpass(z), lambda f: out * resample(f, grid.shape), lambda z: into * resample(z, working.shape),
+            out.square().view(-1),
+        )  # fmt: skip
 
 
 class EdmPreconditioning(ScalarPreconditioning):
@@ -93,7 +109,10 @@ class SpectralPreconditioning(Preconditioning):
     `out = s sqrt(l d) / sqrt(d + s^2 l)`; colour matrices are diagonalised together first.
     """
 
-    def scaling(self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid) -> Scaling:
+    def scaling(
+        self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid, working: Grid | None = None
+    ) -> Scaling:
+        working = working or grid
         encode, rotate, decode, gain = _pencil(noise, data, grid, sigma.device, torch.float32)
         s2 = sigma.square().view(-1, 1, 1, 1)
         mean = s2.isinf()
@@ -102,10 +121,11 @@ class SpectralPreconditioning(Preconditioning):
         out = torch.where(mean, gain, finite * gain / (gain + finite)).sqrt()
         into = torch.where(mean, 0.0, (gain + finite).rsqrt())
         norm = decode.square().sum(0)  # (C, H, W)
+        unit = math.sqrt(grid.pixels / working.pixels)  # a function of unit modes on one grid has others on another
         return Scaling(
             lambda z: idct(_mix(decode, skip * _mix(encode, dct(z)))),
-            lambda f: idct(_mix(decode, out * _mix(rotate.transpose(0, 1), dct(f)))),
-            lambda z: idct(_mix(rotate, into * _mix(encode, dct(z)))),
+            lambda f: idct(_mix(decode, out * _mix(rotate.transpose(0, 1), dct(resample(f, grid.shape))))) / unit,
+            lambda z: resample(idct(_mix(rotate, into * _mix(encode, dct(z)))), working.shape) * unit,
             (out.square() * norm).sum(1).mean((1, 2)) / grid.channels,
         )
 

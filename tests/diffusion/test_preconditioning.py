@@ -5,7 +5,7 @@ import torch
 
 from invkit.diffusion import PRECONDITIONINGS
 from invkit.diffusion.preconditioning import EdmPreconditioning, SpectralPreconditioning
-from invkit.field import MaternField, WhiteField
+from invkit.field import MaternField, WhiteField, resample
 from invkit.grid import Grid
 from invkit.keys import Keys
 
@@ -68,12 +68,28 @@ def test_a_perfect_network_gives_a_perfect_denoiser(name):
     torch.testing.assert_close(scaling.skip(z) + scaling.out(target), x, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", sorted(PRECONDITIONINGS))
+@pytest.mark.parametrize("sigma", [0.3, 5.0, math.inf])
+def test_a_network_sees_and_says_the_same_on_every_grid(name, sigma):
+    """A function of the modes that a network works on enters it, and what it says leaves it, as on its own grid."""
+    own, fine, noise = Grid(8, 8, 1), Grid(24, 24, 1), WhiteField(reference=8)
+    z, f = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+    level, law = torch.full((2,), sigma), MaternField(std=0.9, length=0.3)
+    here, there = (PRECONDITIONINGS[name]().scaling(level, noise, law, grid, own) for grid in (own, fine))
+    torch.testing.assert_close(there.into(resample(z, (24, 24))), here.into(z), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(resample(there.out(f), (8, 8)), here.out(f), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(resample(there.skip(resample(z, (24, 24))), (8, 8)), here.skip(z), rtol=1e-3, atol=1e-5)
+    wrong = PRECONDITIONINGS[name]().scaling(level, noise, law, fine)  # as if the network worked on the fine grid
+    if name == "spectral":
+        assert (resample(wrong.out(resample(f, (24, 24))), (8, 8)) - here.out(f)).abs().max() > 0.1
+
+
 def test_edm_at_the_ends():
     s = EdmPreconditioning().scaling(torch.tensor([1e-4, 1.0]), WhiteField(reference=8), DATA, Grid(8, 8, 1))
-    one = torch.ones(2, 1, 1, 1)
-    assert s.skip(one).flatten().tolist() == pytest.approx([1, 0.5], abs=1e-6)
-    assert s.out(one).flatten().tolist() == pytest.approx([1e-4, 0.5**0.5], rel=1e-5)
-    assert s.into(one).flatten().tolist() == pytest.approx([1, 0.5**0.5], abs=1e-6)
+    one = torch.ones(2, 1, 8, 8)
+    assert s.skip(one)[:, 0, 0, 0].tolist() == pytest.approx([1, 0.5], abs=1e-6)
+    assert s.out(one)[:, 0, 0, 0].tolist() == pytest.approx([1e-4, 0.5**0.5], rel=1e-5)
+    assert s.into(one)[:, 0, 0, 0].tolist() == pytest.approx([1, 0.5**0.5], abs=1e-6)
 
 
 def test_spectral_needs_modes_of_the_picture():

@@ -113,7 +113,10 @@ def read_npy(file: Any, size: int) -> NDArray[Any]:
     version = npy.read_magic(file)
     if version not in readers:
         raise ValueError(f"version {version} of npy is not read")
-    shape, columns_first, dtype = readers[version](file)
+    try:
+        shape, columns_first, dtype = readers[version](file)
+    except Exception as error:  # NumPy parses it as a literal: errors of syntax, tokens, depth
+        raise ValueError(f"its header cannot be read ({type(error).__name__})") from None
     if dtype.hasobject or dtype.fields is not None:
         raise ValueError("it holds Python objects, which are never loaded" if dtype.hasobject else "it holds records")
     count = math.prod(map(int, shape))

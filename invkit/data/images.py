@@ -168,7 +168,7 @@ class FilePictures(Images):
 def _line(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
         return "not a picture in a known format"
-    return _shown((str(error) or type(error).__name__).splitlines()[0])
+    return _shown((str(error) or type(error).__name__).splitlines()[0][:300])
 
 
 def _shown(name: str) -> str:

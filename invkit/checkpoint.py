@@ -29,6 +29,7 @@ from invkit.files import make_folder, sync_folder, write_synced
 _NAME = re.compile(r"step-(\d{8,16})(\.old)?")  # `.old`: the one before, while the same step is saved again
 _FILE = re.compile(r"[a-z]+\.safetensors")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_SCHEMA = "invkit.checkpoint/2"  # 1 had no digest of its own
 _MANIFEST = 1 << 20  # bytes at most
 _HEADER = 16 << 20
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
@@ -76,7 +77,8 @@ def save_checkpoint(
             write_synced(staged / file, data)
             files[file] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         score = float(score) if score is not None and math.isfinite(score) else None
-        manifest = {"schema": "invkit.checkpoint/1", "step": step, "score": score, "files": files, "meta": dict(meta)}
+        manifest = {"schema": _SCHEMA, "step": step, "score": score, "files": files, "meta": dict(meta)}
+        manifest["sha256"] = _digest(manifest)
         text = json.dumps(manifest, indent=1, allow_nan=False).encode()
         assert len(text) <= _MANIFEST and all(map(_FILE.fullmatch, files))
         write_synced(staged / "manifest.json", text)
@@ -167,13 +169,19 @@ def _count(value: object) -> int:
     return value
 
 
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def _manifest(place: Path) -> dict[str, Any]:
     if place.is_symlink():
         raise ValueError("it is a link")
     manifest = _json(_contents(place / "manifest.json", _MANIFEST))
-    step, score = _count(manifest["step"]), manifest.get("score")
-    if manifest.get("schema") != "invkit.checkpoint/1" or f"step-{step:08d}" != place.name.removesuffix(".old"):
-        raise ValueError("its manifest is of another kind")
+    step, score, schema = _count(manifest["step"]), manifest.get("score"), manifest["schema"]
+    if schema not in (_SCHEMA, "invkit.checkpoint/1") or f"step-{step:08d}" != place.name.removesuffix(".old"):
+        raise ValueError("its manifest is of another kind, or of another step")
+    if schema == _SCHEMA and manifest.pop("sha256") != _digest(manifest):
+        raise ValueError("manifest.json is not what was written")
     if not isinstance(manifest["files"], dict) or not isinstance(manifest["meta"], dict):
         raise ValueError("its manifest is of another kind")
     if score is not None and not (type(score) is float and math.isfinite(score)):

@@ -26,7 +26,7 @@ _FREE_TRAIN = {"steps", "budget", "checkpoint_every", "sample_every", "keep", "o
 # In an address (also one that was taken for a path): a name and password, and what a query says is secret.
 _USER = re.compile(r"(?<=[a-z0-9+.-]{2}:)(/{1,2})[^\s/@'\"]+@", re.IGNORECASE)
 _TOKEN = re.compile(
-    r"([?&;][^\s=&;?]*(?:token|key|sig|secret|passw|pwd|auth|cred)[^\s=&;?]*=)[^\s&;'\"]+", re.IGNORECASE
+    r"([?&;][^\s=&;?]*(?:token|key|sig|secret|passw|pwd|auth|cred)[^\s=&;?]*=)[^\s&;'\"#]+", re.IGNORECASE
 )
 
 

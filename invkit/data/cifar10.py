@@ -7,8 +7,6 @@ that holds the pixels is found by walking the opcodes, which runs and builds not
 
 import os
 import pickletools
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from invkit.data.archive import UNREADABLE, read_members
 from invkit.data.area import enlarges
 from invkit.data.arrays import ArrayImages
 from invkit.data.base import Dataset, Images, Split
@@ -33,7 +32,6 @@ SIZE = 170_052_171
 BATCH = 10_000  # pictures in a file
 PICTURE = 3 * 32 * 32
 WAY_OUT = "set data.root=PATH to a copy that you have (its folder or .tar.gz), or data.name=images or photos"
-UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
 
 Reader = Callable[[str], bytes]
 
@@ -67,21 +65,7 @@ def from_pickled(data: bytes) -> NDArray[np.uint8]:
 
 FORMS = {"cifar-10-batches-bin": (".bin", from_binary), "cifar-10-batches-py": ("", from_pickled)}
 _LARGEST = 64 << 20  # bytes of a batch file: twice what any has
-
-
-def read_members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
-    """The regular files of an archive that lie at `wanted` paths; nothing is written and nothing else is read."""
-    found = {}
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            if member.size > _LARGEST:
-                raise ValueError(f"{member.name} claims {member.size} bytes")
-            name = member.name.removeprefix("./")
-            if name in wanted and member.isreg() and (stream := tar.extractfile(member)):
-                found[name] = stream.read()
-                if len(found) == len(wanted):
-                    break
-    return found
+_TOTAL = 512 << 20  # bytes of a whole archive: as well
 
 
 def members(form: str, splits: tuple[Split, ...]) -> set[str]:
@@ -98,7 +82,7 @@ def read_split(place: Path, split: Split) -> NDArray[np.uint8]:
                 for name in batch_names(split) if (path := folder / f"{name}{suffix}").is_file()
             }  # fmt: skip
         else:
-            files = read_members(place, members(form, (split,)))
+            files = read_members(place, members(form, (split,)), _LARGEST, _TOTAL)
         if files:
             parts = []
             for name in sorted(members(form, (split,))):
@@ -162,7 +146,7 @@ def obtain(
             say(f"  Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
             fetch(url, archive, md5, size, WAY_OUT, say, pause)
         try:
-            found = read_members(archive, wanted)
+            found = read_members(archive, wanted, _LARGEST, _TOTAL)
             if missing := wanted - found.keys():
                 raise ValueError(f"no {min(missing)} in it")
         except UNREADABLE as error:

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 from torch import Tensor
 
+from invkit.data.archive import UNREADABLE, open_zip, read_entry, read_npz
 from invkit.data.area import area_table, cell_averages, centre_box, enlarges, to_batch
 from invkit.data.arrays import ArrayImages
 from invkit.data.base import Dataset, Images, Split
@@ -59,14 +58,10 @@ def _folder(root: Path) -> tuple[list[str], Opener]:
 
 def _zip(path: Path) -> tuple[list[str], Opener]:
     """The pictures in a .zip, which is never unpacked to the disk, and how to open one."""
-    archive = zipfile.ZipFile(path)
+    archive = open_zip(path)
 
     def opener(name: str) -> BinaryIO:
-        with archive.open(name) as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
-        return BytesIO(data)
+        return BytesIO(read_entry(archive, name, MAX_BYTES))
 
     return sorted(set(filter(_is_picture, archive.namelist()))), opener
 
@@ -161,6 +156,8 @@ class FilePictures(Images):
     def _decode(self, name: str) -> NDArray[np.uint8]:
         try:
             return decode(self.opener(name), self.grid)
+        except MemoryError:
+            raise
         except Exception as error:  # as below
             raise DataError(f"images: {_shown(name)} is broken ({_line(error)}); remove it, or save it anew") from None
 
@@ -171,7 +168,7 @@ class FilePictures(Images):
 def _line(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
         return "not a picture in a known format"
-    return _shown((str(error) or type(error).__name__).splitlines()[0])
+    return _shown((str(error) or type(error).__name__).splitlines()[0][:300])
 
 
 def _shown(name: str) -> str:
@@ -189,6 +186,8 @@ def sift(
         for name in part:
             try:
                 results.append((name, work(name)))
+            except MemoryError:  # not the picture's fault
+                raise
             except Exception as error:  # decoders of broken files raise nearly anything
                 results.append((name, _line(error)))
         return results
@@ -229,7 +228,7 @@ class Pictures(Dataset):
             names, opener = _folder(path) if path.is_dir() else _zip(path)
         except DataError:
             raise
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE as error:
             raise DataError(f"images: {path} cannot be read as a folder, a .zip or an .npz ({_line(error)})") from None
         if not names:
             raise DataError(f"images: {path} holds no picture ({', '.join(sorted(SUFFIXES))})")
@@ -264,12 +263,10 @@ class Pictures(Dataset):
         return ArrayImages(pixels[: len(used)], np.arange(len(used)), [_shown(name) for name in used], grid, notes)
 
     def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:
-        if not zipfile.is_zipfile(path):  # NumPy would take it for a bare array, or a pickle
-            raise ValueError("not an .npz")
-        with np.load(path, allow_pickle=False) as file:
-            if "images" not in file:
-                raise DataError(f"images: {path} holds {', '.join(file) or 'nothing'}; it needs an array named images")
-            pixels = file["images"]
+        try:
+            pixels = read_npz(path, "images")
+        except KeyError as error:
+            raise DataError(f"images: {path} holds {error.args[0]}; it needs an array named images") from None
         if pixels.ndim == 3:
             pixels = pixels[..., None].repeat(3, -1)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:

@@ -1,0 +1,23 @@
+"""How much the tests of reliability try, in one place: the fast tier, and the full one behind `-m slow`."""
+
+import os
+
+import pytest
+
+COUNTS = {  # what: (fast, full)
+    "faults": (40, 200),
+    "crashes": (60, 400),
+    "kills": (3, 20),
+    "stops": (2, 12),
+    "damages": (60, 500),
+    "recipes": (300, int(os.environ.get("INVKIT_RECIPES", 5000))),
+    "archives": (40, 40),
+    "checkpoints": (30, 30),
+}
+
+
+def tiers(what: str) -> pytest.MarkDecorator:
+    """Runs a test with `count` of the fast tier and, marked slow, of the full one."""
+    fast, full = COUNTS[what]
+    more = [pytest.param(full, marks=pytest.mark.slow, id="full")] if full != fast else []
+    return pytest.mark.parametrize("count", [pytest.param(fast, id="fast"), *more])

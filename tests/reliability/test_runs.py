@@ -1,0 +1,288 @@
+"""Whole runs: stopped in any phase, out of disk or memory, in a folder that is taken; and what they write down."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import torch
+from counts import tiers
+from faults import mutated
+
+from invkit import cli, experiment, signals
+from invkit.checkpoint import latest_checkpoint
+from invkit.errors import Interrupted, RecipeError, explained
+from invkit.experiment import Listener, evaluate, run
+from invkit.lock import locked
+from invkit.recipe import load_recipe
+from invkit.runfolder import without_secrets
+from invkit.signals import stop_requests
+
+RECIPE = """\
+# tokens do not belong here: https://me:hunter2@example.org/data?api_key=s3cr3t&size=3
+seed: 3
+data: {name: photos}
+degradation: {name: sparse-random}
+model: {name: fno-unet, channels: 8, mult: [1], blocks: 1, modes: 3, embedding: 8}
+train: {steps: 4, batch: 2, warmup: 1, grids: [16], checkpoint_every: 2, sample_every: 2, precision: float32, determinism: strict}
+sample: {steps: 2}
+eval: {images: 2, samples: 2, batch: 2, methods: [gaussian, model], metrics: [psnr, crps]}
+log: {every: 1, tensorboard: false}
+"""
+PHASES = ["fetching", "building", "training", "the sheet", "evaluating", "the report"]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    yield load_recipe(tmp_path / "tiny.yaml")
+    experiment.set_determinism(False)
+
+
+class Heard(Listener):
+    def __init__(self, phase: str = "", number: int = 0) -> None:
+        self.steps: list[int] = []
+        self.phase, self.number = phase, number
+
+    def trained(self, record, total):
+        self.steps.append(record.step)
+        if self.phase == "training" and record.step == 3:
+            os.kill(os.getpid(), self.number)
+
+    def evaluated(self, done, total):
+        if self.phase == "evaluating":
+            os.kill(os.getpid(), self.number)
+
+
+@contextmanager
+def signalled(phase: str, number: int, monkeypatch):
+    """The signal comes where a phase begins, or for training and evaluation in the middle."""
+    names = {"fetching": "_fetch", "building": "build_model", "the sheet": "sample_sheet", "the report": "write_report"}
+    with monkeypatch.context() as patch:
+        if phase in names:
+            real = getattr(experiment, names[phase])
+
+            def first(*arguments, **options):
+                os.kill(os.getpid(), number)
+                return real(*arguments, **options)
+
+            patch.setattr(experiment, names[phase], first)
+        yield Heard(phase, number)
+
+
+def weights(folder: Path) -> list[torch.Tensor]:
+    found = latest_checkpoint(folder / "checkpoints")
+    return [x for _, group in sorted(found.tensors.items()) for _, x in sorted(group.items())]
+
+
+def same(a: Path, b: Path) -> bool:
+    table = [(f / "eval" / "table.json").read_text().replace(f.name, "run") for f in (a, b)]
+    equal = all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+    sheets = [sorted(p.name for p in (f / "samples").iterdir()) for f in (a, b)]
+    return equal and table[0] == table[1] and sheets[0] == sheets[1]
+
+
+@tiers("stops")
+def test_a_signal_in_any_phase_saves_and_nothing_is_lost(recipe, tmp_path, count, figure, monkeypatch):
+    run(recipe, tmp_path / "whole", "cpu")
+    failed, tried = [], 0
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)[: max(1, count // 4)]:
+        folder = tmp_path / f"stopped{number}"
+        for phase in PHASES:
+            tried += 1
+            with signalled(phase, number, monkeypatch) as heard:
+                try:
+                    run(recipe, folder, "cpu", listener=heard)
+                    failed.append(f"{phase}: it went on")
+                except Interrupted as error:
+                    if "\n" in str(error) or error.exit_code != 75:
+                        failed.append(f"{phase}: {error}")
+            begun = (folder / "checkpoints").exists()
+            if begun != (phase not in ("fetching", "building")):
+                failed.append(f"{phase}: checkpoints {begun}")
+            if begun and phase == "training" and latest_checkpoint(folder / "checkpoints").step != 3:
+                failed.append("training: not saved at its step")
+            if left := [p for p in folder.rglob(".*") if p.name != ".lock"]:
+                failed.append(f"{phase}: left {left}")
+        heard = Heard()
+        run(recipe, folder, "cpu", listener=heard)
+        if heard.steps or not same(folder, tmp_path / "whole"):
+            failed.append(f"{signal.Signals(number).name}: not the same as undisturbed")
+    figure("signals in every phase of a run: state lost, or another end than exit code 75", tried, len(failed))
+    assert failed == []
+
+
+def twice(reached: list[str]) -> None:
+    with stop_requests() as stop, stop.hold():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)  # changes nothing
+        reached.append(f"asked: {stop()}")
+        signal.raise_signal(signal.SIGINT)
+        reached.append("went on")
+
+
+def test_a_second_interrupt_ends_at_once():
+    reached: list[str] = []
+    with pytest.raises(KeyboardInterrupt) as error:
+        twice(reached)
+    assert reached == ["asked: True"] and type(error.value) is KeyboardInterrupt
+
+
+def held(reached: list[str]) -> None:
+    with stop_requests() as stop, stop.hold():
+        with stop.release():
+            signal.raise_signal(signal.SIGUSR1)
+            reached.append("a released block went on")
+        reached.append(f"asked: {stop()}")
+
+
+def caught(reached: list[str]) -> None:
+    with stop_requests():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception:
+            reached.append("caught")
+        reached.append("went on")
+
+
+def test_requests_wait_where_they_are_held_and_end_the_rest():
+    reached: list[str] = []
+    for work in (held, caught):
+        with pytest.raises(Interrupted):
+            work(reached)
+    assert reached == ["asked: True"] and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_stops_that_are_ignored_or_caught_are_noticed():
+    deaf = mutated("invkit.signals", ("        if not again and not self.held:\n            raise _StopError\n", ""))
+    with deaf.stop_requests():
+        signal.raise_signal(signal.SIGTERM)  # nothing happens
+    weak = mutated("invkit.signals", ("class _StopError(KeyboardInterrupt)", "class _StopError(Exception)"))
+    with weak.stop_requests(), suppress(Exception):
+        signal.raise_signal(signal.SIGTERM)
+    assert issubclass(signals._StopError, KeyboardInterrupt)
+
+
+def test_the_command_stops_with_75_while_it_starts(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    code = (
+        "import os, signal, sys, invkit.cli as cli\n"
+        "cli._load = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"cli.main(['run', {str(tmp_path / 'tiny.yaml')!r}, '--out', {str(tmp_path / 'run')!r}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (75, "") and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_real_command_ends_with_75_or_0_whenever_it_is_stopped(recipe, tmp_path, figure):
+    command = [sys.executable, "-m", "invkit", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "real")]
+    start = time.monotonic()
+    subprocess.run([*command[:-1], str(tmp_path / "whole"), "--device", "cpu"], check=True, capture_output=True)
+    whole, codes = time.monotonic() - start, []
+    for i in range(12):
+        process = subprocess.Popen([*command, "--device", "cpu"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.5 + whole * i / 12)
+        process.send_signal((signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)[i % 3])
+        codes.append(process.wait(120))
+    subprocess.run([*command, "--device", "cpu"], check=True, capture_output=True)
+    failed = [code for code in codes if code not in (0, 75)]
+    figure("signals to the real command at any moment: another end than exit code 75 or 0", len(codes), len(failed))
+    assert failed == [] and 75 in codes and same(tmp_path / "real", tmp_path / "whole")
+
+
+ERRORS = [
+    (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+    (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+    (MemoryError(), "out of memory"),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), "out of memory"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out of memory"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "said"), ERRORS)
+def test_a_full_disk_and_memory_are_one_line_with_code_6(error, said, monkeypatch, capsys):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "_registry", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plugins", "list"])
+    text = capsys.readouterr().err
+    assert ended.value.code == 6 and len(text.splitlines()) == 1 and text.startswith(f"error: {said}")
+    assert "the same command again" in text
+    assert explained(RuntimeError("a bug")).args == ("a bug",)
+
+
+def test_a_disk_that_fills_up_during_training_leaves_the_last_checkpoint(recipe, tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def full(handle):
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        calls.append(name)
+        if "staged" in name and sum("manifest" in call for call in calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        run(recipe, tmp_path / "run", "cpu")
+    assert explained(error.value).exit_code == 6
+    monkeypatch.undo()
+    assert latest_checkpoint(tmp_path / "run" / "checkpoints").step == 2
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [
+        "step-00000002"
+    ]  # the space is given back
+    heard = Heard()
+    run(recipe, tmp_path / "run", "cpu", listener=heard)
+    assert heard.steps == [3, 4]
+
+
+def test_a_folder_in_use_is_refused_and_a_finished_table_is_still_read(recipe, tmp_path):
+    folder = run(recipe, tmp_path / "run", "cpu")
+    table = json.loads((folder / "eval" / "table.json").read_text())
+    with locked(folder):
+        for fresh in (False, True):
+            with pytest.raises(RecipeError, match=r"is in use by 'process \d+ on .*--out DIR"):
+                run(recipe, folder, "cpu", fresh=fresh)
+        assert evaluate(folder, device="cpu") == table
+        assert evaluate(folder, ["degradation.fraction=0.5"], device="cpu") != table  # writes nothing
+        with pytest.raises(RecipeError, match="is in use"):
+            evaluate(folder, ["eval.images=1"], device="cpu")
+    assert json.loads((folder / "eval" / "table.json").read_text()) == table and not (tmp_path / "run.old1").exists()
+
+
+def test_nothing_secret_is_written_down(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("INVKIT_TEST_TOKEN", "hunter3")
+
+    folder = run(recipe, tmp_path / "run", "cpu")
+    experiment.RunFolder(folder).note("fetched https://me:hunter2@example.org/?token=s3cr3t")
+    experiment.RunFolder(folder).update_record({"from": "ftp://me:hunter2@example.org/x;sig=s3cr3t"})
+    texts = {
+        p: p.read_text("utf-8") for p in folder.rglob("*") if p.suffix in {".json", ".yaml", ".txt", ".html", ".csv"}
+    }
+    assert len(texts) > 8 and "example.org" in texts[folder / "recipe.yaml"] + texts[folder / "log.txt"]
+    for word in ("hunter2", "hunter3", "s3cr3t"):
+        assert [p.name for p, text in texts.items() if word in text] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("root: https://u:p@h:8/a?X-Amz-Signature=ab&x=1", "root: https://h:8/a?X-Amz-Signature=&x=1"),
+        ("'/home/me/https:/u:p@h/a'", "'/home/me/https:/h/a'"),
+        ("https://h/a?page=2&AUTH=ab#top", "https://h/a?page=2&AUTH=#top"),
+        ("me@example.org C:/x@y lr: 1e-4 a=b&c=d?", "me@example.org C:/x@y lr: 1e-4 a=b&c=d?"),
+    ],
+)
+def test_secrets_leave_addresses_and_nothing_else_changes(text, kept):
+    assert without_secrets(text) == kept

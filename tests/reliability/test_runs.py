@@ -63,16 +63,19 @@ class Heard(Listener):
 @contextmanager
 def signalled(phase: str, number: int, monkeypatch):
     """The signal comes where a phase begins, or for training and evaluation in the middle."""
-    names = {"fetching": "_fetch", "building": "build_model", "the sheet": "sample_sheet", "the report": "write_report"}
+    places = {
+        "fetching": (experiment, "_fetch"), "building": (fitting, "build_model"), "the sheet": (fitting, "sample_sheet"),
+        "the report": (experiment, "write_report"),
+    }  # fmt: skip
     with monkeypatch.context() as patch:
-        if phase in names:
-            real = getattr(experiment, names[phase])
+        if phase in places:
+            real = getattr(*places[phase])
 
             def first(*arguments, **options):
                 os.kill(os.getpid(), number)
                 return real(*arguments, **options)
 
-            patch.setattr(experiment, names[phase], first)
+            patch.setattr(*places[phase], first)
         yield Heard(phase, number)
 
 

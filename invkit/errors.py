@@ -41,3 +41,7 @@ class Interrupted(InvkitError):
     """A signal stopped the run; its state is saved."""
 
     exit_code = 75
+
+
+class PeerError(InvkitError):
+    """Another process of a run ended or cannot be reached; its own message says why."""

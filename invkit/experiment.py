@@ -19,6 +19,7 @@ from invkit.data.photos import Photos
 from invkit.degradation import Degradation, Measurement
 from invkit.device import pick_device, place, set_determinism
 from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.distributed import STOPS, World, join
 from invkit.errors import DataError, Interrupted
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
@@ -101,20 +102,21 @@ def run(
 
     Raises RecipeError, DataError, NonFiniteError, ResourceError, or Interrupted with the state saved.
     """
-    listener = listener or Listener()
-    name = recipe.name + "-smoke" * smoke
-    if smoke:
-        recipe = _smoke(recipe, listener)
-    folder = RunFolder(out or Path("runs") / name)
-    where = pick_device(device)
-    set_determinism(recipe.train.determinism == "strict")
-    folder.claim(recipe, fresh=fresh)
-    listener = _Noted(listener, folder)
-    folder.update_record(environment(recipe, str(where)))
-    _fetch(recipe)
-    with _stop_requests() as stop:
-        trained = _train(recipe, folder, where, listener, stop)
-        _evaluate(recipe, folder, trained, listener, stop)
+    folder = RunFolder(out or Path("runs") / (recipe.name + "-smoke" * smoke))
+    with join(pick_device(device)) as (world, where):
+        listener = listener if listener and world.first else Listener()
+        if smoke:
+            recipe = _smoke(recipe, listener)
+        set_determinism(recipe.train.determinism == "strict")
+        if world.first:
+            folder.claim(recipe, fresh=fresh)
+            listener = _Noted(listener, folder)
+            folder.update_record(environment(recipe, str(where)) | {"processes": world.size})
+        world.barrier()  # until the folder is ours
+        _fetch(recipe)
+        with _stop_requests() as stop:
+            trained = _train(recipe, folder, where, listener, stop, world)
+            _evaluate(recipe, folder, trained, listener, stop, world)
     return folder.path
 
 
@@ -130,23 +132,28 @@ def evaluate(
     Overrides of `eval` and `sample` re-do the run's table; with any other (`degradation`, `noise`, `data`) the table is
     computed and returned, and the run's own stays.
     """
-    listener = listener or Listener()
-    trained = load(path, device, registry)
-    folder, recipe = RunFolder.open(path, tuple(overrides), registry)
-    _fetch(recipe)
-    with _stop_requests() as stop:
-        if all(text.split("=")[0].split(".")[0] in ("eval", "sample") for text in overrides):
-            return _evaluate(recipe, folder, trained, listener, stop)
-        return _rows(recipe, folder, trained, listener, stop).table
+    with join(pick_device(device)) as (world, where):
+        listener = listener if listener and world.first else Listener()
+        trained = _load(path, where, registry)
+        folder, recipe = RunFolder.open(path, tuple(overrides), registry)
+        _fetch(recipe)
+        with _stop_requests() as stop:
+            if all(text.split("=")[0].split(".")[0] in ("eval", "sample") for text in overrides):
+                return _evaluate(recipe, folder, trained, listener, stop, world)
+            return _rows(recipe, folder, trained, listener, stop, world).table
 
 
 def load(path: Path, device: str = "auto", registry: Registry | None = None) -> Trained:
     """The trained model of a run; raises DataError where there is none or it is damaged."""
+    return _load(path, pick_device(device), registry)
+
+
+def _load(path: Path, device: torch.device, registry: Registry | None) -> Trained:
     folder, recipe = RunFolder.open(Path(path), registry=registry)
     checkpoint = latest_checkpoint(folder.checkpoints)
     if checkpoint is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")
-    return _averaged(recipe, checkpoint, pick_device(device))
+    return _averaged(recipe, checkpoint, device)
 
 
 def _averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
@@ -189,9 +196,12 @@ def _open(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images
 
 
 def _train(
-    recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Callable[[], bool]
+    recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Callable[[], bool], world: World
 ) -> Trained:
     checkpoint = latest_checkpoint(folder.checkpoints)
+    world.agree(
+        checkpoint.step if checkpoint else 0, f"the last checkpoint in {folder.path}, as a shared disk shows it,"
+    )
     if checkpoint is not None and checkpoint.step >= recipe.train.steps:
         listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
         return _averaged(recipe, checkpoint, device)
@@ -200,40 +210,47 @@ def _train(
         model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, device)
     else:
         model = place(_rebuild(recipe, checkpoint), device)
-    trainer = Trainer(problem, model, recipe.train, device)
+    world.broadcast_(model.parameters())  # drawn alike already, unless the machines differ
+    trainer = Trainer(problem, model, recipe.train, device, world)
     if checkpoint is not None:
         trainer.restore(checkpoint.step, checkpoint.tensors)
         listener.say(f"going on from step {checkpoint.step} in {folder.path}")
-    folder.keep_metrics(trainer.step)
     parameters = sum(p.numel() for p in model.parameters())
-    folder.update_record({"parameters": parameters, "residual_scale": model.constants.scale})
+    if world.first:
+        folder.keep_metrics(trainer.step)
+        folder.update_record({"parameters": parameters, "residual_scale": model.constants.scale})
     listener.say(
         f"training {parameters / 1e6:.2f} M parameters on {device}: {recipe.train.steps - trainer.step} steps of "
-        f"{recipe.train.batch} pictures"
+        f"{recipe.train.batch} pictures" + f", on {world.size} processes" * (world.size > 1)
     )
     shadow = _rebuild(recipe, Checkpoint(0, {"constants": model.constants.tensors()}, {})).to(device).eval()
-    scalars = _Scalars(folder, recipe, trainer.step)
+    scalars = _Scalars(folder, recipe, trainer.step) if world.first else None
     sheet = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
 
     def save() -> Checkpoint:
         tensors = {**trainer.state(), "constants": model.constants.tensors()}
-        save_checkpoint(folder.checkpoints, trainer.step, tensors, {"seed": recipe.seed})
+        if world.first:
+            save_checkpoint(folder.checkpoints, trainer.step, tensors, {"seed": recipe.seed})
         return Checkpoint(trainer.step, tensors, {})
 
     saved = None
     for record in trainer.run():
         listener.trained(record, recipe.train.steps)
-        scalars.add(record)
+        if scalars:
+            scalars.add(record)
         last = record.step == recipe.train.steps
         if last or record.step % recipe.train.checkpoint_every == 0:
             saved = save()
-        if last or record.step % recipe.train.sample_every == 0:
+        if world.first and (last or record.step % recipe.train.sample_every == 0):
             _put(shadow, trainer.average)
             _sheet(Trained(recipe, shadow, device, record.step), folder, problem.grids[0], sheet)
-        if stop() and not last:
+        if world.any(stop()) and not last:
             save()
-            raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
-    scalars.close()
+            world.barrier()  # none ends before it is saved: the end of one ends the others
+            said = f"stopped at step {trainer.step}, saved; the same command goes on from there"
+            raise Interrupted(said if world.first else "")
+    if scalars:
+        scalars.close()
     assert saved is not None
     return _averaged(recipe, saved, device)
 
@@ -289,24 +306,27 @@ def _fingerprint(recipe: Recipe, trained: Trained) -> str:
 
 
 def _evaluate(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
+    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool], world: World
 ) -> dict[str, Any]:
     """The run's table and report, made anew unless they are of these weights and settings already."""
     stamp, fingerprint = folder.eval / "done.json", _fingerprint(recipe, trained)
-    if stamp.exists() and json.loads(stamp.read_text("utf-8"))["fingerprint"] == fingerprint:
+    done = world.first and stamp.exists() and json.loads(stamp.read_text("utf-8"))["fingerprint"] == fingerprint
+    if world.any(done):
         listener.say(f"everything is done: the table and the report are in {folder.path}")
         return json.loads((folder.eval / "table.json").read_text("utf-8"))
-    stamp.unlink(missing_ok=True)
-    result = _rows(recipe, folder, trained, listener, stop)
-    result.write(folder.eval)
-    record = folder.update_record({"evaluation": result.record})
-    write_report(folder.path, result, record)
-    write_atomic(stamp, json.dumps({"fingerprint": fingerprint}))
+    if world.first:
+        stamp.unlink(missing_ok=True)
+    result = _rows(recipe, folder, trained, listener, stop, world)
+    if world.first:
+        result.write(folder.eval)
+        record = folder.update_record({"evaluation": result.record})
+        write_report(folder.path, result, record)
+        write_atomic(stamp, json.dumps({"fingerprint": fingerprint}))
     return result.table
 
 
 def _rows(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool]
+    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Callable[[], bool], world: World
 ) -> Evaluation:
     laws = _laws(recipe)
 
@@ -323,7 +343,7 @@ def _rows(
     for name, law in laws.items():
         results[name] = evaluate_rows(
             methods, images, law, recipe.noise, recipe.eval, seed=recipe.seed, device=trained.device,
-            run=folder.path.name, degradation_name=name, progress=progress,
+            run=folder.path.name, degradation_name=name, progress=progress, world=world,
         )  # fmt: skip
     return joined(results, plain(recipe, recipe.registry, CHOICES)["degradation"])
 
@@ -363,8 +383,7 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield event.is_set
         return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda *_: event.set()) for number in numbers}
+    before = {number: signal.signal(number, lambda *_: event.set()) for number in STOPS}
     try:
         yield event.is_set
     finally:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Literal
 
 import torch
@@ -12,11 +13,13 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.data.base import Images
+from invkit.data.feed import Feed
 from invkit.degradation import Degradation, Measurement, Noise, measure
 from invkit.device import Precision, fast_dtype, place
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import fill_in
 from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.distributed import ALONE, World
 from invkit.errors import NonFiniteError, RecipeError
 from invkit.field import FittedField
 from invkit.grid import Grid
@@ -33,7 +36,7 @@ class Train(Settings):
     """How the model is trained."""
 
     steps: int = Field(2000, ge=1, description="optimiser steps")
-    batch: int = Field(64, ge=1, description="pictures a step, over all accumulated parts")
+    batch: int = Field(64, ge=1, description="pictures a step, over all accumulated parts and processes")
     accumulate: int = Field(1, ge=1, description="parts a batch is computed in; the update is that of the whole")
     lr: float = Field(1e-3, gt=0, description="learning rate of AdamW")
     muon_lr: float | None = Field(0.02, gt=0, description="learning rate of Muon for convolutions; null: AdamW for all")
@@ -57,6 +60,7 @@ class Train(Settings):
     grids: tuple[int | tuple[int, int], ...] = Field(
         (32,), min_length=1, description="grids, one drawn for each step: n or [height, width]"
     )
+    workers: int = Field(0, ge=0, description="processes that read pictures ahead; 0: read when they are needed")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     sample_every: int = Field(500, ge=1, description="steps between sample grids")
     precision: Precision = Field("auto", description="bf16 where the device is fast at it (auto), bf16 or float32")
@@ -145,7 +149,7 @@ def _residual(
     return FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64)), scale
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)  # of two epochs on two grids: pictures are read ahead
 def _epoch(seed: int, epoch: int, count: int) -> Tensor:
     return Keys.of(seed, "epoch", [epoch]).permutation("order", count)[0]
 
@@ -167,10 +171,18 @@ def quantiles(seed: int, positions: Tensor) -> Tensor:
 class Trainer:
     """Trains a model in place; its whole state is `step`, the weights, their average and the optimiser's moments."""
 
-    def __init__(self, problem: Problem, model: ConditionalModel, settings: Train, device: torch.device) -> None:
+    def __init__(
+        self, problem: Problem, model: ConditionalModel, settings: Train, device: torch.device, world: World = ALONE
+    ) -> None:
         if settings.batch % settings.accumulate:
             raise RecipeError(f"train.accumulate: {settings.accumulate} does not divide train.batch = {settings.batch}")
-        self.problem, self.model, self.settings, self.device = problem, model, settings, device
+        if settings.batch // settings.accumulate < world.size:
+            raise RecipeError(
+                f"train.batch: a part of {settings.batch // settings.accumulate} pictures for {world.size} processes; "
+                "raise it, or lower train.accumulate"
+            )
+        self.problem, self.model, self.settings, self.device, self.world = problem, model, settings, device, world
+        self.feed = Feed(problem.images, device, settings.workers, self._plan)
         self.step = 0
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         dtype = fast_dtype(device, settings.precision)
@@ -186,23 +198,45 @@ class Trainer:
     def run(self) -> Iterator[StepRecord]:
         """Train to `settings.steps`, yielding after every step; raises NonFiniteError before a bad update."""
         self.model.train()
-        while self.step < self.settings.steps:
-            start = time.perf_counter()
-            loss, norm, rate = self._update()
-            self.step += 1
-            images = self.step * self.settings.batch
-            yield StepRecord(self.step, loss, norm, rate, images, time.perf_counter() - start)
+        try:
+            while self.step < self.settings.steps:
+                start = time.perf_counter()
+                loss, norm, rate = self._update()
+                self.step += 1
+                images = self.step * self.settings.batch
+                yield StepRecord(self.step, loss, norm, rate, images, time.perf_counter() - start)
+        finally:
+            self.feed.close()
+
+    def _grid(self, step: int) -> Grid:
+        """The grid of a step's pictures, the same in all processes."""
+        keys = Keys.of(self.problem.seed, "step", [step])
+        return self.problem.grids[int(keys.integers("grid", len(self.problem.grids)))]
+
+    def _parts(self, step: int) -> Iterator[Tensor]:
+        """Where in the stream this process's pictures of each accumulated part of a step stand."""
+        part = self.settings.batch // self.settings.accumulate
+        for first in range(step * self.settings.batch, (step + 1) * self.settings.batch, part):
+            yield self.world.share(torch.arange(first, first + part))
+
+    def _plan(self) -> Iterator[tuple[Grid, list[int]]]:
+        """What will be asked of the feed, from the current step on."""
+        for step in count(self.step):
+            grid = self._grid(step)
+            for positions in self._parts(step):
+                yield grid, picture_ids(self.problem.seed, positions, len(self.problem.images[grid]))
 
     def _update(self) -> tuple[float, float, float]:
         s, loss = self.settings, torch.zeros((), device=self.device)
-        part = s.batch // s.accumulate
-        step_keys = Keys.of(self.problem.seed, "step", [self.step])
-        grid = self.problem.grids[int(step_keys.integers("grid", len(self.problem.grids)))]
-        rng = torch.Generator(self.device).manual_seed(int(step_keys.integers("dropout", 2**20)) + (self.step << 20))
-        for first in range(self.step * s.batch, (self.step + 1) * s.batch, part):
-            mean = self._losses(torch.arange(first, first + part), grid, rng).sum() / s.batch
+        grid, dropped = self._grid(self.step), Keys.of(self.problem.seed, "step", [self.step])
+        # Dropout alone is drawn in the order of the work, so processes must not draw the same.
+        seed = int(dropped.integers("dropout", 2**20)) + (self.step << 20) + (self.world.rank << 48)
+        rng = torch.Generator(self.device).manual_seed(seed)
+        for positions in self._parts(self.step):
+            mean = self._losses(positions, grid, rng).sum() / s.batch
             mean.backward()
             loss += mean.detach()
+        self.world.sum_([loss, *(p.grad for p in self.model.parameters() if p.grad is not None)])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
         values = float(loss), float(norm)
         if not all(map(math.isfinite, values)):
@@ -223,8 +257,7 @@ class Trainer:
         return *values, rate * s.lr
 
     def _losses(self, positions: Tensor, grid: Grid, rng: torch.Generator) -> Tensor:
-        images = self.problem.images[grid]
-        x = images[picture_ids(self.problem.seed, positions, len(images))].to(self.device, non_blocking=True)
+        x = self.feed.take(grid, picture_ids(self.problem.seed, positions, len(self.problem.images[grid])))
         keys = Keys.of(self.problem.seed, "train", positions, self.device)
         if self.settings.flip:
             x = torch.where((keys.uniform("flip") < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)

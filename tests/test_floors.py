@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"device", "errors", "field", "files", "grid", "keys", "settings"},
+    {"device", "distributed", "errors", "field", "files", "grid", "keys", "settings"},
     {
         "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim",
         "points", "separable", "shapes",

@@ -257,22 +257,19 @@ class _Gatherer:
         """Put together what all processes gathered, in the order of the pictures."""
         if world.size == 1:
             return
-        facts = {"masks": self.masks.hex(), "rows": [row.facts() for row in self.rows]}
-        tensors = {f"{name}/{key}": value for name in self.kept for key, value in self._kept(name).items()}
-        found = (
-            world.gather(json.dumps(facts).encode()),
-            world.gather(save({k: t.contiguous() for k, t in tensors.items()})),
-        )
+        kept = {f"{name}/{key}": t.contiguous() for name in self.kept for key, t in self._kept(name).items()}
+        facts = {"masks": self.masks.hex(), "rows": [row.facts() for row in self.rows], "kept": list(kept)}
+        parts = zip(world.gather(json.dumps(facts).encode()), world.gather(save(kept)), strict=True)
         self.masks, self.kept = bytearray(), {"truth": {}}
         self.rows = [Row(row.method, row.readout) for row in self.rows]
-        for data, kept in zip(*found, strict=True):
-            facts = json.loads(data)
+        for data, saved in parts:
+            facts, kept = json.loads(data), load(saved)
             self.masks += bytes.fromhex(facts["masks"])
             for row, gathered in zip(self.rows, facts["rows"], strict=True):
                 row.extend(gathered)
-            for path, tensor in load(kept).items():
+            for path in facts["kept"]:  # in the order in which one process would have met them
                 name, _, key = path.rpartition("/")
-                self.kept.setdefault(name, {}).setdefault(key, []).append(tensor)
+                self.kept.setdefault(name, {}).setdefault(key, []).append(kept[path])
 
     def _sample(
         self, row: Row, truth: Tensor, measurement: Measurement, ids: Sequence[int], mean: Tensor | None

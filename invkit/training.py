@@ -213,18 +213,18 @@ class Trainer:
         keys = Keys.of(self.problem.seed, "step", [step])
         return self.problem.grids[int(keys.integers("grid", len(self.problem.grids)))]
 
-    def _parts(self, step: int) -> Iterator[Tensor]:
-        """Where in the stream this process's pictures of each accumulated part of a step stand."""
-        part = self.settings.batch // self.settings.accumulate
-        for first in range(step * self.settings.batch, (step + 1) * self.settings.batch, part):
-            yield self.world.share(torch.arange(first, first + part))
+    def _positions(self, step: int, part: int) -> Tensor:
+        """Where this process's pictures of an accumulated part of a step stand in the stream."""
+        size = self.settings.batch // self.settings.accumulate
+        first = step * self.settings.batch + part * size
+        return self.world.share(torch.arange(first, first + size))
 
     def _plan(self) -> Iterator[tuple[Grid, list[int]]]:
         """What will be asked of the feed, from the current step on."""
         for step in count(self.step):
             grid = self._grid(step)
-            for positions in self._parts(step):
-                yield grid, picture_ids(self.problem.seed, positions, len(self.problem.images[grid]))
+            for part in range(self.settings.accumulate):
+                yield grid, picture_ids(self.problem.seed, self._positions(step, part), len(self.problem.images[grid]))
 
     def _update(self) -> tuple[float, float, float]:
         s, loss = self.settings, torch.zeros((), device=self.device)
@@ -232,8 +232,8 @@ class Trainer:
         # Dropout alone is drawn in the order of the work, so processes must not draw the same.
         seed = int(dropped.integers("dropout", 2**20)) + (self.step << 20) + (self.world.rank << 48)
         rng = torch.Generator(self.device).manual_seed(seed)
-        for positions in self._parts(self.step):
-            mean = self._losses(positions, grid, rng).sum() / s.batch
+        for part in range(s.accumulate):
+            mean = self._losses(self._positions(self.step, part), grid, rng).sum() / s.batch
             mean.backward()
             loss += mean.detach()
         self.world.sum_([loss, *(p.grad for p in self.model.parameters() if p.grad is not None)])

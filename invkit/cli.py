@@ -53,6 +53,7 @@ def cli() -> None:
 @click.option("--fresh", is_flag=True, help="Begin anew; a run folder that exists is renamed.")
 @click.option("--smoke", is_flag=True, help="The whole recipe in seconds, on few pictures and steps.")
 @click.option("--profile", is_flag=True, help="Print where the time of a training step goes, and nothing else.")
+@click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes on this machine, one for each GPU.")
 @_plugin
 def run(
     recipe: str,
@@ -62,20 +63,25 @@ def run(
     fresh: bool,
     smoke: bool,
     profile: bool,
+    nproc: int,
     plugins: tuple[str, ...],
 ) -> None:
     """Train, evaluate and report what RECIPE says; go on where an earlier run of it stopped."""
     with stop_requests():  # from the first moment: torch alone takes seconds to import
         loaded = _load(recipe, overrides, plugins)
-        from invkit import experiment
+        from invkit import distributed, experiment
 
         if profile:
             from invkit.profiling import profile_text
 
             click.echo(profile_text(experiment.profile(loaded, device), loaded.train.batch), nl=False)
             return
+        if nproc > 1 and "WORLD_SIZE" not in os.environ:
+            raise click.exceptions.Exit(distributed.launch([sys.executable, "-m", "invkit", *sys.argv[1:]], nproc))
         with _progress(device) as listener:
             folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
+        if not distributed.speaks():
+            return
         click.echo(_render(_saved(folder), "table"), nl=False)
     _console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
@@ -94,12 +100,14 @@ def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str,
         raise click.UsageError("name at least one run folder")
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-    from invkit import experiment
+    from invkit import distributed, experiment
     from invkit.table import merge
 
     with _progress(device) as listener:
         registry = _registry(plugins)
         tables = [experiment.evaluate(folder, overrides, device, listener, registry) for folder in folders]
+    if not distributed.speaks():
+        return
     text = _render(merge(tables), format_)
     if out:
         out.write_text(text, encoding="utf-8")

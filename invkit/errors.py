@@ -58,6 +58,10 @@ class Interrupted(InvkitError):
     exit_code = 75
 
 
+class PeerError(InvkitError):
+    """Another process of a run ended or cannot be reached; its own message says why."""
+
+
 def explained(error: BaseException) -> BaseException:
     """The same error as one line for the person, where it is of disk, memory or a path that the system refuses."""
     if isinstance(error, InvkitError):

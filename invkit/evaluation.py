@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
+from safetensors.torch import load, save
 from torch import Tensor
 
 from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise, measure
+from invkit.distributed import ALONE, World
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.keys import Keys
@@ -140,12 +142,13 @@ def evaluate_rows(
     run: str,
     degradation_name: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Every readout of every method on the same measurements of the first test pictures, grid by grid.
 
-    Operators, noise and samples are keyed by picture, so the batch size changes nothing. `progress` hears how many
-    pictures are done, of how many, after each method's share of a batch. Raises NonFiniteError, or RecipeError where a
-    method cannot read such measurements.
+    Operators, noise and samples are keyed by picture, so the batch size changes nothing. The processes of `world` share
+    the batches and all return the whole. `progress` hears about how many pictures are done, of how many, after each
+    method's share of a batch. Raises NonFiniteError, or RecipeError where a method cannot read such measurements.
     """
     count = min(settings.images, *(len(opened) for opened in images.values()))
     ids = list(range(count))
@@ -160,11 +163,11 @@ def evaluate_rows(
             progress(before + part, len(images) * count)
 
         with torch.no_grad():
-            gatherer.run(ids, report)
+            gatherer.run(ids, report, world)
         stem = "" if len(images) == 1 else f"-{grid}"
         result.arrays.update({f"{name}{stem}": arrays for name, arrays in gatherer.arrays().items()})
         result.pictures[str(grid)] = gatherer.shown(settings.paired_to)
-        result.record[str(grid)] = {"masks_sha256": gatherer.digest.hexdigest()}
+        result.record[str(grid)] = {"masks_sha256": hashlib.sha256(gatherer.masks).hexdigest()}
         names = [opened.group(i) for i in ids]
         groups[str(grid)] = len(set(names))
         table = Tabulator(
@@ -207,7 +210,7 @@ class _Gatherer:
         self.images, self.degradation, self.noise, self.settings = images, degradation, noise, settings
         self.seed, self.device = seed, device
         self.rows = [Row(method, cast(Readout, readout)) for method in methods for readout in method.readouts]
-        self.digest = hashlib.sha256()
+        self.masks = bytearray()  # one bit a pixel
         self.kept: dict[str, dict[str, list[Tensor]]] = {"truth": {}}  # of the first pictures
 
     def measure(self, ids: Sequence[int]) -> tuple[Tensor, Measurement]:
@@ -216,8 +219,14 @@ class _Gatherer:
         operator = self.degradation.sample(Keys.of(self.seed, "eval/operator", ids, self.device), self.images.grid)
         return x, measure(operator, x, self.noise, Keys.of(self.seed, "eval/noise", ids, self.device))
 
-    def run(self, ids: Sequence[int], progress: Callable[[int], None]) -> None:
-        for first in range(0, len(ids), self.settings.batch):
+    def run(self, ids: Sequence[int], progress: Callable[[int], None], world: World) -> None:
+        """Run all methods; whole batches are shared, so that every figure is the same bits for any number of processes."""
+        batches = world.share(range(0, len(ids), self.settings.batch))
+
+        def report(reached: int) -> None:
+            progress(min(len(ids), (reached - batches.start) * world.size))
+
+        for first in batches:
             part = ids[first : first + self.settings.batch]
             truth, measurement = self.measure(part)
             self._hash(measurement)
@@ -244,8 +253,27 @@ class _Gatherer:
                 row.add(outcome, self.settings.metrics)
                 if last:
                     mean = None  # the next method's samples have a mean of their own, or none
-                    progress(first)
-            progress(first + len(part))
+                    report(first)
+            report(first + len(part))
+        self._exchange(world)
+
+    def _exchange(self, world: World) -> None:
+        """Put together what all processes gathered, in the order of the pictures."""
+        if world.size == 1:
+            return
+        kept = {f"{name}/{key}": t.contiguous() for name in self.kept for key, t in self._kept(name).items()}
+        facts = {"masks": self.masks.hex(), "rows": [row.facts() for row in self.rows], "kept": list(kept)}
+        parts = zip(world.gather(json.dumps(facts).encode()), world.gather(save(kept)), strict=True)
+        self.masks, self.kept = bytearray(), {"truth": {}}
+        self.rows = [Row(row.method, row.readout) for row in self.rows]
+        for data, saved in parts:
+            facts, kept = json.loads(data), load(saved)
+            self.masks += bytes.fromhex(facts["masks"])
+            for row, gathered in zip(self.rows, facts["rows"], strict=True):
+                row.extend(gathered)
+            for path in facts["kept"]:  # in the order in which one process would have met them
+                name, _, key = path.rpartition("/")
+                self.kept.setdefault(name, {}).setdefault(key, []).append(kept[path])
 
     def _sample(
         self, row: Row, truth: Tensor, measurement: Measurement, ids: Sequence[int], mean: Tensor | None
@@ -257,10 +285,10 @@ class _Gatherer:
     def _hash(self, measurement: Measurement) -> None:
         """One picture after the other, so that the batch cut leaves no trace; where there is no mask, y's shape."""
         if not isinstance(measurement.operator, Mask):
-            self.digest.update(repr(tuple(measurement.operator.range_shape)).encode() * len(measurement))
+            self.masks += repr(tuple(measurement.operator.range_shape)).encode() * len(measurement)
             return
         for observed in measurement.operator.observed.cpu().numpy():
-            self.digest.update(np.packbits(observed).tobytes())
+            self.masks += np.packbits(observed).tobytes()
 
     def _keep(self, name: str, room: int, **tensors: Tensor) -> None:
         """Keep some tensors of the first `room` pictures, the batch first."""

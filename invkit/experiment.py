@@ -3,11 +3,15 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from invkit.degradation import Degradation
 from invkit.device import pick_device, set_determinism
+from invkit.distributed import World, join
 from invkit.errors import DataError, Interrupted
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
@@ -40,20 +44,20 @@ def run(
     Raises RecipeError (also where another process is in the folder), DataError, NonFiniteError, or Interrupted with the
     state saved; MemoryError, torch's own of that kind and OSError where the machine has no more.
     """
-    listener = listener or Listener()
-    name = recipe.name + "-smoke" * smoke
-    if smoke:
-        recipe = shrunk(recipe, listener.say)
-    folder = RunFolder(out or Path("runs") / name)
-    with stop_requests() as stop:
-        where = pick_device(device)
+    folder = RunFolder(out or Path("runs") / (recipe.name + "-smoke" * smoke))
+    with stop_requests() as stop, join(pick_device(device)) as (world, where):
+        listener = listener if listener and world.first else Listener()
+        if smoke:
+            recipe = shrunk(recipe, listener.say)
         set_determinism(recipe.train.determinism == "strict")
-        with folder.claim(recipe, fresh=fresh):
-            listener = Noted(listener, folder)
-            folder.update_record(environment(recipe, str(where)))
+        with folder.claim(recipe, fresh=fresh) if world.first else nullcontext():
+            if world.first:
+                listener = Noted(listener, folder)
+                folder.update_record(environment(recipe, str(where)) | {"processes": world.size})
+            world.barrier()  # until the folder is ours
             _fetch(recipe)
-            trained = train(recipe, folder, where, listener, stop)
-            _evaluate(recipe, folder, trained, listener, stop)
+            trained = train(recipe, folder, where, listener, stop, world)
+            _evaluate(recipe, folder, trained, listener, stop, world)
     return folder.path
 
 
@@ -69,23 +73,27 @@ def evaluate(
     Overrides of `eval` and `sample` re-do the run's table; with any other (`degradation`, `noise`, `data`) the table is
     computed and returned, and the run's own stays.
     """
-    listener = listener or Listener()
-    with stop_requests() as stop:
-        trained = load(path, device, registry)
+    with stop_requests() as stop, join(pick_device(device)) as (world, where):
+        listener = listener if listener and world.first else Listener()
+        trained = _loaded(path, where, registry)
         folder, recipe = RunFolder.open(path, tuple(overrides), registry)
         _fetch(recipe)
         if any(text.split("=")[0].split(".")[0] not in ("eval", "sample") for text in overrides):
-            return _rows(recipe, folder, trained, listener, stop).table
-        if (table := _saved(folder, _fingerprint(recipe, trained))) is not None:  # nothing is written: no lock
+            return _rows(recipe, folder, trained, listener, stop, world).table
+        if (table := _saved(folder, _fingerprint(recipe, trained), world)) is not None:  # nothing is written: no lock
             return table
-        with locked(folder.path):
-            return _evaluate(recipe, folder, trained, listener, stop)
+        with locked(folder.path) if world.first else nullcontext():
+            return _evaluate(recipe, folder, trained, listener, stop, world)
 
 
 def load(path: Path, device: str = "auto", registry: Registry | None = None) -> Trained:
     """The trained model of a run; raises DataError where there is none or it is damaged."""
+    return _loaded(path, pick_device(device), registry)
+
+
+def _loaded(path: Path, device: torch.device, registry: Registry | None) -> Trained:
     folder, recipe = RunFolder.open(Path(path), registry=registry)
-    if (trained := evaluated(recipe, folder, pick_device(device))) is None:
+    if (trained := evaluated(recipe, folder, device)) is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")
     return trained
 
@@ -116,32 +124,39 @@ def _fingerprint(recipe: Recipe, trained: Trained) -> str:
     return digest.hexdigest()
 
 
-def _saved(folder: RunFolder, fingerprint: str) -> dict[str, Any] | None:
-    """The run's table, where it is of these weights and settings and not damaged."""
+def _saved(folder: RunFolder, fingerprint: str, world: World) -> dict[str, Any] | None:
+    """The run's table, where it is of these weights and settings and not damaged, as the first process sees it."""
+    table = None
     try:
-        if json.loads((folder.eval / "done.json").read_text("utf-8")) == {"fingerprint": fingerprint}:
-            return json.loads((folder.eval / "table.json").read_text("utf-8"))
+        if world.first and json.loads((folder.eval / "done.json").read_text("utf-8")) == {"fingerprint": fingerprint}:
+            table = json.loads((folder.eval / "table.json").read_text("utf-8"))
     except (OSError, ValueError):
         pass
-    return None
+    return json.loads(world.gather(json.dumps(table).encode())[0])
 
 
-def _evaluate(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop) -> dict[str, Any]:
+def _evaluate(
+    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop, world: World
+) -> dict[str, Any]:
     """The run's table and report, made anew unless they are of these weights and settings already."""
     stamp, fingerprint = folder.eval / "done.json", _fingerprint(recipe, trained)
-    if (table := _saved(folder, fingerprint)) is not None:
+    if (table := _saved(folder, fingerprint, world)) is not None:
         listener.say(f"everything is done: the table and the report are in {folder.path}")
         return table
-    stamp.unlink(missing_ok=True)
-    result = _rows(recipe, folder, trained, listener, stop)
-    result.write(folder.eval)
-    record = folder.update_record({"evaluation": result.record})
-    write_report(folder.path, result, record)
-    write_atomic(stamp, json.dumps({"fingerprint": fingerprint}))
+    if world.first:
+        stamp.unlink(missing_ok=True)
+    result = _rows(recipe, folder, trained, listener, stop, world)
+    if world.first:
+        result.write(folder.eval)
+        record = folder.update_record({"evaluation": result.record})
+        write_report(folder.path, result, record)
+        write_atomic(stamp, json.dumps({"fingerprint": fingerprint}))
     return result.table
 
 
-def _rows(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop) -> Evaluation:
+def _rows(
+    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop, world: World
+) -> Evaluation:
     laws = _laws(recipe)
 
     def progress(done: int, total: int) -> None:
@@ -157,7 +172,7 @@ def _rows(recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listene
     for name, law in laws.items():
         results[name] = evaluate_rows(
             methods, images, law, recipe.noise, recipe.eval, seed=recipe.seed, device=trained.device,
-            run=folder.path.name, degradation_name=name, progress=progress,
+            run=folder.path.name, degradation_name=name, progress=progress, world=world,
         )  # fmt: skip
     return joined(results, plain(recipe, recipe.registry, CHOICES)["degradation"])
 

@@ -10,6 +10,7 @@ import torch
 from invkit.checkpoint import Checkpoint, check_fit, latest_checkpoint, save_checkpoint
 from invkit.data.base import Images, Split
 from invkit.device import place
+from invkit.distributed import World
 from invkit.errors import DataError, Interrupted, NonFiniteError
 from invkit.files import write_atomic
 from invkit.grid import Grid
@@ -39,17 +40,21 @@ def opened(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Image
     return found
 
 
-def train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Stop) -> Trained:
+def train(
+    recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Stop, world: World
+) -> Trained:
     """Train what is not trained yet.
 
     Raises Interrupted where somebody asked to stop, and NonFiniteError, both with the state saved.
     """
     checkpoint, settings = latest_checkpoint(folder.checkpoints), recipe.train
+    step = checkpoint.step if checkpoint else 0
+    world.agree(step, f"the last checkpoint in {folder.path}, as a shared disk shows it,")
     if checkpoint is not None and _finished(recipe, checkpoint):
         listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
         trained = evaluated(recipe, folder, device)
         assert trained is not None
-        if not folder.sheet(trained.step).exists():  # a stop came between the two
+        if world.first and not folder.sheet(trained.step).exists():  # a stop came between the two
             _sheet(trained, folder)
         return trained
     images, aside = held_out(opened(recipe, "train", listener), settings)
@@ -58,19 +63,24 @@ def train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Lis
         model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, device)
     else:
         model = place(rebuild(recipe, checkpoint), device)
-    trainer = Trainer(problem, model, settings, device)
+    world.broadcast_(model.parameters())  # drawn alike already, unless the machines differ
+    trainer = Trainer(problem, model, settings, device, world)
     if checkpoint is not None:
         for part in ("weights", "average"):
             check_fit(dict(model.named_parameters()), checkpoint.tensors.get(part, {}))
         trainer.restore(checkpoint.step, checkpoint.tensors, checkpoint.meta.get("seconds", 0.0))
         listener.say(f"going on from step {checkpoint.step} in {folder.path}")
-    folder.keep_metrics(trainer.step)
     parameters = sum(p.numel() for p in model.parameters())
-    folder.update_record({"parameters": parameters, "residual_scale": model.constants.scale})
+    if world.first:
+        folder.keep_metrics(trainer.step)
+        folder.update_record({"parameters": parameters, "residual_scale": model.constants.scale})
     length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
-    listener.say(f"training {parameters / 1e6:.2f} M parameters on {device}: {length} of {settings.batch} pictures")
+    listener.say(
+        f"training {parameters / 1e6:.2f} M parameters on {device}: {length} of {settings.batch} pictures"
+        + f", on {world.size} processes" * (world.size > 1)
+    )
     shadow = rebuild(recipe, Checkpoint(0, {"constants": model.constants.tensors()}, {})).to(device).eval()
-    logbook = Logbook(folder, recipe.log, trainer.step)
+    logbook = Logbook(folder, recipe.log, trainer.step) if world.first else None
     shown = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
     saved, score = trainer.step, None
 
@@ -81,11 +91,13 @@ def train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Lis
     def save() -> int:
         tensors = {**trainer.state(), "constants": model.constants.tensors()}
         meta = {"seed": recipe.seed, "seconds": trainer.seconds}
-        save_checkpoint(folder.checkpoints, trainer.step, tensors, meta, keep=settings.keep, score=score)
+        if world.first:
+            save_checkpoint(folder.checkpoints, trainer.step, tensors, meta, keep=settings.keep, score=score)
         return trainer.step
 
     def sheet() -> None:
-        logbook.sheet(_sheet(averaged(), folder, shown), trainer.step)
+        if logbook:
+            logbook.sheet(_sheet(averaged(), folder, shown), trainer.step)
 
     if checkpoint and trainer.step % settings.sample_every == 0 and not folder.sheet(trainer.step).exists():
         sheet()
@@ -94,28 +106,35 @@ def train(recipe: Recipe, folder: RunFolder, device: torch.device, listener: Lis
             for record in trainer.run():
                 listener.trained(record, record.total)
                 last, score = trainer.done, None
-                logbook.step(record, last=last, skipped=trainer.skipped)
+                if logbook:
+                    logbook.step(record, last=last, skipped=trainer.skipped)
                 if aside and (last or record.step % (settings.evaluate_every or 1) == 0):
                     with stop.release():
                         own = replace(problem, images=aside)
-                        table = validate(averaged().model, own, recipe.sample, recipe.eval, device)
-                        logbook.validation(table, record.step)
+                        table = validate(averaged().model, own, recipe.sample, recipe.eval, device, world)
+                        if logbook:
+                            logbook.validation(table, record.step)
                         score = crps(table)
                 if last or score is not None or record.step % settings.checkpoint_every == 0:
                     saved = save()
                 if last or record.step % settings.sample_every == 0:
                     with stop.release():
                         sheet()
-                if stop() and not last:
+                if world.any(stop()) and not last:
                     save()
-                    raise Interrupted(f"stopped at step {trainer.step}, saved; the same command goes on from there")
+                    world.barrier()  # none ends before it is saved: the end of one ends the others
+                    said = f"stopped at step {trainer.step}, saved; the same command goes on from there"
+                    raise Interrupted(said if world.first else "")
     except NonFiniteError as error:
         if trainer.step > saved:
             save()
         place_ = folder.path / "nonfinite.json"
-        write_atomic(place_, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
+        if world.first:
+            write_atomic(place_, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
         raise NonFiniteError(f"{error}. What is known of it is in {place_}", error.cause) from None
-    logbook.close()
+    if logbook:
+        logbook.close()
+    world.barrier()  # until it is saved
     trained = evaluated(recipe, folder, device)
     assert trained is not None
     return trained

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,25 @@ class Row:
                 continue
             for part, values in parts.items():
                 self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
+
+    def facts(self) -> dict[str, Any]:
+        """What was gathered, as JSON has it, which keeps every bit of a number."""
+        components = {
+            name: {part: np.concatenate(values).tolist() for part, values in parts.items()}
+            for name, parts in self.components.items()
+        }
+        return {
+            "components": components, "reasons": self.reasons, "timings": self.timings, "memory": self.memory,
+        }  # fmt: skip
+
+    def extend(self, facts: Mapping[str, Any]) -> None:
+        """Add what was gathered of the pictures that follow."""
+        for name, parts in facts["components"].items():
+            for part, values in parts.items():
+                self.components.setdefault(name, {}).setdefault(part, []).append(np.array(values))
+        self.reasons.update(facts["reasons"])
+        self.timings += [(seconds, count) for seconds, count in facts["timings"]]
+        self.memory = max(self.memory or 0, facts["memory"] or 0) or None
 
     def joined(self, name: str) -> dict[str, NDArray[np.float64]] | None:
         """Components of all pictures, (N,) each; None where the metric has no value for this row."""

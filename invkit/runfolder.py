@@ -21,7 +21,7 @@ from invkit.recipe import Recipe, load_recipe
 
 # What may change between two runs into one folder; everything else decides the weights.
 _FREE = {"eval", "log", "sample"}
-_FREE_TRAIN = {"steps", "budget", "checkpoint_every", "sample_every", "keep", "on_nonfinite", "compile"}
+_FREE_TRAIN = {"steps", "budget", "checkpoint_every", "sample_every", "keep", "on_nonfinite", "compile", "workers"}
 
 # In an address (also one that was taken for a path): a name and password, and what a query says is secret.
 _USER = re.compile(r"(?<=[a-z0-9+.-]{2}:)(/{1,2})[^\s/@'\"]+@", re.IGNORECASE)

@@ -1,22 +1,26 @@
 """The trainer: a generator of step records over a problem it knows only by its parts."""
 
+import json
 import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from invkit.data.base import Images
+from invkit.data.feed import Feed
 from invkit.degradation import Degradation, Measurement, Noise, measure
 from invkit.device import Precision, fast_dtype, place, span
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import fill_in
 from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.distributed import ALONE, World
 from invkit.errors import NonFiniteError, RecipeError
 from invkit.field import FittedField
 from invkit.grid import Grid
@@ -107,7 +111,7 @@ def _residual(
     return FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64)), scale
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)  # of two epochs on two grids: pictures are read ahead
 def _epoch(seed: int, epoch: int, count: int) -> Tensor:
     return Keys.of(seed, "epoch", [epoch]).permutation("order", count)[0]
 
@@ -133,10 +137,18 @@ class Trainer:
     every step on a CPU and every `CHECK_EVERY` on a device that runs ahead of it.
     """
 
-    def __init__(self, problem: Problem, model: ConditionalModel, settings: Train, device: torch.device) -> None:
+    def __init__(
+        self, problem: Problem, model: ConditionalModel, settings: Train, device: torch.device, world: World = ALONE
+    ) -> None:
         if settings.batch % settings.accumulate:
             raise RecipeError(f"train.accumulate: {settings.accumulate} does not divide train.batch = {settings.batch}")
-        self.problem, self.model, self.settings, self.device = problem, model, settings, device
+        if settings.batch // settings.accumulate < world.size:
+            raise RecipeError(
+                f"train.batch: a part of {settings.batch // settings.accumulate} pictures for {world.size} processes; "
+                "raise it, or lower train.accumulate"
+            )
+        self.problem, self.model, self.settings, self.device, self.world = problem, model, settings, device, world
+        self.feed = Feed(problem.images, device, settings.workers, self._plan)
         self.step, self.seconds, self.skipped, self._row = 0, 0.0, 0, 0
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         dtype = fast_dtype(device, settings.precision)
@@ -171,17 +183,22 @@ class Trainer:
         Raises NonFiniteError with `step` and the weights as they were before the bad update.
         """
         self.model.train()
-        while not self.done:
-            start = time.perf_counter()
-            loss, norm, rate = self._update()
-            self.step += 1
-            if len(self._flags) >= self.check_every:
-                self.check()
-            taken = time.perf_counter() - start
-            self.seconds += taken
-            images = self.step * self.settings.batch
-            total = self.settings.total or round(self.step / max(self.share(self.step), 1e-3))
-            yield StepRecord(self.step, loss, norm, rate, images, taken, total)
+        try:
+            while not self.done:
+                start = time.perf_counter()
+                loss, norm, rate = self._update()
+                self.step += 1
+                if len(self._flags) >= self.check_every:
+                    self.check()
+                taken = torch.tensor(time.perf_counter() - start, dtype=torch.float64)
+                if self.settings.total is None:  # all end where the first one's budget does
+                    self.world.broadcast_([taken])
+                self.seconds += float(taken)
+                images = self.step * self.settings.batch
+                total = self.settings.total or round(self.step / max(self.share(self.step), 1e-3))
+                yield StepRecord(self.step, loss, norm, rate, images, float(taken), total)
+        finally:
+            self.feed.close()
 
     def _update(self) -> tuple[Tensor, Tensor, float]:
         s, loss = self.settings, torch.zeros((), device=self.device)
@@ -192,6 +209,7 @@ class Trainer:
                 mean.backward()
             loss += mean.detach()
         with span("optimiser"):
+            self.world.sum_([loss, *(p.grad for p in self.model.parameters() if p.grad is not None)])
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
             sound = loss.isfinite() & norm.isfinite()
             if s.on_nonfinite == "stop":  # nothing after a bad step changes anything either
@@ -237,24 +255,27 @@ class Trainer:
     def cause(self) -> dict[str, Any]:
         """The next step as it would be, without making it: pictures, losses of each, gradients that are not finite."""
         s, grid = self.settings, self._grid(self.step)
-        losses = []
+        losses, pictures = [], []
         for part in range(s.accumulate):
             losses.append(self._losses(self.step, part))
             (losses[-1].sum() / s.batch).backward()
-        each = torch.cat(losses).detach()
+            pictures += self._ids(self.step, part)
         grads = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        self.world.sum_(grads.values())
         norm = torch.stack([g.norm() for g in grads.values()]).norm()
         for p in self.model.parameters():
             p.grad = None
-        positions = torch.arange(self.step * s.batch, (self.step + 1) * s.batch)
+        own = json.dumps([pictures, torch.cat(losses).tolist()]).encode()
+        found = [json.loads(text) for text in self.world.gather(own)]
+        each = [loss for _, parts in found for loss in parts]
         return {
             "step": self.step + 1,
-            "loss": float(each.mean()),
+            "loss": sum(each) / len(each),
             "grad_norm": float(norm),
             "lr": self.rate(self.step) * s.lr,
             "grid": str(grid),
-            "pictures": picture_ids(self.problem.seed, positions, len(self.problem.images[grid])),
-            "losses": each.tolist(),
+            "pictures": [i for ids, _ in found for i in ids],
+            "losses": each,
             "not finite": [name for name, g in grads.items() if not bool(g.isfinite().all())],
         }
 
@@ -273,16 +294,30 @@ class Trainer:
         return losses
 
     def _grid(self, step: int) -> Grid:
+        """The grid of a step's pictures, the same in all processes."""
         keys = Keys.of(self.problem.seed, "step", [step])
         return self.problem.grids[int(keys.integers("grid", len(self.problem.grids)))]
 
+    def _positions(self, step: int, part: int) -> Tensor:
+        """Where in the stream this process's pictures of an accumulated part of a step stand."""
+        size = self.settings.batch // self.settings.accumulate
+        first = step * self.settings.batch + part * size
+        return self.world.share(torch.arange(first, first + size))
+
+    def _ids(self, step: int, part: int) -> list[int]:
+        count = len(self.problem.images[self._grid(step)])
+        return picture_ids(self.problem.seed, self._positions(step, part), count)
+
+    def _plan(self) -> Iterator[tuple[Grid, list[int]]]:
+        """What will be asked of the feed, from the current step on."""
+        for step in count(self.step):
+            for part in range(self.settings.accumulate):
+                yield self._grid(step), self._ids(step, part)
+
     def _losses(self, step: int, part: int) -> Tensor:
-        s, grid = self.settings, self._grid(step)
-        images, size = self.problem.images[grid], s.batch // s.accumulate
-        first = step * s.batch + part * size
-        positions = torch.arange(first, first + size)
+        s, grid, positions = self.settings, self._grid(step), self._positions(step, part)
         with span("pictures"):
-            x = images[picture_ids(self.problem.seed, positions, len(images))].to(self.device, non_blocking=True)
+            x = self.feed.take(grid, self._ids(step, part))
         keys = Keys.of(self.problem.seed, "train", positions, self.device)
         with span("measure"):
             if s.flip:
@@ -290,7 +325,7 @@ class Trainer:
             measurement = self.problem.measure(x, keys, grid)
             weight = None if s.query_fraction is None else query(measurement, keys, s.query_fraction)
         levels = quantiles(self.problem.seed, positions).to(self.device)
-        # Dropout is seeded by the place of the part in the training.
+        first = int(positions[0])  # dropout alone is drawn in the order of the work, from a seed of its place
         seed = int(Keys.of(self.problem.seed, "dropout", [first]).integers("seed", 2**20)) + (first << 20)
         return self.model.loss(x, measurement, keys, levels, mean_share=s.mean_share, weight=weight, seed=seed)
 

@@ -17,7 +17,7 @@ class Train(Settings):
         pattern=r"^\d+(\.\d+)?[smhd]$",
         description="time to train for in place of `steps`, such as 90s, 10m, 2h or 1d; not reproducible",
     )
-    batch: int = Field(64, ge=1, description="pictures a step, over all accumulated parts")
+    batch: int = Field(64, ge=1, description="pictures a step, over all accumulated parts and processes")
     accumulate: int = Field(1, ge=1, description="parts a batch is computed in; the update is that of the whole")
     lr: float = Field(1e-3, gt=0, description="learning rate of AdamW")
     muon_lr: float | None = Field(0.02, gt=0, description="learning rate of Muon for convolutions; null: AdamW for all")
@@ -45,6 +45,7 @@ class Train(Settings):
         (32,), min_length=1, description="grids, one drawn for each step: n or [height, width]"
     )
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
+    workers: int = Field(0, ge=0, description="processes that read pictures ahead; 0: read when they are needed")
     keep: int = Field(2, ge=1, description="checkpoints kept, beside the best one where there are evaluations")
     sample_every: int = Field(500, ge=1, description="steps between sample grids")
     evaluate_every: int | None = Field(

@@ -8,6 +8,7 @@ import torch
 from invkit.data.base import Images, Part
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
+from invkit.distributed import World
 from invkit.errors import DataError
 from invkit.evaluation import Eval, evaluate_rows
 from invkit.grid import Grid
@@ -28,13 +29,13 @@ def held_out(images: Mapping[Grid, Images], settings: Train) -> tuple[dict[Grid,
 
 
 def validate(
-    model: ConditionalModel, problem: Problem, sample: Sample, settings: Eval, device: torch.device
+    model: ConditionalModel, problem: Problem, sample: Sample, settings: Eval, device: torch.device, world: World
 ) -> dict[str, Any]:
     """The table of a model's rows on all pictures of a problem; masks, noise and samples are the same at every step."""
     every = settings.model_copy(update={"images": min(map(len, problem.images.values()))})
     return evaluate_rows(
         [Model("model", model, sample)], problem.images, problem.degradation, problem.noise, every,
-        seed=problem.seed, device=device, run="validation", degradation_name="",
+        seed=problem.seed, device=device, run="validation", degradation_name="", world=world,
     ).table  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"device", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
+    {"device", "distributed", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
     {
         "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim",
         "points", "separable", "shapes",

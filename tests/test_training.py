@@ -60,10 +60,11 @@ def test_a_state_that_is_not_restored_is_noticed(part):
     assert not all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
 
 
-def test_training_touches_no_global_generator():
+@pytest.mark.parametrize("settings", [{}, {"workers": 1, "accumulate": 2}])
+def test_training_touches_no_global_generator(settings):
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    list(trainer({"steps": 2}).run())
+    list(trainer({"steps": 2, **settings}).run())
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -79,6 +80,23 @@ def test_accumulation_is_the_large_batch():
     assert float(results[0].grad_norm) == pytest.approx(float(results[1].grad_norm), rel=1e-4)
     with pytest.raises(RecipeError, match=r"train\.accumulate: 3 does not divide"):
         trainer({"accumulate": 3})
+
+
+def test_pictures_read_ahead_are_those_of_their_steps():
+    """On two grids and in parts, resumed as well: where the plan was wrong, a new one would be made, and it is not."""
+    settings = {"steps": 6, "accumulate": 2}
+    whole, ahead = trainer(settings, grids=(16, 24)), trainer({**settings, "workers": 2}, grids=(16, 24))
+    expected = [r.loss for r in whole.run()]
+    begun, start = [], ahead.feed._start
+    ahead.feed._start = lambda: begun.append(ahead.step) or start()
+    run = ahead.run()
+    losses = [next(run).loss for _ in range(3)]
+    saved = {n: {k: v.clone() for k, v in group.items()} for n, group in ahead.state().items()}
+    next(run)
+    ahead.restore(3, saved)
+    losses += [r.loss for r in run]
+    assert losses == expected and begun == [0, 3]
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(ahead), strict=True))
 
 
 def test_the_loss_falls():

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -44,9 +44,12 @@ def _most(path: Path) -> int:
     return FREE + RATIO * path.stat().st_size
 
 
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """A .zip whose entries have been checked; raises ValueError, or what `zipfile` does."""
-    archive = zipfile.ZipFile(path)
+def open_zip(path: Path, stream: IO[bytes] | None = None) -> zipfile.ZipFile:
+    """A .zip, read from `stream` where one is given, whose entries have been checked.
+
+    Raises ValueError, or what `zipfile` does.
+    """
+    archive = zipfile.ZipFile(stream or path)
     entries = archive.infolist()
     if len(entries) > ENTRIES:
         raise ValueError(f"{len(entries)} entries are too many")
@@ -76,7 +79,7 @@ def read_entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
 class _Bounded(io.RawIOBase):
     """A stream that ends in an error after so many bytes: even a header of a .tar may claim any number."""
 
-    def __init__(self, stream: BinaryIO, left: int) -> None:
+    def __init__(self, stream: IO[bytes] | io.BufferedIOBase, left: int) -> None:
         self.stream, self.left = stream, left
 
     def read(self, size: int = -1) -> bytes:

@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from io import BytesIO
+from io import BufferedReader, BytesIO, RawIOBase
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,40 @@ def _folder(root: Path) -> tuple[list[str], Opener]:
     return sorted(filter(_is_picture, found)), opener
 
 
+class _OwnPlace(RawIOBase):
+    """A file whose place is this process's own: after a fork plain files share theirs, and readers would meet."""
+
+    def __init__(self, path: Path) -> None:
+        self._file, self._at = path.open("rb"), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = (0, self._at, os.fstat(self._file.fileno()).st_size)[whence]
+        if origin + offset < 0:
+            raise ValueError("a place before the file")
+        self._at = origin + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self._file.fileno(), len(view), self._at)
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _zip(path: Path) -> tuple[list[str], Opener]:
     """The pictures in a .zip, which is never unpacked to the disk, and how to open one."""
-    archive = open_zip(path)
+    archive = open_zip(path, BufferedReader(_OwnPlace(path)) if hasattr(os, "pread") else None)
 
     def opener(name: str) -> BinaryIO:
         return BytesIO(read_entry(archive, name, MAX_BYTES))
@@ -66,12 +97,18 @@ def _zip(path: Path) -> tuple[list[str], Opener]:
     return sorted(set(filter(_is_picture, archive.namelist()))), opener
 
 
-def choose(names: Iterable[str], split: Split, seed: int, test_share: float) -> list[str]:
+TEST_FOLDERS = ("test", "val", "validation")
+
+
+def choose(
+    names: Iterable[str], split: Split, seed: int, test_share: float, test_folder: str | None = None
+) -> list[str]:
     """The names of a split in a keyed order.
 
-    Folders `train` and `test` at the top (or in the only folder there) are the split, and the order of its test part
-    is the same under every seed; what lies beside them is left out. Without them the seed splits, to an exact count.
-    Neither depends on what is in the pictures, and the first names are a fair sample of all.
+    Folders `train` and `test_folder` (by default the first of `TEST_FOLDERS` there is) at the top, or below folders that
+    lie alone, are the split, and the order of its test part is the same under every seed; what lies beside them is left
+    out. Without them the seed splits, to an exact count. Neither depends on what is in the pictures, and the first names
+    are a fair sample of all. Raises DataError where a `test_folder` is named and not there.
     """
 
     def shuffled(names: Iterable[str], seed: int) -> list[str]:
@@ -82,14 +119,18 @@ def choose(names: Iterable[str], split: Split, seed: int, test_share: float) -> 
         return sorted(names, key=rank)
 
     names = list(names)
-    tops = {name.split("/")[0] for name in names}
-    prefix = ""
-    if len(tops) == 1 and all("/" in name for name in names):
-        prefix = f"{tops.pop()}/"
+    prefix, tops = "", {name.split("/")[0] for name in names}
+    while len(tops) == 1 and tops != {"train"} and all("/" in name.removeprefix(prefix) for name in names):
+        prefix += f"{tops.pop()}/"
         tops = {name.removeprefix(prefix).split("/")[0] for name in names}
-    if {"train", "test"} <= tops:
-        own = [name for name in names if name.startswith(f"{prefix}{split}/")]
+    wanted = TEST_FOLDERS if test_folder is None else (test_folder,)
+    tested = next((folder for folder in wanted if folder in tops), None)
+    if "train" in tops and tested:
+        top = "train" if split == "train" else tested
+        own = [name for name in names if name.startswith(f"{prefix}{top}/")]
         return shuffled(own, seed if split == "train" else 0)
+    if test_folder is not None:
+        raise DataError(f"images: no folders train and {test_folder} beside each other; leave data.test_folder out")
     if len(names) < 2:
         raise DataError(
             f"images: {len(names)} pictures found; at least two are needed, one to train on and one to test on"
@@ -204,7 +245,7 @@ def sift(
 
 
 class Pictures(Dataset):
-    """Pictures from a folder (with all folders in it), a .zip or an .npz; sub-folders `train` and `test` are the split.
+    """Pictures from a folder (with all folders in it), a .zip or an .npz; sub-folders `train` and `test`, or `val`, are the split.
 
     A picture is turned upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits. Those that
     are broken, or smaller than the grid, are left out and named in `notes`. Up to 1 GiB of pictures is decoded at once
@@ -214,6 +255,9 @@ class Pictures(Dataset):
 
     root: PathSetting = Field(description="a folder, a .zip or an .npz of pictures")
     test_share: float = Field(0.1, gt=0, lt=1, description="share of the pictures to test on, where no split is given")
+    test_folder: str | None = Field(
+        None, description="folder of the pictures to test on, beside train; null: test, else val or validation"
+    )
 
     def missing(self) -> str | None:
         return None if Path(self.root).exists() else f"images: {self.root} does not exist"
@@ -232,7 +276,7 @@ class Pictures(Dataset):
             raise DataError(f"images: {path} cannot be read as a folder, a .zip or an .npz ({_line(error)})") from None
         if not names:
             raise DataError(f"images: {path} holds no picture ({', '.join(sorted(SUFFIXES))})")
-        return self._files(choose(names, split, seed, self.test_share), opener, split, grid, limit)
+        return self._files(choose(names, split, seed, self.test_share, self.test_folder), opener, split, grid, limit)
 
     def _files(self, names: list[str], opener: Opener, split: Split, grid: Grid, limit: int | None) -> Images:
         count = min(len(names), limit or len(names))

@@ -76,6 +76,23 @@ def test_train_and_test_folders_are_the_split(prefix):
     assert choose(everything, "test", 0, 0.5) == choose(everything, "test", 1, 0.5)
 
 
+def test_the_layout_of_imagenet_is_a_split():
+    """Class folders below train and val, whatever lies around them; a folder may be named."""
+    everything = [f"{split}/n{i % 3:04d}/{i}.JPEG" for split in ("train", "val", "test") for i in range(6)]
+    two = [name for name in everything if not name.startswith("test/")]
+    for prefix in ("", "ILSVRC/Data/CLS-LOC/"):
+        names = [prefix + name for name in two]
+        for split, own in (("train", names[:6]), ("test", names[6:])):
+            assert sorted(choose(names, split, 0, 0.5)) == sorted(own)
+    assert {name[:4] for name in choose(everything, "test", 0, 0.5)} == {"test"}
+    assert {name[:4] for name in choose(everything, "test", 0, 0.5, "val")} == {"val/"}
+    assert choose(everything, "train", 0, 0.5, "val") == choose(two, "train", 0, 0.5)
+    with pytest.raises(DataError, match=r"no folders train and dev beside each other; leave data\.test_folder out"):
+        choose(everything, "test", 0, 0.5, "dev")
+    alone = [name for name in everything if name.startswith("train/")]
+    assert len(choose(alone, "test", 0, 0.5)) == 3  # there is nothing else to test on
+
+
 def broken():
     good = encoded(picture(0, (64, 64)), "JPEG")
     return {

@@ -15,7 +15,7 @@ import torch
 from counts import tiers
 from faults import mutated
 
-from invkit import cli, experiment, signals
+from invkit import cli, experiment, fitting, signals
 from invkit.checkpoint import latest_checkpoint
 from invkit.errors import Interrupted, RecipeError, explained
 from invkit.experiment import Listener, evaluate, run
@@ -85,7 +85,7 @@ def weights(folder: Path) -> list[torch.Tensor]:
 
 
 def same(a: Path, b: Path) -> bool:
-    table = [(f / "eval" / "table.json").read_text().replace(f.name, "run") for f in (a, b)]
+    table = [(f / "eval" / "table.json").read_text().replace(f'"{f.name}"', '"run"') for f in (a, b)]
     equal = all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
     sheets = [sorted(p.name for p in (f / "samples").iterdir()) for f in (a, b)]
     return equal and table[0] == table[1] and sheets[0] == sheets[1]

@@ -137,7 +137,7 @@ def train(world: World, steps: int = 6) -> dict[str, Any]:
     images = {Grid(n, n): Fields(train_size=50).open("train", Grid(n, n), 0) for n in (16, 20)}
     problem = Problem(images, RandomPixels(), Noise(), 0)
     trainer = Trainer(problem, build_model(problem, NETWORK, Diffusion(), "float32", CPU), train, CPU, world)
-    records = [(r.loss, r.grad_norm, r.images) for r in trainer.run()]
+    records = [(float(r.loss), float(r.grad_norm), r.images) for r in trainer.run()]
     return {"records": records, "weights": {n: p.detach().numpy() for n, p in trainer.model.named_parameters()}}
 
 

@@ -90,7 +90,7 @@ def same(a: Path, b: Path) -> bool:
 
 @tiers("stops")
 def test_a_signal_in_any_phase_saves_and_nothing_is_lost(recipe, tmp_path, count, figure, monkeypatch):
-    run(recipe, tmp_path / "whole", "cpu")
+    run(recipe, tmp_path / "undisturbed", "cpu")
     failed, tried = [], 0
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)[: max(1, count // 4)]:
         folder = tmp_path / f"stopped{number}"
@@ -112,7 +112,7 @@ def test_a_signal_in_any_phase_saves_and_nothing_is_lost(recipe, tmp_path, count
                 failed.append(f"{phase}: left {left}")
         heard = Heard()
         run(recipe, folder, "cpu", listener=heard)
-        if heard.steps or not same(folder, tmp_path / "whole"):
+        if heard.steps or not same(folder, tmp_path / "undisturbed"):
             failed.append(f"{signal.Signals(number).name}: not the same as undisturbed")
     figure("signals in every phase of a run: state lost, or another end than exit code 75", tried, len(failed))
     assert failed == []
@@ -185,7 +185,7 @@ def test_the_command_stops_with_75_while_it_starts(tmp_path):
 def test_the_real_command_ends_with_75_or_0_whenever_it_is_stopped(recipe, tmp_path, figure):
     command = [sys.executable, "-m", "invkit", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "real")]
     start = time.monotonic()
-    subprocess.run([*command[:-1], str(tmp_path / "whole"), "--device", "cpu"], check=True, capture_output=True)
+    subprocess.run([*command[:-1], str(tmp_path / "undisturbed"), "--device", "cpu"], check=True, capture_output=True)
     whole, codes = time.monotonic() - start, []
     for i in range(12):
         process = subprocess.Popen([*command, "--device", "cpu"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -195,7 +195,7 @@ def test_the_real_command_ends_with_75_or_0_whenever_it_is_stopped(recipe, tmp_p
     subprocess.run([*command, "--device", "cpu"], check=True, capture_output=True)
     failed = [code for code in codes if code not in (0, 75)]
     figure("signals to the real command at any moment: another end than exit code 75 or 0", len(codes), len(failed))
-    assert failed == [] and 75 in codes and same(tmp_path / "real", tmp_path / "whole")
+    assert failed == [] and 75 in codes and same(tmp_path / "real", tmp_path / "undisturbed")
 
 
 ERRORS = [

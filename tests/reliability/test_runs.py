@@ -20,6 +20,7 @@ from invkit.checkpoint import latest_checkpoint
 from invkit.errors import Interrupted, RecipeError, explained
 from invkit.experiment import Listener, evaluate, run
 from invkit.lock import locked
+from invkit.plugins import registry
 from invkit.recipe import load_recipe
 from invkit.runfolder import without_secrets
 from invkit.signals import stop_requests
@@ -261,10 +262,27 @@ def test_a_folder_in_use_is_refused_and_a_finished_table_is_still_read(recipe, t
     assert json.loads((folder / "eval" / "table.json").read_text()) == table and not (tmp_path / "run.old1").exists()
 
 
+SECRETIVE = """\
+from invkit.api import Degradation, Mask, hookimpl
+class Fetched(Degradation):
+    url: str = ""
+    def sample(self, keys, grid):
+        return Mask(keys.uniform("seen", 1, *grid.shape) < 0.5, grid.channels)
+@hookimpl
+def invkit_degradations():
+    return {"fetched": Fetched}
+"""
+
+
 def test_nothing_secret_is_written_down(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("INVKIT_TEST_TOKEN", "hunter3")
-
-    folder = run(recipe, tmp_path / "run", "cpu")
+    (tmp_path / "fetched.py").write_text(SECRETIVE)
+    url = "{name: fetched, url: 'https://me:hunter2@example.org/mask?token=s3cr3t&size=3'}"
+    (tmp_path / "url.yaml").write_text(RECIPE.replace("{name: sparse-random}", url))
+    found = registry((str(tmp_path / "fetched.py"),))
+    for _ in range(2):  # and it goes on as the same recipe
+        folder = run(load_recipe(tmp_path / "url.yaml", (), found), tmp_path / "run", "cpu")
+    assert "https://example.org/mask?token=&size=3" in (folder / "eval" / "table.json").read_text()
     experiment.RunFolder(folder).note("fetched https://me:hunter2@example.org/?token=s3cr3t")
     experiment.RunFolder(folder).update_record({"from": "ftp://me:hunter2@example.org/x;sig=s3cr3t"})
     texts = {

@@ -24,7 +24,7 @@ from invkit.recipe import CHOICES, Recipe
 from invkit.reconstruct import Sources
 from invkit.report import write_report
 from invkit.resolve import plain
-from invkit.runfolder import RunFolder, decisive, environment
+from invkit.runfolder import RunFolder, decisive, environment, without_secrets
 from invkit.signals import Stop, stop_requests
 from invkit.smoke import shrunk
 from invkit.trained import Trained, evaluated
@@ -174,7 +174,8 @@ def _rows(
             methods, images, law, recipe.noise, recipe.eval, seed=recipe.seed, device=trained.device,
             run=folder.path.name, degradation_name=name, progress=progress, world=world,
         )  # fmt: skip
-    return joined(results, plain(recipe, recipe.registry, CHOICES)["degradation"])
+    settings = json.dumps(plain(recipe, recipe.registry, CHOICES)["degradation"])
+    return joined(results, json.loads(without_secrets(settings)))
 
 
 def _laws(recipe: Recipe) -> dict[str, Degradation]:

@@ -134,3 +134,20 @@ def test_no_state_of_pyplot_is_touched(tmp_path, result):
     page_of(tmp_path, result)
     assert not _pylab_helpers.Gcf.figs
     assert json.dumps(result.table)  # and the table is as it was
+
+
+def test_nothing_that_a_recipe_a_plugin_or_a_file_is_called_becomes_part_of_the_page(tmp_path, result):
+    hostile = "</pre></td><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}"
+    tags = page_of(tmp_path, result).tags
+    table = json.loads(json.dumps(result.table).replace("coins", json.dumps(hostile)[1:-1]))
+    table["protocol"]["degradation"] |= {"file": hostile, hostile: [hostile, {"name": hostile}]}
+    for entry in (*table["rows"], *table["differences"]):
+        entry["run"] = hostile
+    for row in table["rows"]:
+        row["metrics"][hostile] = {"value": None, "lo": None, "hi": None, "reason": hostile}
+    cost = {**result.cost, "device": hostile, "rows": [{**result.cost["rows"][0], "method": hostile}]}
+    (tmp_path / "resolved.yaml").write_text(f"data: {hostile}\n")
+    page = page_of(tmp_path, replace(result, table=table, cost=cost), {hostile: hostile})
+    assert page.crossed == [] and page.tags - tags <= {"br"} and "script" not in page.tags
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert page.text.count("alert(1)") >= 20 and "49" not in page.text.replace("0.49", "")

@@ -15,6 +15,8 @@ from torch import Tensor
 from invkit.api import Convolution, DataError, Field, Grid, Keys, LinearOperator, PathSetting
 from invkit_blur.base import Blur
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: Pillow runs programs for some
+
 
 class KernelBlur(Blur):
     """Convolve with a kernel from a file, divided by its sum; beyond its border the picture goes on periodically."""
@@ -41,13 +43,14 @@ class KernelBlur(Blur):
 def _read(path: Path) -> NDArray[np.float64]:
     """A kernel (h, w) that sums to one."""
     try:
-        data = io.BytesIO(path.read_bytes())
-        if path.suffix == ".npy":
-            kernel = np.asarray(np.load(data, allow_pickle=False), np.float64)
+        if path.suffix == ".npy":  # mapped: a header that claims more than the file holds is an error at once
+            kernel = np.array(np.load(path, mmap_mode="r", allow_pickle=False), np.float64)
         else:
-            with Image.open(data) as picture:
+            with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as picture:
                 kernel = np.asarray(picture.convert("F"), np.float64)
-    except (OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken header raises nearly anything
         raise DataError(f"{path}: cannot be read as a kernel, which is an npy file or a picture ({error})") from None
     if kernel.ndim != 2 or not np.isfinite(kernel).all() or not kernel.sum() > 0:
         raise DataError(f"{path}: a kernel is a matrix of finite numbers with a positive sum, got shape {kernel.shape}")

@@ -11,6 +11,8 @@ from PIL import Image
 
 from invkit.api import DataError, Degradation, Field, Grid, Keys, LinearOperator, Mask, PathSetting
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: Pillow runs programs for some
+
 
 class MaskPicture(Degradation):
     """See what is white in a picture of the mask, scaled to the grid by area averages; hide what is black."""
@@ -27,9 +29,9 @@ class MaskPicture(Degradation):
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         path = Path(self.file)
         try:
-            with Image.open(io.BytesIO(path.read_bytes())) as picture:
+            with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as picture:
                 small = picture.convert("L").resize((grid.width, grid.height), Image.Resampling.BOX)
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise DataError(f"{path}: cannot be read as a picture of a mask ({error})") from None
         observed = torch.from_numpy(np.asarray(small) >= 128).to(keys.state.device)
         return Mask(observed.expand(len(keys), 1, -1, -1), grid.channels)

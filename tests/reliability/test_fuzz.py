@@ -142,4 +142,8 @@ def test_a_loader_that_runs_what_a_recipe_says_is_caught(tmp_path, shipped):
 
 def test_a_loader_that_lets_other_errors_out_is_caught(tmp_path):
     assert faults(iter([b"a: ["]), lambda path: yaml.safe_load(path.read_bytes()), tmp_path) != []
-    assert faults(iter([b"a: 1"]), lambda path: sum(range(10**8)), tmp_path) != []
+
+
+def test_a_loader_that_takes_long_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "SECONDS", 0.01)
+    assert faults(iter([b"a: 1"]), lambda path: sum(range(10**7)), tmp_path) != []

@@ -20,6 +20,7 @@ from invkit.checkpoint import latest_checkpoint
 from invkit.errors import Interrupted, RecipeError, explained
 from invkit.experiment import Listener, evaluate, run
 from invkit.lock import locked
+from invkit.plugins import registry
 from invkit.recipe import load_recipe
 from invkit.runfolder import without_secrets
 from invkit.signals import stop_requests
@@ -93,7 +94,7 @@ def same(a: Path, b: Path) -> bool:
 
 @tiers("stops")
 def test_a_signal_in_any_phase_saves_and_nothing_is_lost(recipe, tmp_path, count, figure, monkeypatch):
-    run(recipe, tmp_path / "whole", "cpu")
+    run(recipe, tmp_path / "undisturbed", "cpu")
     failed, tried = [], 0
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)[: max(1, count // 4)]:
         folder = tmp_path / f"stopped{number}"
@@ -115,7 +116,7 @@ def test_a_signal_in_any_phase_saves_and_nothing_is_lost(recipe, tmp_path, count
                 failed.append(f"{phase}: left {left}")
         heard = Heard()
         run(recipe, folder, "cpu", listener=heard)
-        if heard.steps or not same(folder, tmp_path / "whole"):
+        if heard.steps or not same(folder, tmp_path / "undisturbed"):
             failed.append(f"{signal.Signals(number).name}: not the same as undisturbed")
     figure("signals in every phase of a run: state lost, or another end than exit code 75", tried, len(failed))
     assert failed == []
@@ -188,7 +189,7 @@ def test_the_command_stops_with_75_while_it_starts(tmp_path):
 def test_the_real_command_ends_with_75_or_0_whenever_it_is_stopped(recipe, tmp_path, figure):
     command = [sys.executable, "-m", "invkit", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "real")]
     start = time.monotonic()
-    subprocess.run([*command[:-1], str(tmp_path / "whole"), "--device", "cpu"], check=True, capture_output=True)
+    subprocess.run([*command[:-1], str(tmp_path / "undisturbed"), "--device", "cpu"], check=True, capture_output=True)
     whole, codes = time.monotonic() - start, []
     for i in range(12):
         process = subprocess.Popen([*command, "--device", "cpu"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -198,7 +199,7 @@ def test_the_real_command_ends_with_75_or_0_whenever_it_is_stopped(recipe, tmp_p
     subprocess.run([*command, "--device", "cpu"], check=True, capture_output=True)
     failed = [code for code in codes if code not in (0, 75)]
     figure("signals to the real command at any moment: another end than exit code 75 or 0", len(codes), len(failed))
-    assert failed == [] and 75 in codes and same(tmp_path / "real", tmp_path / "whole")
+    assert failed == [] and 75 in codes and same(tmp_path / "real", tmp_path / "undisturbed")
 
 
 ERRORS = [
@@ -264,10 +265,27 @@ def test_a_folder_in_use_is_refused_and_a_finished_table_is_still_read(recipe, t
     assert json.loads((folder / "eval" / "table.json").read_text()) == table and not (tmp_path / "run.old1").exists()
 
 
+SECRETIVE = """\
+from invkit.api import Degradation, Mask, hookimpl
+class Fetched(Degradation):
+    url: str = ""
+    def sample(self, keys, grid):
+        return Mask(keys.uniform("seen", 1, *grid.shape) < 0.5, grid.channels)
+@hookimpl
+def invkit_degradations():
+    return {"fetched": Fetched}
+"""
+
+
 def test_nothing_secret_is_written_down(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("INVKIT_TEST_TOKEN", "hunter3")
-
-    folder = run(recipe, tmp_path / "run", "cpu")
+    (tmp_path / "fetched.py").write_text(SECRETIVE)
+    url = "{name: fetched, url: 'https://me:hunter2@example.org/mask?token=s3cr3t&size=3'}"
+    (tmp_path / "url.yaml").write_text(RECIPE.replace("{name: sparse-random}", url))
+    found = registry((str(tmp_path / "fetched.py"),))
+    for _ in range(2):  # and it goes on as the same recipe
+        folder = run(load_recipe(tmp_path / "url.yaml", (), found), tmp_path / "run", "cpu")
+    assert "https://example.org/mask?token=&size=3" in (folder / "eval" / "table.json").read_text()
     experiment.RunFolder(folder).note("fetched https://me:hunter2@example.org/?token=s3cr3t")
     experiment.RunFolder(folder).update_record({"from": "ftp://me:hunter2@example.org/x;sig=s3cr3t"})
     texts = {

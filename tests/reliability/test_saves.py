@@ -78,7 +78,10 @@ def goes_on(folder: Path, acknowledged: Save | None, begun: Save) -> list[str]:
     latest = module.latest_checkpoint(folder)
     if latest is None or latest.meta["value"] != 99:
         wrong.append("the next save is not found")
-    if any(p.name.startswith(".") or p.name.endswith(".old") for p in folder.iterdir()):
+    names = {p.name for p in folder.iterdir()}
+    if any(
+        name.startswith(".") or name.removesuffix(".old") in names - {name} for name in names
+    ):  # an only copy may stay
         wrong.append(f"left behind: {sorted(p.name for p in folder.iterdir())}")
     return wrong
 

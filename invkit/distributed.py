@@ -181,7 +181,7 @@ def _end_with_launcher() -> None:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    if os.getppid() == launcher:
+    if launcher and os.name == "posix":
         threading.Thread(target=watch, daemon=True).start()
 
 

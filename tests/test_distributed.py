@@ -301,6 +301,24 @@ def test_the_launcher_ends_with_the_code_of_what_failed(monkeypatch, rest, code)
     assert signal.getsignal(signal.SIGTERM) is handler and time.monotonic() - start < 50
 
 
+def test_where_the_launcher_was_killed_its_processes_ask_themselves_to_stop():
+    receive, send = os.pipe()
+    if not (launcher := os.fork()):
+        os.environ["INVKIT_LAUNCHER"] = str(os.getpid())
+        if not os.fork():
+            signal.signal(signal.SIGTERM, lambda *_: (os.write(send, b"asked"), os._exit(0)))
+            distributed._end_with_launcher()
+            os.write(send, b"ready ")
+        time.sleep(30)
+        os._exit(1)
+    os.close(send)
+    assert os.read(receive, 6) == b"ready "
+    os.kill(launcher, signal.SIGKILL)
+    os.waitpid(launcher, 0)
+    assert os.read(receive, 6) == b"asked"
+    os.close(receive)
+
+
 def test_codes():
     assert [_code(failed) for failed in ([], [1], [1, 5, 1], [-9, 1, 3], [75, 75])] == [0, 1, 5, 137, 75]
 
@@ -309,7 +327,8 @@ def test_codes():
 def test_the_real_command_on_two_processes(tmp_path):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     command = [sys.executable, "-m", "invkit", "run", str(tmp_path / "tiny.yaml"), "--device", "cpu"]
-    several = [*command, "--out", str(tmp_path / "two"), "--nproc", "2", "train.steps=40"]
+    one = [*command, "--out", str(tmp_path / "two"), "train.steps=40"]
+    several = [*one, "--nproc", "2"]
     process = subprocess.Popen(several, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "two").glob("checkpoints/step-*")):
         time.sleep(0.05)
@@ -323,7 +342,7 @@ def test_the_real_command_on_two_processes(tmp_path):
     assert steps == list(range(2, 41, 2))
     table = (tmp_path / "two" / "eval" / "table.json").read_bytes()
     (tmp_path / "two" / "eval" / "done.json").unlink()
-    subprocess.run([*several[:6], *several[6:8], *several[10:]], capture_output=True, timeout=600, check=True)
+    subprocess.run(one, capture_output=True, timeout=600, check=True)
     assert (tmp_path / "two" / "eval" / "table.json").read_bytes() == table
     failed = subprocess.run([*several, "seed=4"], capture_output=True, text=True, timeout=300)
     assert failed.returncode == 2 and "seed=3, now 4" in failed.stderr and "Traceback" not in failed.stderr

@@ -23,10 +23,10 @@ from invkit.statistics import Bootstrap
 from invkit.training import Problem, Trainer, build_model
 
 ROOT = Path(__file__).parents[2]
-STEPS = 400
+STEPS = 300
 SMALL = [
-    "train.grids=[16]", f"train.steps={STEPS}",
-    "eval.images=64", "eval.grids=[16,32]", "eval.batch=16", "log.tensorboard=false", "diffusion.preconditioning=spectral",
+    "train.grids=[16]", f"train.steps={STEPS}", "eval.images=48", "eval.grids=[16,32]", "eval.batch=16",
+    "sample.method=dpmpp-2m", "sample.steps=8", "log.tensorboard=false", "diffusion.preconditioning=spectral",
 ]  # fmt: skip
 MODEL = ["model.fill=gaussian", "model.channels=32", "model.mult=[1,2]", "model.blocks=2", "model.patch=2"]
 PRIOR = ["model.prior.name=matern", "model.prior.std=0.5", "model.prior.length=0.2", "model.prior.exponent=1.3"]

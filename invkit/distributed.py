@@ -139,8 +139,7 @@ def _reaching_peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise PeerError(f"another process of this run ended or cannot be reached ({reason})") from error
+        raise PeerError("another process of this run ended or cannot be reached") from error
 
 
 @contextmanager

@@ -324,7 +324,8 @@ def test_codes():
 
 
 @pytest.mark.slow
-def test_the_real_command_on_two_processes(tmp_path):
+def test_the_real_command_on_two_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as many in each of two processes as in one
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     command = [sys.executable, "-m", "invkit", "run", str(tmp_path / "tiny.yaml"), "--device", "cpu"]
     one = [*command, "--out", str(tmp_path / "two"), "train.steps=40"]

@@ -60,7 +60,8 @@ def train(
     images, aside = held_out(opened(recipe, "train", listener), settings)
     problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
     if checkpoint is None:
-        model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, device)
+        seen = settings.total and settings.total * settings.batch
+        model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, device, seen)
     else:
         model = place(rebuild(recipe, checkpoint), device)
     world.broadcast_(model.parameters())  # drawn alike already, unless the machines differ

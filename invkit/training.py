@@ -30,7 +30,7 @@ from invkit.optim import average_decay, guard, optimisers
 from invkit.trainsettings import Log, Train
 
 FIT_IMAGES = 4096  # pictures behind the fitted field
-SCALE_IMAGES = 512  # pictures behind the residual's deviation
+SCALE_IMAGES = 512  # pictures behind the residual's law
 CHECK_EVERY = 20  # steps between the host's questions to a device
 PATIENCE = 10  # steps in a row that may be left out
 
@@ -72,15 +72,24 @@ class StepRecord:
 
 
 def build_model(
-    problem: Problem, network: Network, diffusion: Diffusion, precision: Precision, device: torch.device
+    problem: Problem,
+    network: Network,
+    diffusion: Diffusion,
+    precision: Precision,
+    device: torch.device,
+    seen: int | None = None,  # pictures of the whole training; None: many
 ) -> ConditionalModel:
-    """The model of step 0, a function of the seed: weights drawn, field fitted, residual scale measured."""
+    """The model of step 0, a function of the seed: weights drawn, field fitted, residual's law measured.
+
+    A training that sees few pictures measures fewer: a smoke run takes seconds.
+    """
     grid = problem.grids[0]
     images = problem.images[grid]
-    ids = list(range(min(FIT_IMAGES, len(images))))
+    enough = SCALE_IMAGES if seen is None else max(64, min(SCALE_IMAGES, seen))
+    ids = list(range(min(FIT_IMAGES, len(images), 8 * enough)))
     x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
     prior = FittedField.fit(x, grid)
-    residual, scale = _residual(problem, network, prior, x[:SCALE_IMAGES], grid)
+    residual, scale = _residual(problem, network, prior, x[:enough], grid)
     constants = Constants(prior, residual, scale, max(min(grid.shape) for grid in problem.grids))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(problem.seed)

@@ -4,6 +4,7 @@ What is refused: entries with absolute paths or `..`, links and devices, archive
 arrays that are pickles or claim more than is there. Everything is a ValueError, of one line.
 """
 
+import gzip
 import io
 import math
 import stat
@@ -12,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -76,7 +77,7 @@ def read_entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
 class _Bounded(io.RawIOBase):
     """A stream that ends in an error after so many bytes: even a header of a .tar may claim any number."""
 
-    def __init__(self, stream: BinaryIO, left: int) -> None:
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile, left: int) -> None:
         self.stream, self.left = stream, left
 
     def read(self, size: int = -1) -> bytes:
@@ -89,8 +90,6 @@ class _Bounded(io.RawIOBase):
 
 def read_members(path: Path, wanted: Collection[str], most: int, total: int) -> dict[str, bytes]:
     """The files of a .tar.gz that lie at `wanted` paths, each of at most `most` bytes; `total` bounds all that is read."""
-    import gzip
-
     found: dict[str, bytes] = {}
     with gzip.open(path) as stream, tarfile.open(fileobj=_Bounded(stream, total), mode="r|") as tar:
         for member in tar:

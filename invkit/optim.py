@@ -78,7 +78,7 @@ def average_decay(
     The latter is that of Karras et al. (2024, EDM2, section 3.1).
 
     >>> average_decay(10**6, 0.99, None), round(average_decay(99, 0.0, 0.1), 3)
-    (0.99, 0.925)
+    (0.99, 0.923)
     """
     if length is None:
         return min(decay, (1 + step) / (10 + step))

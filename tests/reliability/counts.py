@@ -8,6 +8,8 @@ COUNTS = {  # what: (fast, full)
     "faults": (40, 200),
     "crashes": (60, 400),
     "kills": (3, 20),
+    "steps": (150, 10_000),
+    "cuts": (8, 40),
     "stops": (2, 12),
     "damages": (60, 500),
     "recipes": (300, int(os.environ.get("INVKIT_RECIPES", 5000))),

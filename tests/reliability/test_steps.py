@@ -1,0 +1,69 @@
+"""Many steps: memory stays flat, and a training cut at any of them goes on bit for bit."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from counts import tiers
+from test_training import trainer, weights
+
+from invkit.training import Trainer
+
+TINY = {"batch": 2, "warmup": 1}
+ROOM = 8 << 20  # bytes that the allocator may come to hold
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def grown(t: Trainer, steps: int) -> int:
+    """Bytes that memory grew by over the last two thirds of some steps."""
+    start = 0
+    for record in t.run():
+        if record.step == steps // 3:
+            start = resident()
+    return resident() - start
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+@tiers("steps")
+def test_memory_is_flat(count, figure):
+    growth = grown(trainer({**TINY, "steps": count}, grids=(8,)), count)
+    figure("small steps of training: memory grown by more than 8 MiB", count, int(growth > ROOM))
+    assert growth <= ROOM
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_a_leak_is_noticed(monkeypatch):
+    kept, update = [], Trainer._update
+
+    def leaking(self):
+        kept.append(torch.ones(1 << 16))  # 256 KiB a step
+        return update(self)
+
+    monkeypatch.setattr(Trainer, "_update", leaking)
+    assert grown(trainer({**TINY, "steps": 90}, grids=(8,)), 90) > ROOM
+
+
+@tiers("cuts")
+def test_cut_anywhere_it_goes_on_bit_for_bit(count, figure):
+    """In turn in one part and in four, read in process and by two readers, twice within an epoch of 6.25 steps."""
+    failed = 0
+    for case in range(4):
+        settings = {"steps": 1 + count // 4, "accumulate": (1, 4)[case % 2], "workers": (0, 2)[case // 2]}
+        whole, saved, losses = trainer(settings), [], []
+        for record in whole.run():
+            losses.append(float(record.loss))
+            saved.append(
+                {n: {k: v.clone().contiguous() for k, v in group.items()} for n, group in whole.state().items()}
+            )
+        for cut in range(1, len(losses)):
+            again = trainer(settings)
+            again.restore(cut, saved[cut - 1])
+            same = [float(r.loss) for r in again.run()] == losses[cut:]
+            failed += not (same and all(map(torch.equal, weights(whole), weights(again))))
+    figure("cut points of a training: a loss, weight, average or moment that is not the same bits", count, failed)
+    assert failed == 0

@@ -137,7 +137,7 @@ def test_handover_is_where_the_new_modes_are_noise():
 @pytest.mark.parametrize("noise", sorted(NOISES))
 @pytest.mark.parametrize(
     ("method", "steps"),
-    [(Heun(), 40), (Dpmpp2M(), 60), (Denoising(), 250), (EulerMaruyama(), 250), (Langevin(), 120)],
+    [(Heun(), 128), (Dpmpp2M(), 128), (Denoising(), 256), (EulerMaruyama(), 256), (Langevin(), 128)],
     ids=name,
 )
 def test_monte_carlo_on_finer_grids(n, noise, method, steps):

@@ -29,6 +29,7 @@ SHEET = 8  # pictures on a sample grid
 
 
 def opened(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images]:
+    """The pictures of a split on each grid of the recipe; raises DataError where there are none."""
     sizes = recipe.train.grids if split == "train" else recipe.eval.grids or recipe.train.grids
     found = {}
     for grid in dict.fromkeys(as_grid(size, recipe.data.channels) for size in sizes):
@@ -105,7 +106,7 @@ def train(
     try:
         with stop.hold():
             for record in trainer.run():
-                listener.trained(record, record.total)
+                listener.trained(record)
                 last, score = trainer.done, None
                 if logbook:
                     logbook.step(record, last=last, skipped=trainer.skipped)
@@ -129,10 +130,10 @@ def train(
     except NonFiniteError as error:
         if trainer.step > saved:
             save()
-        place_ = folder.path / "nonfinite.json"
+        told = folder.path / "nonfinite.json"
         if world.first:
-            write_atomic(place_, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
-        raise NonFiniteError(f"{error}. What is known of it is in {place_}", error.cause) from None
+            write_atomic(told, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
+        raise NonFiniteError(f"{error}. What is known of it is in {told}", error.cause) from None
     if logbook:
         logbook.close()
     world.barrier()  # until it is saved
@@ -162,14 +163,14 @@ def _sheet(trained: Trained, folder: RunFolder, images: Images | None = None) ->
     grid = as_grid(recipe.train.grids[0], recipe.data.channels)
     if images is None:
         images = recipe.data.open("test", grid, recipe.seed, min(SHEET, recipe.eval.images))
-    problem = Problem({grid: images}, trained.recipe.degradation, trained.recipe.noise, trained.recipe.seed)
-    ids, count = list(range(min(SHEET, len(images)))), trained.recipe.eval.samples
+    problem = Problem({grid: images}, recipe.degradation, recipe.noise, recipe.seed)
+    ids, count = list(range(min(SHEET, len(images)))), recipe.eval.samples
     x = images[ids].to(trained.device)
-    keys = Keys.of(trained.recipe.seed, "sheet", ids, trained.device)
+    keys = Keys.of(recipe.seed, "sheet", ids, trained.device)
     measurement = problem.measure(x, keys, grid)
     fill = trained.model.condition(measurement).fill
     mean = trained.model.mean(measurement)
-    samples = trained.model.sample(measurement, keys.child("samples"), min(8, max(2, count)), trained.recipe.sample)
+    samples = trained.model.sample(measurement, keys.child("samples"), min(8, max(2, count)), recipe.sample)
     picture = sample_sheet(x, measurement, fill, mean, samples)
     write_atomic(folder.sheet(trained.step), picture)
     return picture

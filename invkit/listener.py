@@ -10,7 +10,7 @@ class Listener:
     def say(self, text: str) -> None:
         """A line for the person."""
 
-    def trained(self, record: StepRecord, total: int) -> None:
+    def trained(self, record: StepRecord) -> None:
         """A step was made."""
 
     def evaluated(self, done: int, total: int) -> None:
@@ -27,8 +27,8 @@ class Noted(Listener):
         self._folder.note(text)
         self._listener.say(text)
 
-    def trained(self, record: StepRecord, total: int) -> None:
-        self._listener.trained(record, total)
+    def trained(self, record: StepRecord) -> None:
+        self._listener.trained(record)
 
     def evaluated(self, done: int, total: int) -> None:
         self._listener.evaluated(done, total)

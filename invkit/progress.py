@@ -64,9 +64,9 @@ class Shown(Listener):
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def trained(self, record: StepRecord, total: int) -> None:
+    def trained(self, record: StepRecord) -> None:
         self._speed.add(record)
-        left = self._speed.left(total - record.step)
+        left = self._speed.left(record.total - record.step)
         if self._cpu and not self._warned and self._speed.steps == FIRST:
             self._warned = True
             if left > LONG:
@@ -75,7 +75,7 @@ class Shown(Listener):
                     "`invkit run quickstart` takes minutes, --smoke seconds; stop any time (Ctrl-C), the same command goes on"
                 )
         text = f"loss {record.loss:.3f}  {self._speed.rate:.0f} images/s  {spell(left)} left"
-        self._show("step", record.step, total, text, first=self._speed.steps == FIRST)
+        self._show("step", record.step, record.total, text, first=self._speed.steps == FIRST)
 
     def evaluated(self, done: int, total: int) -> None:
         self._show("evaluated", done, total, "pictures", first=False)

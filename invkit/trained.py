@@ -51,6 +51,7 @@ def evaluated(recipe: Recipe, folder: RunFolder, device: torch.device) -> Traine
 
 
 def averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
+    """The model with a checkpoint's averaged weights."""
     model = rebuild(recipe, checkpoint)
     put(model, checkpoint.tensors["average"])
     return Trained(recipe, place(model, device).eval(), device, checkpoint.step)
@@ -66,6 +67,7 @@ def rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
 
 
 def put(model: ConditionalModel, weights: Mapping[str, Tensor]) -> None:
+    """Fill a model in place; raises DataError, with the first difference, where the weights do not fit."""
     check_fit(dict(model.named_parameters()), weights)
     with torch.no_grad():
         for name, p in model.named_parameters():

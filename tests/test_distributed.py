@@ -224,7 +224,7 @@ class Heard(Listener):
         self.steps: list[int] = []
         self.at, self.do = at, do
 
-    def trained(self, record, total):
+    def trained(self, record):
         self.steps.append(record.step)
         if record.step == self.at:
             self.do()

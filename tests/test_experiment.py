@@ -58,7 +58,7 @@ class Heard(Listener):
     def say(self, text):
         self.said.append(text)
 
-    def trained(self, record, total):
+    def trained(self, record):
         self.steps.append(record.step)
         if record.step == self.stop_at:
             raise KeyError("killed")  # nothing may catch this and tidy up
@@ -193,8 +193,8 @@ def test_sigkill_and_sigterm_of_the_real_command(recipe):
 
 def test_a_stop_request_saves_and_says_so(recipe):
     class Stopping(Heard):
-        def trained(self, record, total):
-            super().trained(record, total)
+        def trained(self, record):
+            super().trained(record)
             if record.step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
 

@@ -6,13 +6,12 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_training import CPU, NETWORK, trainer, weights
+from test_training import trainer, weights
 
 from invkit import training
-from invkit.data.base import Images, Part
-from invkit.diffusion import Diffusion
+from invkit.data.base import Images
 from invkit.errors import NonFiniteError
-from invkit.training import Trainer, build_model, picture_ids
+from invkit.training import Trainer, picture_ids
 
 STEPS = 8
 
@@ -142,12 +141,3 @@ def test_without_the_guard_it_would(mutant, monkeypatch):
     with pytest.raises(NonFiniteError):
         list(t.run())
     assert not all(bool(w.isfinite().all()) for group in t._all().values() for w in group.values())
-
-
-def test_held_out_pictures_are_not_trained_on():
-    t = trainer()
-    ((grid, images),) = t.problem.images.items()
-    part = Part(images, 40, 10)
-    assert len(part) == 10 and part.group(0) == images.group(40) and part.grid == grid
-    assert torch.equal(part[[0, 3]], images[[40, 43]])
-    build_model(t.problem, NETWORK, Diffusion(), "float32", CPU)

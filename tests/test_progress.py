@@ -8,8 +8,8 @@ from invkit.progress import Shown, Speedometer, spell
 from invkit.training import StepRecord
 
 
-def record(step: int, seconds: float = 0.5) -> StepRecord:
-    return StepRecord(step, torch.tensor(0.6), torch.tensor(1.0), 1e-3, 32 * step, seconds, 100)
+def record(step: int, seconds: float = 0.5, total: int = 100) -> StepRecord:
+    return StepRecord(step, torch.tensor(0.6), torch.tensor(1.0), 1e-3, 32 * step, seconds, total)
 
 
 def shown(*, cpu: bool = True) -> tuple[Shown, io.StringIO]:
@@ -33,7 +33,7 @@ def test_rate_and_time_left():
 def test_plain_lines_elsewhere():
     listener, out = shown()
     for step in range(1, 101):
-        listener.trained(record(step), 100)
+        listener.trained(record(step))
     lines = out.getvalue().splitlines()
     assert lines[0].startswith("step 1/100  loss 0.600  64 images/s  0:50 left")
     assert lines[-1].startswith("step 100/100")
@@ -44,7 +44,7 @@ def test_plain_lines_elsewhere():
 def test_a_long_training_on_a_cpu_is_said_beforehand_and_once(cpu, steps, said):
     listener, out = shown(cpu=cpu)
     for step in range(1, 30):
-        listener.trained(record(step, 60.0 if step == 1 else 0.5), steps)  # the slow first step does not count
+        listener.trained(record(step, 60.0 if step == 1 else 0.5, steps))  # the slow first step does not count
         assert ("on this CPU" in out.getvalue()) == (said and step > 1)
     assert out.getvalue().count("about 28 h on this CPU") == said
     assert out.getvalue().count("invkit run quickstart") == said
@@ -54,7 +54,7 @@ def test_bars_on_a_terminal():
     out = io.StringIO()
     listener = Shown(Console(file=out, force_terminal=True, width=120), cpu=True)
     for step in range(1, 11):
-        listener.trained(record(step), 10)
+        listener.trained(record(step, total=10))
     listener.evaluated(3, 3)
     listener.close()
     assert "10/10" in out.getvalue()

@@ -27,7 +27,7 @@ class Scaling:
     skip: Map  # picture to picture
     out: Map  # network to picture
     into: Map  # picture to network
-    power: Tensor  # (B,): mean square over the pixels of what `skip` leaves of data that are as expected
+    power: Tensor  # (B,): pixel power of `out` of unit white noise on the picture's grid
 
 
 class Preconditioning(Settings, ABC):

@@ -51,7 +51,7 @@ class Heard(Listener):
         self.steps: list[int] = []
         self.phase, self.number = phase, number
 
-    def trained(self, record, total):
+    def trained(self, record):
         self.steps.append(record.step)
         if self.phase == "training" and record.step == 3:
             os.kill(os.getpid(), self.number)

@@ -170,7 +170,10 @@ def validate(context: click.Context, recipes: tuple[str, ...], schema: str | Non
     codes = [0]
     for recipe in recipes:
         try:
-            _load(recipe, (), plugins)
+            loaded = _load(recipe, (), plugins)
+            from invkit.determinism import warn_of_strictness
+
+            warn_of_strictness(loaded)
             click.echo(f"{recipe}: ok")
         except InvkitError as error:
             codes.append(_complain(error))

@@ -20,8 +20,8 @@ FLOORS = [
         "trainsettings", "validation",
     },
     {
-        "__init__", "api", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook", "lookup",
-        "overrides", "plugins", "preview", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
+        "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",
+        "lookup", "overrides", "plugins", "preview", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
         "trained", "yamltree",
     },
     {"__main__", "cli", "progress"},

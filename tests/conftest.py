@@ -1,11 +1,16 @@
 """What several tests share: a registry of stand-ins, so that recipes are tested without installed plugins."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import Field
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers have the cores already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 from invkit.data.base import Dataset, Images, Split
 from invkit.degradation import Degradation

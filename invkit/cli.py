@@ -227,7 +227,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
 @_plugin
 @_json
 def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """List degradations and data sets: kind, distribution, version and state (ok, failed, conflict)."""
+    """List what plugins provide, the core's own included: kind, distribution, version and state (ok, failed, conflict)."""
     from invkit.inventory import listing, listing_text
 
     found = listing(_registry(plugins))

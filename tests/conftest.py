@@ -16,8 +16,10 @@ from invkit.data.base import Dataset, Images, Split
 from invkit.degradation import Degradation
 from invkit.grid import Grid
 from invkit.keys import Keys
+from invkit.metrics import METRICS
 from invkit.operators import LinearOperator
 from invkit.plugins import Registry, registry
+from invkit.reconstruct import METHODS
 from invkit.settings import PathSetting
 
 
@@ -52,7 +54,7 @@ class Folder(Dataset):
 
 @pytest.fixture
 def stand_ins() -> Registry:
-    return Registry({"sparse-random": Some, "both": Both}, {"photos": Folder, "images": Folder})
+    return Registry({"sparse-random": Some, "both": Both}, {"photos": Folder, "images": Folder}, METHODS, METRICS)
 
 
 @pytest.fixture

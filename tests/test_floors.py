@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "distributed", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
     {
-        "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim",
+        "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "nothing", "operators", "optim",
         "points", "separable", "shapes",
     },
     {"data", "metrics", "reconstruct"},

@@ -59,10 +59,11 @@ def invkit_datasets() -> Mapping[str, type[Dataset]]:
 
 @hookimpl
 def invkit_degradations() -> Mapping[str, type[Degradation]]:
-    """The core's own degradations: those made of others."""
+    """The core's own degradations: those made of others, and the one that observes nothing."""
     from invkit.compose import Compose, Mixture
+    from invkit.nothing import Nothing
 
-    return {"compose": Compose, "mixture": Mixture}
+    return {"compose": Compose, "mixture": Mixture, "nothing": Nothing}
 
 
 @hookimpl

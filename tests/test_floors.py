@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "distributed", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
     {
-        "compose", "convolution", "degradation", "diffusion", "gaussian", "kriging", "leastsquares", "nn", "operators", "optim",
-        "points", "separable", "shapes",
+        "compose", "convolution", "degradation", "diffusion", "gaussian", "kriging", "leastsquares", "nn", "nothing",
+        "operators", "optim", "points", "separable", "shapes",
     },
     {"data", "metrics", "reconstruct"},
     {

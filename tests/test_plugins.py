@@ -24,7 +24,7 @@ def invkit_degradations():
 """
 
 
-CORE = {"compose", "mixture"}  # degradations that come with the core
+CORE = {"compose", "mixture", "nothing"}  # degradations that come with the core
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,11 @@ from invkit.reconstruct import METHODS
 from invkit.settings import PathSetting
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: with several processes none waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_quickstart.py")
+
+
 class Some(Degradation):
     """Some pixels."""
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from invkit.table import cell, mark, merge, render
+from invkit.merging import merge
+from invkit.table import cell, mark, render
 
 ABSENT = "19 samples have no 95 % interval; 39 have"
 

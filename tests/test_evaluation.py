@@ -16,6 +16,7 @@ from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.metrics import METRICS
 from invkit.operators import LinearOperator, Mask
+from invkit.partial import Partial
 from invkit.reconstruct import METHODS
 from invkit.reconstruct.base import Reconstructor
 
@@ -94,12 +95,14 @@ def table_of(
     sigma: float = 0.0,
     seed: int = 3,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    shelf: Partial | None = None,
     **settings: int,
 ) -> Evaluation:
     images = source or Draws()
     return evaluate_rows(
         methods, {images.grid: images}, Coins(), Noise(sigma=sigma), Eval(**settings),
         seed=seed, device=torch.device("cpu"), run="toy", degradation_name="coins", progress=progress,
+        shelf=shelf,
     )  # fmt: skip
 
 
@@ -215,6 +218,7 @@ def test_a_few_pictures_are_kept_whatever_the_batch_cut(batch):
         "truth/truth": picture,
         "truth/y": picture,
         "truth/observed": (16, 1, 16, 16),
+        "truth/group": (16,),
         "flat/mean": picture,
         "gaussian/mean": picture,
         "gaussian/samples": (4, *picture),

@@ -16,8 +16,8 @@ FLOORS = [
     },
     {"data", "metrics", "reconstruct"},
     {
-        "checkpoint", "evaluation", "joining", "pictures", "profiling", "report", "rows", "statistics", "table", "training",
-        "trainsettings", "validation",
+        "checkpoint", "conformal", "deviations", "evaluation", "figures", "gathering", "joining", "merging", "partial", "pictures",
+        "profiling", "ranking", "report", "rows", "statistics", "stored", "table", "training", "trainsettings", "validation",
     },
     {
         "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invkit.keys import Keys
-from invkit.metrics.base import Metric
+from invkit.metrics.base import Metric, SetMetric
 
 RESAMPLES = 2000
 CHUNK = 2_000_000  # draws at a time
@@ -39,7 +39,12 @@ class Bootstrap:
         return cls(np.array([order[name] for name in groups]), np.concatenate(counts))
 
     def values(self, metric: Metric, components: Mapping[str, Array]) -> Array:
-        """A metric of all pictures, then of every resample: (1 + R,), not finite where it has no value."""
+        """A metric of all pictures, then of every resample: (1 + R,), not finite where it has no value.
+
+        A metric of the set alone is not resampled, (1,): a picture that is drawn twice is no set. Raises Unavailable.
+        """
+        if isinstance(metric, SetMetric):
+            return np.array([metric.of_set(components)])
         means = {}
         weights = np.concatenate([np.ones_like(self.counts[:1]), self.counts]).astype(np.float64)
         sizes = weights @ np.bincount(self.members, minlength=self.counts.shape[1])

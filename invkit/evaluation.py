@@ -20,7 +20,7 @@ from invkit.distributed import ALONE, World
 from invkit.files import write_atomic
 from invkit.gathering import Shown, Work, gather
 from invkit.grid import Grid
-from invkit.metrics import METRICS, Metric, by_name
+from invkit.metrics import COLUMNS, METRICS, Metric, by_name
 from invkit.partial import Partial
 from invkit.ranking import RULE, best
 from invkit.reconstruct import METHODS, Method, Reconstructor
@@ -45,7 +45,7 @@ class Eval(Settings):
         description="rows, in this order",
     )
     metrics: tuple[Metric, ...] = Field(
-        tuple(metric() for metric in METRICS.values()), min_length=1, description="columns, in this order"
+        tuple(METRICS[name]() for name in COLUMNS), min_length=1, description="columns, in this order"
     )
     grids: tuple[int | tuple[int, int], ...] | None = Field(
         None, min_length=1, description="grids to evaluate on: n or [height, width]; null: those of train.grids"

@@ -3,21 +3,27 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from invkit.data.base import Images
 from invkit.degradation import Degradation
 from invkit.device import pick_device, set_determinism
+from invkit.diffusion.familiar import warning
 from invkit.distributed import World, join
 from invkit.errors import DataError, Interrupted, PluginError, RecipeError
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
 from invkit.fitting import opened, train
+from invkit.grid import Grid
 from invkit.joining import joined
+from invkit.keys import Keys
 from invkit.listener import Listener, Noted
 from invkit.lock import locked
 from invkit.partial import Partial
@@ -34,6 +40,7 @@ from invkit.trained import Trained, evaluated
 from invkit.training import Problem, Trainer, as_grid, build_model
 
 FREE_OF_SAVED = ("eval.metrics", "eval.paired_to")
+NOTICED = 128  # test pictures that are looked at for whether they are like those of the training
 
 
 def run(
@@ -225,6 +232,8 @@ def _rows(
         * len(laws),
         listener,
     )
+    if world.first:
+        _notice(recipe, trained, images, laws)
     results: dict[str, Evaluation] = {}
     for name, law in laws.items():
         results[name] = evaluate_rows(
@@ -254,6 +263,22 @@ def _weigh(folder: RunFolder, size: int, listener: Listener) -> None:
         )
     if size > SAID:
         listener.say(f"eval.save: about {size / 1e6:,.0f} MB of reconstructions are held in memory, then written")
+
+
+def _notice(recipe: Recipe, trained: Trained, images: Mapping[Grid, Images], laws: Mapping[str, Degradation]) -> None:
+    """Warn where more of the test pictures than chance would have look, once measured, unlike those of the training."""
+    if (known := trained.model.constants.familiar) is None:
+        return
+    for (name, law), (grid, pictures) in product(laws.items(), images.items()):
+        problem = Problem({grid: pictures}, law, recipe.noise, recipe.seed)
+        values = []
+        ids = range(min(recipe.eval.images, len(pictures), NOTICED))
+        for first in range(0, len(ids), recipe.eval.batch):
+            part = ids[first : first + recipe.eval.batch]
+            keys = Keys.of(recipe.seed, "unlike", part, trained.device)
+            values.append(trained.model.statistics(problem.measure(pictures[part].to(trained.device), keys, grid)))
+        if said := warning(torch.cat(values), known, f"test pictures ({name}, {grid})", tolerated=0.01):
+            warnings.warn(said, stacklevel=2)
 
 
 def _laws(recipe: Recipe) -> dict[str, Degradation]:

@@ -136,14 +136,18 @@ class Tabulator:
     ) -> None:  # fmt: skip
         self.gathered, self.bootstrap, self.run, self.grid = rows, bootstrap, run, grid
         self.metrics, self.samples, self.paired_to = metrics, samples, paired_to
-        self.values = [
-            {
-                name: bootstrap.values(metric, parts)
-                for name, metric in self.metrics.items()
-                if (parts := row.joined(name)) is not None
-            }
-            for row in rows
-        ]
+        self.values = [self._values(row) for row in rows]
+
+    def _values(self, row: Row) -> dict[str, NDArray[np.float64]]:
+        """By metric, the value and those of the resamples; a metric without one says why."""
+        found = {}
+        for name, metric in self.metrics.items():
+            if (parts := row.joined(name)) is not None:
+                try:
+                    found[name] = self.bootstrap.values(metric, parts)
+                except Unavailable as why:
+                    row.reasons[name] = str(why)
+        return found
 
     def head(self, row: Row) -> dict[str, Any]:
         """What names a row and its work."""

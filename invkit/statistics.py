@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invkit.keys import Keys
-from invkit.metrics.base import Metric
+from invkit.metrics.base import Metric, SetMetric
 
 RESAMPLES = 2000
 CHUNK = 2_000_000  # draws at a time
@@ -53,7 +53,12 @@ class Bootstrap:
         return self._weights @ np.bincount(self.members, values, self.counts.shape[1]) / self._sizes
 
     def values(self, metric: Metric, components: Mapping[str, Array]) -> Array:
-        """A metric of all pictures, then of every resample: (1 + R,), not finite where it has no value."""
+        """A metric of all pictures, then of every resample: (1 + R,), not finite where it has no value.
+
+        A metric of the set alone is not resampled, (1,): a picture that is drawn twice is no set. Raises Unavailable.
+        """
+        if isinstance(metric, SetMetric):
+            return np.array([metric.of_set(components)])
         means = {name: self.mean(values) for name, values in components.items()}  # (N,) each
         with np.errstate(divide="ignore", invalid="ignore"):
             return metric.reduce(means)

@@ -1,5 +1,6 @@
 """A trained model, and how it comes out of a checkpoint."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from invkit.checkpoint import Checkpoint, best_checkpoint, check_fit, latest_checkpoint
 from invkit.degradation import Measurement
 from invkit.device import place
+from invkit.diffusion.familiar import warning
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.errors import DataError
 from invkit.keys import Keys
@@ -22,7 +24,8 @@ READ = ("average", "constants")  # the files of a checkpoint that a trained mode
 class Trained:
     """A trained run: its recipe, and its model with averaged weights, ready to be asked.
 
-    `mean` and `sample` take a `Measurement`, made by `invkit.measure_points` or by `measure` in `invkit.degradation`.
+    `mean` and `sample` take a `Measurement`, made by `invkit.measure_points` or by `measure` in `invkit.degradation`; they
+    warn where it looks unlike those of the training.
     """
 
     recipe: Recipe
@@ -32,12 +35,20 @@ class Trained:
 
     def mean(self, measurement: Measurement) -> Tensor:
         """Posterior mean (B, C, H, W), observed pixels pasted where they are exact."""
+        self._notice(measurement)
         return measurement.paste(self.model.mean(measurement.to(self.device)).cpu())
 
     def sample(self, measurement: Measurement, count: int, seed: int = 0) -> Tensor:
         """`count` posterior samples (K, B, C, H, W), a function of the seed and the place in the batch."""
+        self._notice(measurement)
         keys = Keys.of(seed, "posterior", range(len(measurement)), self.device)
         return measurement.paste(self.model.sample(measurement.to(self.device), keys, count, self.recipe.sample).cpu())
+
+    def _notice(self, measurement: Measurement) -> None:
+        """Warn of measurements that look unlike those of the training, where the checkpoint knows what those were like."""
+        known = self.model.constants.familiar
+        if known is not None and (said := warning(self.model.statistics(measurement.to(self.device)), known)):
+            warnings.warn(said, stacklevel=3)
 
 
 def evaluated(recipe: Recipe, folder: RunFolder, device: torch.device) -> Trained | None:

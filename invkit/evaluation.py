@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from invkit.conformal import GUARANTEE
 from invkit.data.base import Images
@@ -53,8 +53,8 @@ class Eval(Settings):
         description="weights that are evaluated; best: by CRPS on the pictures that train.evaluate_every holds out",
     )
     batch: int = Field(16, ge=1, description="pictures at a time; the table does not depend on it")
-    save: int | Literal["all"] = Field(16, ge=1, description="pictures whose reconstructions are kept, or all")
-    save_samples: int | Literal["all"] = Field(4, ge=1, description="samples that are kept of each of them, or all")
+    save: PositiveInt | Literal["all"] = Field(16, description="pictures whose reconstructions are kept, or all")
+    save_samples: PositiveInt | Literal["all"] = Field(4, description="samples that are kept of each of them, or all")
     paired_to: str = Field(
         "gaussian", description="method that the others are compared with, where it is among the rows"
     )

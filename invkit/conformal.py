@@ -88,7 +88,7 @@ def calibrate(
 ) -> dict[str, Any]:
     """The factor of the calibrating half, and what it covers of the other; null, with the reason, of too few pictures."""
     judged = np.flatnonzero(~np.isnan(values))
-    known = [groups[i] for i in judged.tolist()]
+    known = [groups[int(i)] for i in judged]
     nothing = {"factor": None, "images": 0, "held_out": 0, "coverage": {"value": None, "lo": None, "hi": None}}
     if (count := len(set(known))) < LEAST:
         return {**nothing, "reason": f"needs {LEAST} pictures of different photographs; there are {count}"}

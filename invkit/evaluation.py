@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from invkit.conformal import GUARANTEE
 from invkit.data.base import Images
@@ -20,14 +20,16 @@ from invkit.distributed import ALONE, World
 from invkit.files import write_atomic
 from invkit.gathering import Shown, Work, gather
 from invkit.grid import Grid
-from invkit.metrics import METRICS, Metric, metric_name
+from invkit.metrics import METRICS, Metric, by_name
 from invkit.partial import Partial
 from invkit.ranking import RULE, best
 from invkit.reconstruct import METHODS, Method, Reconstructor
 from invkit.rows import Tabulator
-from invkit.settings import Settings
+from invkit.settings import IsName, Settings
 from invkit.statistics import RESAMPLES, Bootstrap
 from invkit.table import SCHEMA, to_csv
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class Eval(Settings):
@@ -53,9 +55,9 @@ class Eval(Settings):
         description="weights that are evaluated; best: by CRPS on the pictures that train.evaluate_every holds out",
     )
     batch: int = Field(16, ge=1, description="pictures at a time; the table does not depend on it")
-    save: PositiveInt | Literal["all"] = Field(16, description="pictures whose reconstructions are kept, or all")
-    save_samples: PositiveInt | Literal["all"] = Field(4, description="samples that are kept of each of them, or all")
-    paired_to: str = Field(
+    save: Count | Literal["all"] = Field(16, description="pictures whose reconstructions are kept, or all")
+    save_samples: Count | Literal["all"] = Field(4, description="samples that are kept of each of them, or all")
+    paired_to: Annotated[str, IsName("method")] = Field(
         "gaussian", description="method that the others are compared with, where it is among the rows"
     )
 
@@ -70,13 +72,6 @@ class Eval(Settings):
         if len({type(item) for item in chosen}) < len(chosen):
             raise ValueError("should name each only once")
         return chosen
-
-    @field_validator("paired_to")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in METHODS:
-            raise ValueError(f"should be one of {', '.join(METHODS)}")
-        return name
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +123,7 @@ def evaluate_rows(
     device: torch.device,
     run: str,
     degradation_name: str,
+    metrics: Mapping[str, Metric] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     world: World = ALONE,
     shelf: Partial | None = None,
@@ -136,10 +132,11 @@ def evaluate_rows(
 
     Operators, noise and samples are keyed by picture, so the batch size changes nothing. The processes of `world` share
     the batches and all return the whole. `progress` hears about how many pictures are done, of how many, after each
-    method's share of a batch. What is gathered is kept on `shelf`, and what is there already is not gathered again.
-    Raises NonFiniteError, or RecipeError where a method cannot read such measurements.
+    method's share of a batch. `metrics` are the columns by name; None: those of the settings, all of them the core's.
+    What is gathered is kept on `shelf`, and what is there already is not gathered again. Raises NonFiniteError, or
+    RecipeError where a method cannot read such measurements.
     """
-    metrics = {metric_name(metric): metric for metric in settings.metrics}
+    metrics = by_name(settings.metrics) if metrics is None else metrics
     count = min(settings.images, *(len(opened) for opened in images.values()))
     ids = list(range(count))
     result = Evaluation({}, {"schema": "invkit.cost/1", "device": str(device), "rows": []}, {}, [], {}, {})
@@ -192,6 +189,7 @@ def evaluate_rows(
                 "interval": f"95 % percentile bootstrap of {RESAMPLES} resamples, whole groups (photographs) drawn",
                 "groups": groups,
                 "paired_to": settings.paired_to,
+                "better": {name: metric.better for name, metric in metrics.items()},
                 "best": RULE,
                 "conformal": GUARANTEE,
             },

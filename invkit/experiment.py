@@ -13,7 +13,7 @@ import torch
 from invkit.degradation import Degradation
 from invkit.device import pick_device, set_determinism
 from invkit.distributed import World, join
-from invkit.errors import DataError, Interrupted, RecipeError
+from invkit.errors import DataError, Interrupted, PluginError, RecipeError
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
 from invkit.fitting import opened, train
@@ -23,7 +23,7 @@ from invkit.lock import locked
 from invkit.partial import Partial
 from invkit.plugins import Registry
 from invkit.recipe import CHOICES, Recipe
-from invkit.reconstruct import Sources
+from invkit.reconstruct import Method, Reconstructor, Sources
 from invkit.report import write_report
 from invkit.resolve import plain
 from invkit.runfolder import RunFolder, decisive, environment, gathered, without_secrets
@@ -107,7 +107,10 @@ def _from_saved(folder: RunFolder, recipe: Recipe, overrides: Sequence[str], dev
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{folder.path} has no table yet; `invkit eval {folder.path}` makes it") from None
     laws = _laws(recipe)
-    found = joined(evaluate_saved(folder.eval, table, laws, recipe.noise, recipe.eval, device), whole["degradation"])
+    found = joined(
+        evaluate_saved(folder.eval, table, laws, recipe.noise, recipe.eval, device, recipe.metrics),
+        whole["degradation"],
+    )
     part = found.table["protocol"]
     note = (
         f"from stored reconstructions: {part['images']} of {whole['images']} pictures, "
@@ -214,7 +217,7 @@ def _rows(
 
     model = trained.model
     sources = Sources(model, recipe.sample, recipe.data.law())
-    methods = [method.build(sources) for method in recipe.eval.methods]
+    methods = [_row(recipe, method, sources) for method in recipe.eval.methods]
     images = opened(recipe, "test", listener)
     _weigh(
         folder,
@@ -226,10 +229,19 @@ def _rows(
     for name, law in laws.items():
         results[name] = evaluate_rows(
             methods, images, law, recipe.noise, recipe.eval, seed=recipe.seed, device=trained.device,
-            run=folder.path.name, degradation_name=name, progress=progress, world=world, shelf=shelf,
+            run=folder.path.name, degradation_name=name, metrics=recipe.metrics, progress=progress, world=world,
+            shelf=shelf,
         )  # fmt: skip
     settings = json.dumps(plain(recipe, recipe.registry, CHOICES)["degradation"])
     return joined(results, json.loads(without_secrets(settings)))
+
+
+def _row(recipe: Recipe, method: Method, sources: Sources) -> Reconstructor:
+    """The reconstructor of a row, which goes by the name that the recipe knows it by. Raises PluginError."""
+    name, built = recipe.registry.called("method", method), method.build(sources)
+    if built.name != name:
+        raise PluginError(f"the reconstructor {name!r} calls itself {built.name!r}; both names have to be the same")
+    return built
 
 
 def _weigh(folder: RunFolder, size: int, listener: Listener) -> None:

@@ -17,6 +17,7 @@ from invkit.errors import DataError
 from invkit.evaluation import Eval, Evaluation, evaluate_rows
 from invkit.grid import Grid
 from invkit.keys import Keys
+from invkit.metrics import Metric
 from invkit.reconstruct import Reconstructor
 
 SAID = 100e6  # bytes of reconstructions from which on their size is said beforehand
@@ -81,11 +82,12 @@ def evaluate_saved(
     noise: Noise,
     settings: Eval,
     device: torch.device,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> dict[str, Evaluation]:
     """The evaluation of a run's stored pictures by degradation, from `folder/reconstructions` and the run's table.
 
-    Rows are those of the table; operators and noise are drawn again, from their keys. Raises DataError where the files
-    are not there, damaged, of other measurements, or of a version that did not store enough.
+    Rows are those of the table, columns as in `evaluate_rows`; operators and noise are drawn again, from their keys. Raises
+    DataError where the files are not there, damaged, of other measurements, or of a version that did not store enough.
     """
     rows = table["rows"]
     several = len({row["degradation"] for row in rows}) > 1
@@ -110,6 +112,7 @@ def evaluate_saved(
         found[name] = evaluate_rows(
             methods, {opened.grid: opened for opened in images}, law, noise, settings.model_copy(update=chosen),
             seed=table["protocol"]["seed"], device=device, run=rows[0]["run"], degradation_name=name,
+            metrics=metrics,
         )  # fmt: skip
     return found
 

@@ -112,7 +112,7 @@ def evaluate(
     if not distributed.speaks():
         return
     # Figures of each picture are those of the runs' own tables.
-    whole = not overrides and not from_saved
+    whole = len(folders) > 1 and not overrides and not from_saved
     text = _render(merge(tables, [per_image(folder / "eval") for folder in folders] if whole else ()), format_)
     if out:
         out.write_text(text, encoding="utf-8")

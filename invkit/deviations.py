@@ -28,11 +28,18 @@ def diagnosed(outcome: Outcome) -> dict[str, dict[str, Tensor]]:
     error = outcome.truth - mean
     found = scores(error, variance.sqrt(), outcome.weight)
     predicted = variance * ((count + 1) / count) / 4  # [0, 1] units
-    place = ((predicted.sqrt() / LOW).log10() * (BINS / DECADES)).clamp(0, BINS - 1).long()  # of 0: the first
-    sums = {}
-    for name, values in {"predicted": predicted, "error": error.square() / 4, "count": torch.ones_like(error)}.items():
-        total = values.new_zeros(len(values), BINS)
-        sums[name] = total.scatter_add_(1, place.flatten(1), (values * outcome.weight).flatten(1))
+    bins = ((predicted.sqrt() / LOW).log10() * (BINS / DECADES)).clamp(0, BINS - 1).long()  # of 0: the first
+    places = (bins + BINS * torch.arange(len(bins), device=bins.device).view(-1, 1, 1, 1)).cpu().numpy().ravel()
+
+    def summed(values: Tensor) -> Tensor:  # in the order of the pixels, which a GPU would not keep
+        weights = (values * outcome.weight).double().cpu().numpy().ravel()
+        return torch.from_numpy(np.bincount(places, weights, BINS * len(bins)).reshape(len(bins), BINS))
+
+    sums = {
+        "predicted": summed(predicted),
+        "error": summed(error.square() / 4),
+        "count": summed(torch.ones_like(error)),
+    }
     return {SCORE: {"score": found}, SPREAD: sums}
 
 

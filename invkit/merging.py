@@ -21,7 +21,8 @@ def merge(tables: Sequence[Table], per_image: Sequence[PerImage] = ()) -> dict[s
     """
     if len(tables) == 1:
         return dict(tables[0])
-    first, notes = tables[0], list[str]()
+    first = tables[0]
+    notes = [f"{_run(table)}: {note}" for table in tables for note in table.get("notes", ())]
     for i, table in enumerate(tables[1:], 1):
         notes += _apart(first, table)
         if per_image and _shared(first, table):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise
+from invkit.distributed import ALONE, World
 from invkit.errors import NonFiniteError
 from invkit.evaluation import Eval, Evaluation, evaluate_rows
 from invkit.grid import Grid
@@ -96,13 +97,14 @@ def table_of(
     seed: int = 3,
     progress: Callable[[int, int], None] = lambda done, total: None,
     shelf: Partial | None = None,
+    world: World = ALONE,
     **settings: int,
 ) -> Evaluation:
     images = source or Draws()
     return evaluate_rows(
         methods, {images.grid: images}, Coins(), Noise(sigma=sigma), Eval(**settings),
         seed=seed, device=torch.device("cpu"), run="toy", degradation_name="coins", progress=progress,
-        shelf=shelf,
+        shelf=shelf, world=world,
     )  # fmt: skip
 
 

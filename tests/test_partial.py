@@ -1,12 +1,16 @@
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from test_distributed import in_world
 from test_evaluation import Draws, Exact, Flat, table_of
 
 from invkit import partial
+from invkit.distributed import ALONE, World
+from invkit.evaluation import Evaluation
 from invkit.partial import Part, Partial, gaps, joined, pack, unpack
 
 
@@ -23,7 +27,13 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Partial:
     return made
 
 
-def evaluate(shelf: Partial | None, stop_at: int | None = None, source: Draws | None = None, **settings: int):
+def evaluate(
+    shelf: Partial | None,
+    stop_at: int | None = None,
+    source: Draws | None = None,
+    world: World = ALONE,
+    **settings: int,
+) -> Evaluation:
     """A table of 20 pictures; killed where `stop_at` methods have done their share of a batch."""
     heard: list[int] = []
 
@@ -33,10 +43,10 @@ def evaluate(shelf: Partial | None, stop_at: int | None = None, source: Draws | 
             raise Killed
 
     chosen = {"images": 20, "samples": 3, "batch": 3, "save": 20, **settings}
-    return table_of(Flat(), Exact(), source=source, progress=progress, shelf=shelf, **chosen)
+    return table_of(Flat(), Exact(), source=source, progress=progress, shelf=shelf, world=world, **chosen)
 
 
-def written(result, folder: Path) -> dict[str, bytes]:
+def written(result: Evaluation, folder: Path) -> dict[str, bytes]:
     result.write(folder)
     return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "cost.json"}
 
@@ -90,6 +100,25 @@ def test_fewer_or_more_pictures_go_on_too(shelf):
         evaluate(shelf, stop_at=10)
     assert evaluate(shelf, images=7).table == evaluate(None, images=7).table
     assert evaluate(shelf, images=24).table == evaluate(None, images=24).table
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks processes")
+def test_what_several_processes_had_goes_on_in_any_number_of_them(shelf):
+    def stopped(world: World) -> int:
+        with pytest.raises(Killed):
+            evaluate(shelf, stop_at=4, world=world)  # in its second batch
+        return world.rank
+
+    def whole(world: World) -> str:
+        return json.dumps(evaluate(shelf, world=world).table)
+
+    assert in_world(3, stopped) == [0, 1, 2]
+    assert [(part.first, part.count) for part in shelf.within("coins-16x16").read()] == [(0, 3), (9, 3), (15, 3)]
+    expected = evaluate(None).table
+    assert {*in_world(2, whole)} == {json.dumps(expected)}
+    shelf.remove()
+    assert in_world(3, stopped) == [0, 1, 2]
+    assert evaluate(shelf).table == expected
 
 
 @pytest.mark.parametrize("damage", [b"", b"shorter", "flip"])

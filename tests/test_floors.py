@@ -16,15 +16,15 @@ FLOORS = [
     },
     {"data", "metrics", "reconstruct"},
     {
-        "checkpoint", "evaluation", "joining", "pictures", "profiling", "report", "rows", "statistics", "table", "training",
-        "trainsettings", "validation",
+        "checkpoint", "evaluation", "inputs", "joining", "pictures", "pointfiles", "posterior", "profiling", "report", "rows",
+        "statistics", "table", "tiles", "training", "trainsettings", "validation",
     },
     {
         "__init__", "api", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook", "lookup",
-        "overrides", "plugins", "preview", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
+        "overrides", "plugins", "preview", "recipe", "reconstructing", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
         "trained", "yamltree",
     },
-    {"__main__", "cli", "progress"},
+    {"__main__", "cli", "clioptions", "clireconstruct", "progress"},
 ]  # fmt: skip
 LIBRARIES = {"pluggy": 4, "yaml": 4, "click": 5}  # the lowest floor that may know a library
 

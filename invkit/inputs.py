@@ -103,7 +103,7 @@ def read_picture(path: Path, grid: Grid) -> Tensor:
             "another --grid"
         ) from None
     if grid.channels == 1:
-        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+        pixels = np.array(Image.fromarray(pixels).convert("L"))[..., None]
     return to_batch(pixels[None], grid)
 
 

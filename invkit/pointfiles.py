@@ -71,7 +71,7 @@ def _csv(path: Path, said: str, channels: int) -> tuple[Rows, Rows, NDArray[np.i
             first, *_, last = *_names(channels), _names(channels)[-1]
             wanted = " or ".join(",".join(("x", "y", *names)) for names in dict.fromkeys((first, last)))
             raise DataError(
-                f"{said}:1: the header is {printable(','.join(header))[:80]!r}; the run's pictures have "
+                f"{said}:1: the header is {printable(','.join(header))[:80]!r}, and the run's pictures have "
                 f"{channels} {'channel' if channels == 1 else 'channels'}, so it must be {wanted}"
             )
         table = np.array(list(_numbers(reader, said, len(header))), dtype=np.float64).reshape(-1, len(header) + 1)
@@ -112,12 +112,12 @@ def _npz(path: Path, said: str, channels: int) -> tuple[Rows, Rows, NDArray[np.i
             array = read_npz(path, name)
         except KeyError as error:
             raise DataError(
-                f"{said}: it holds {printable(error.args[0])[:80]}; points are the arrays coordinates (N, 2) and values (N, {channels})"
+                f"{said}: it holds {printable(error.args[0])[:80]}; it needs arrays coordinates (N, 2) and values (N, {channels})"
             ) from None
         if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] != width:
             raise DataError(
-                f"{said}: {name} is {array.dtype} {array.shape}; the run's pictures have {channels} channels, so numbers (N, {width}) "
-                "are wanted"
+                f"{said}: {name} is {array.dtype} {array.shape}; it must be numbers (N, {width}), for pictures with "
+                f"{channels} channels"
             )
         arrays.append(array.astype(np.float64))
     if len(arrays[0]) != len(arrays[1]):

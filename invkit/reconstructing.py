@@ -237,10 +237,10 @@ class _Job:
         for old in (out / name).glob("*.png"):  # of more samples
             if old.stem not in pictures:
                 old.unlink()
-        data = io.BytesIO()
+        packed = io.BytesIO()
         numbers = {key: x.numpy() if x.dtype == torch.bool else x.float().numpy() for key, x in arrays.items()}
-        np.savez_compressed(data, allow_pickle=False, **numbers)  # dates every entry 1980-01-01
-        write_atomic(out / f"{name}.npz", data.getvalue())
+        np.savez_compressed(packed, allow_pickle=False, **numbers)  # dates every entry 1980-01-01
+        write_atomic(out / f"{name}.npz", packed.getvalue())
         return said | {"arrays": f"{name}.npz", "pictures": [f"{name}/{stem}.png" for stem in pictures]}
 
 

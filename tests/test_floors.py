@@ -21,8 +21,8 @@ FLOORS = [
     },
     {
         "__init__", "api", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook", "lookup",
-        "overrides", "plugins", "preview", "recipe", "reconstructing", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
-        "trained", "yamltree",
+        "overrides", "plugins", "preview", "recipe", "reconstructing", "resolve", "runfolder", "scaffold", "schema", "smoke",
+        "testing", "trained", "yamltree",
     },
     {"__main__", "cli", "clioptions", "clireconstruct", "progress"},
 ]  # fmt: skip

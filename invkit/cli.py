@@ -171,7 +171,10 @@ def validate(context: click.Context, recipes: tuple[str, ...], schema: str | Non
     codes = [0]
     for recipe in recipes:
         try:
-            _load(recipe, (), plugins)
+            loaded = _load(recipe, (), plugins)
+            from invkit.determinism import warn_of_strictness
+
+            warn_of_strictness(loaded)
             click.echo(f"{recipe}: ok")
         except InvkitError as error:
             codes.append(_complain(error))
@@ -225,7 +228,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
 @_plugin
 @_json
 def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """List degradations and data sets: kind, distribution, version and state (ok, failed, conflict)."""
+    """List what plugins provide, the core's own included: kind, distribution, version and state (ok, failed, conflict)."""
     from invkit.inventory import listing, listing_text
 
     found = listing(_registry(plugins))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -23,12 +23,12 @@ from invkit.distributed import ALONE, World
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.metrics import METRICS, Metric, Outcome
+from invkit.metrics import METRICS, Metric, Outcome, by_name
 from invkit.metrics.base import Readout
 from invkit.operators import Mask
 from invkit.reconstruct import METHODS, Method, Reconstructor
 from invkit.rows import Row, Tabulator
-from invkit.settings import Settings
+from invkit.settings import IsName, Settings
 from invkit.statistics import RESAMPLES, Bootstrap
 from invkit.table import SCHEMA, to_csv
 
@@ -60,7 +60,7 @@ class Eval(Settings):
         description="weights that are evaluated; best: by CRPS on the pictures that train.evaluate_every holds out",
     )
     batch: int = Field(16, ge=1, description="pictures at a time; the table does not depend on it")
-    paired_to: str = Field(
+    paired_to: Annotated[str, IsName("method")] = Field(
         "gaussian", description="method that the others are compared with, where it is among the rows"
     )
 
@@ -70,13 +70,6 @@ class Eval(Settings):
         if len({type(item) for item in chosen}) < len(chosen):
             raise ValueError("should name each only once")
         return chosen
-
-    @field_validator("paired_to")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in METHODS:
-            raise ValueError(f"should be one of {', '.join(METHODS)}")
-        return name
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +134,7 @@ def evaluate_rows(
     device: torch.device,
     run: str,
     degradation_name: str,
+    metrics: Mapping[str, Metric] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     world: World = ALONE,
 ) -> Evaluation:
@@ -148,8 +142,10 @@ def evaluate_rows(
 
     Operators, noise and samples are keyed by picture, so the batch size changes nothing. The processes of `world` share
     the batches and all return the whole. `progress` hears about how many pictures are done, of how many, after each
-    method's share of a batch. Raises NonFiniteError, or RecipeError where a method cannot read such measurements.
+    method's share of a batch. `metrics` are the columns by name; None: those of the settings, all of them the core's.
+    Raises NonFiniteError, or RecipeError where a method cannot read such measurements.
     """
+    metrics = by_name(settings.metrics) if metrics is None else metrics
     count = min(settings.images, *(len(opened) for opened in images.values()))
     ids = list(range(count))
     result = Evaluation({}, {"schema": "invkit.cost/1", "device": str(device), "rows": []}, {}, [], {}, {})
@@ -157,7 +153,7 @@ def evaluate_rows(
     differences: list[dict[str, Any]] = []
     groups: dict[str, int] = {}
     for done, (grid, opened) in enumerate(images.items()):
-        gatherer = _Gatherer(methods, opened, degradation, noise, settings, seed, device)
+        gatherer = _Gatherer(methods, opened, degradation, noise, settings, metrics, seed, device)
 
         def report(part: int, before: int = done * count) -> None:
             progress(before + part, len(images) * count)
@@ -171,7 +167,7 @@ def evaluate_rows(
         names = [opened.group(i) for i in ids]
         groups[str(grid)] = len(set(names))
         table = Tabulator(
-            gatherer.rows, Bootstrap.of(names, seed), settings.metrics, settings.samples, settings.paired_to, run, grid
+            gatherer.rows, Bootstrap.of(names, seed), metrics, settings.samples, settings.paired_to, run, grid
         )
         named = {"run": run, "degradation": degradation_name}
         rows += [named | row for row in table.rows()]
@@ -194,6 +190,7 @@ def evaluate_rows(
                 "interval": f"95 % percentile bootstrap of {RESAMPLES} resamples, whole groups (photographs) drawn",
                 "groups": groups,
                 "paired_to": settings.paired_to,
+                "better": {name: metric.better for name, metric in metrics.items()},
             },
         }
     )
@@ -205,10 +202,10 @@ class _Gatherer:
 
     def __init__(
         self, methods: Sequence[Reconstructor], images: Images, degradation: Degradation, noise: Noise, settings: Eval,
-        seed: int, device: torch.device,
+        metrics: Mapping[str, Metric], seed: int, device: torch.device,
     ) -> None:  # fmt: skip
         self.images, self.degradation, self.noise, self.settings = images, degradation, noise, settings
-        self.seed, self.device = seed, device
+        self.metrics, self.seed, self.device = metrics, seed, device
         self.rows = [Row(method, cast(Readout, readout)) for method in methods for readout in method.readouts]
         self.masks = bytearray()  # one bit a pixel
         self.kept: dict[str, dict[str, list[Tensor]]] = {"truth": {}}  # of the first pictures
@@ -250,7 +247,7 @@ class _Gatherer:
                     mean = row.measured(self.device, partial(row.method.mean, measurement), part)
                     outcome = Outcome(truth, measurement, row.readout, mean)
                     self._keep(row.method.name, room, mean=measurement.paste(mean))
-                row.add(outcome, self.settings.metrics)
+                row.add(outcome, self.metrics)
                 if last:
                     mean = None  # the next method's samples have a mean of their own, or none
                     report(first)

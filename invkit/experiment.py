@@ -12,7 +12,7 @@ import torch
 from invkit.degradation import Degradation
 from invkit.device import pick_device, set_determinism
 from invkit.distributed import World, join
-from invkit.errors import DataError, Interrupted
+from invkit.errors import DataError, Interrupted, PluginError
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
 from invkit.fitting import opened, train
@@ -21,7 +21,7 @@ from invkit.listener import Listener, Noted
 from invkit.lock import locked
 from invkit.plugins import Registry
 from invkit.recipe import CHOICES, Recipe
-from invkit.reconstruct import Sources
+from invkit.reconstruct import Method, Reconstructor, Sources
 from invkit.report import write_report
 from invkit.resolve import plain
 from invkit.runfolder import RunFolder, decisive, environment, without_secrets
@@ -166,16 +166,25 @@ def _rows(
 
     model = trained.model
     sources = Sources(model, recipe.sample, recipe.data.law())
-    methods = [method.build(sources) for method in recipe.eval.methods]
+    methods = [_row(recipe, method, sources) for method in recipe.eval.methods]
     images = opened(recipe, "test", listener)
     results: dict[str, Evaluation] = {}
     for name, law in laws.items():
         results[name] = evaluate_rows(
             methods, images, law, recipe.noise, recipe.eval, seed=recipe.seed, device=trained.device,
-            run=folder.path.name, degradation_name=name, progress=progress, world=world,
+            run=folder.path.name, degradation_name=name, metrics=recipe.metrics, progress=progress,
+            world=world,
         )  # fmt: skip
     settings = json.dumps(plain(recipe, recipe.registry, CHOICES)["degradation"])
     return joined(results, json.loads(without_secrets(settings)))
+
+
+def _row(recipe: Recipe, method: Method, sources: Sources) -> Reconstructor:
+    """The reconstructor of a row, which goes by the name that the recipe knows it by. Raises PluginError."""
+    name, built = recipe.registry.called("method", method), method.build(sources)
+    if built.name != name:
+        raise PluginError(f"the reconstructor {name!r} calls itself {built.name!r}; both names have to be the same")
+    return built
 
 
 def _laws(recipe: Recipe) -> dict[str, Degradation]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from invkit.files import write_atomic
 from invkit.pictures import sample_sheet
-from invkit.table import cell, fragment, lay_out, mark
+from invkit.table import cell, directions, fragment, lay_out, mark
 
 if TYPE_CHECKING:
     from invkit.evaluation import Evaluation, Shown
@@ -30,13 +30,14 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("invkit").joinpath(TEMPLATE).read_text("utf-8"))
     paired_to, recipe = result.table["protocol"]["paired_to"], folder / "resolved.yaml"
+    better = directions(result.table)
     page = template.render(
         title=result.table["rows"][0]["run"],
         table=result.table,
         protocol=result.table["protocol"],
         metrics=Markup(fragment(lay_out(result.table))),
         several=len({row["degradation"] for row in result.table["rows"]}) > 1,
-        differences=[_difference(entry) for entry in result.table["differences"]],
+        differences=[_difference(entry, better.get(entry["metric"])) for entry in result.table["differences"]],
         cost=result.cost,
         reliability=_saved(figure) if (figure := reliability_figure(result.table)) else None,
         training=_training(folder / "metrics.jsonl"),
@@ -53,9 +54,9 @@ def _sheet(shown: "Shown", label: str) -> bytes:
     return sample_sheet(shown.truth, shown.measurement, shown.fill, shown.mean, shown.samples, shown.deviation, label)
 
 
-def _difference(entry: dict[str, Any]) -> dict[str, Any]:
+def _difference(entry: dict[str, Any], better: str | None) -> dict[str, Any]:
     text = "–" if entry["value"] is None else cell(entry)
-    return {**entry, "text": text, "mark": mark(entry)}
+    return {**entry, "text": text, "mark": mark(entry, better)}
 
 
 def _uri(png: bytes) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from invkit.device import synchronise
 from invkit.errors import NonFiniteError
 from invkit.grid import Grid
-from invkit.metrics import Metric, Outcome, Unavailable, metric_name
+from invkit.metrics import Metric, Outcome, Unavailable
 from invkit.metrics.base import Readout
 from invkit.reconstruct import Reconstructor
 from invkit.statistics import Bootstrap
@@ -31,9 +31,8 @@ class Row:
     timings: list[tuple[float, int]] = field(default_factory=list)  # seconds and pictures of each batch
     memory: int | None = None  # bytes
 
-    def add(self, outcome: Outcome, metrics: Sequence[Metric]) -> None:
-        for metric in metrics:
-            name = metric_name(metric)
+    def add(self, outcome: Outcome, metrics: Mapping[str, Metric]) -> None:
+        for name, metric in metrics.items():
             try:
                 parts = metric.components(outcome)
             except Unavailable as why:
@@ -113,12 +112,11 @@ class Tabulator:
     """The numbers of one grid's rows, with intervals on the same resamples."""
 
     def __init__(
-        self, rows: Sequence[Row], bootstrap: Bootstrap, metrics: Sequence[Metric], samples: int, paired_to: str,
+        self, rows: Sequence[Row], bootstrap: Bootstrap, metrics: Mapping[str, Metric], samples: int, paired_to: str,
         run: str, grid: Grid,
     ) -> None:  # fmt: skip
         self.gathered, self.bootstrap, self.run, self.grid = rows, bootstrap, run, grid
-        self.samples, self.paired_to = samples, paired_to
-        self.metrics = {metric_name(metric): metric for metric in metrics}
+        self.metrics, self.samples, self.paired_to = metrics, samples, paired_to
         self.values = [
             {
                 name: bootstrap.values(metric, parts)

@@ -181,11 +181,13 @@ def environment(recipe: Recipe, device: str) -> dict[str, Any]:
     from importlib.metadata import version
 
     origins = recipe.registry.origins
+    chosen = recipe.eval
     used = [("degradation", recipe.degradation), ("dataset", recipe.data)]
+    used += [*(("method", one) for one in chosen.methods), *(("metric", one) for one in chosen.metrics)]
     plugins = {
         f"{kind} {name}": str(origins[kind, name])
         for kind, settings in used
-        if (name := recipe.registry.name_of(settings)) and (kind, name) in origins
+        if (name := recipe.registry.name_of(settings)) and (kind, name) in origins and not origins[kind, name].core
     }
     packages = ("invkit", "torch", "torchvision", "torchmetrics", "kornia", "numpy", "pillow")
     return {

@@ -86,17 +86,20 @@ def cell(entry: Mapping[str, Any]) -> str:
     return f"{number(value, decimals)} ±{number(half, decimals)}"
 
 
-def mark(entry: Mapping[str, Any]) -> str:
-    """▲ better, ▼ worse, * different, from a paired difference whose interval excludes 0; else nothing."""
-    from invkit.metrics import METRICS
+def directions(table: Table) -> dict[str, str | None]:
+    """Which way each metric is better: `higher`, `lower`, or None where there is a right value or none at all."""
+    protocols = table["protocol"] if isinstance(table["protocol"], list) else [table["protocol"]]
+    return {name: better for protocol in protocols for name, better in protocol.get("better", {}).items()}
 
+
+def mark(entry: Mapping[str, Any], better: str | None) -> str:
+    """▲ better, ▼ worse, * different, from a paired difference whose interval excludes 0; else nothing."""
     value, lo, hi = entry["value"], entry["lo"], entry["hi"]
     if value is None or lo is None or hi is None or lo <= 0 <= hi:
         return ""
-    metric = METRICS.get(entry["metric"])
-    if metric is None or metric.better is None:
+    if better is None:
         return "*"
-    return "▲" if (value > 0) == (metric.better == "higher") else "▼"
+    return "▲" if (value > 0) == (better == "higher") else "▼"
 
 
 def lay_out(table: Table) -> Layout:
@@ -112,7 +115,11 @@ def lay_out(table: Table) -> Layout:
     names["method"] = [f"{row['method']} {row['readout']}" for row in rows]
     names["calls"] = [str(row["nfe"]) for row in rows]
     only = {"degradation": rows[0]["degradation"]}  # of tables whose differences do not say theirs
-    marks = {_key({**only, **entry}, entry["metric"]): mark(entry) for entry in table.get("differences", ())}
+    better = directions(table)
+    marks = {
+        _key({**only, **entry}, entry["metric"]): mark(entry, better.get(entry["metric"]))
+        for entry in table.get("differences", ())
+    }
     reasons: dict[str, int] = {}
     body = []
     for i, row in enumerate(rows):

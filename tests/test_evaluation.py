@@ -303,10 +303,8 @@ def test_numbers_that_are_not_finite_are_named_and_not_averaged_away():
         table_of(Broken(), images=12, samples=2, batch=4)
 
 
-def test_settings_name_each_thing_once_and_pair_to_a_known_method():
+def test_settings_name_each_thing_once():
     with pytest.raises(ValidationError, match="should name each only once"):
         Eval(metrics=(METRICS["psnr"](), METRICS["psnr"]()))
     with pytest.raises(ValidationError, match="should name each only once"):
         Eval(methods=(METHODS["model"](), METHODS["model"]()))
-    with pytest.raises(ValidationError, match="should be one of nearest, gaussian, "):
-        Eval(paired_to="gausian")

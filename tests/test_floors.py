@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "distributed", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
     {
-        "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "operators", "optim",
-        "points", "separable", "shapes",
+        "compose", "convolution", "degradation", "diffusion", "gaussian", "kriging", "leastsquares", "nn", "nothing",
+        "operators", "optim", "points", "separable", "shapes",
     },
     {"data", "metrics", "reconstruct"},
     {
@@ -20,9 +20,9 @@ FLOORS = [
         "statistics", "table", "tiles", "training", "trainsettings", "validation",
     },
     {
-        "__init__", "api", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook", "lookup",
-        "overrides", "plugins", "preview", "recipe", "reconstructing", "resolve", "runfolder", "scaffold", "schema", "smoke",
-        "testing", "trained", "yamltree",
+        "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",
+        "lookup", "overrides", "plugins", "preview", "recipe", "reconstructing", "resolve", "runfolder", "scaffold", "schema",
+        "smoke", "testing", "trained", "yamltree",
     },
     {"__main__", "cli", "clioptions", "clireconstruct", "progress"},
 ]  # fmt: skip

@@ -19,8 +19,9 @@ FEW = ["eval.images=2", "eval.samples=2", "eval.batch=2"]  # three pictures more
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) >= 13
-    assert {path.stem for path in RECIPES} >= {f"{data}_{task}" for data in ("photos", "cifar10") for task in TASKS}
+    assert len(RECIPES) >= 15
+    tasks = (*TASKS, "prior")
+    assert {path.stem for path in RECIPES} >= {f"{data}_{task}" for data in ("photos", "cifar10") for task in tasks}
 
 
 def settings(name):
@@ -36,6 +37,15 @@ def test_tasks_differ_in_the_task_alone(task):
     assert settings(f"cifar10_{task}") == settings("cifar10_sparse")
     assert settings(f"photos_{task}") == settings("quickstart")
     assert settings("cifar10_sparse_ddo") != settings("cifar10_sparse")
+
+
+@pytest.mark.parametrize(("prior", "other"), [("photos_prior", "quickstart"), ("cifar10_prior", "cifar10_sparse")])
+def test_priors_differ_in_what_an_empty_measurement_asks_for(prior, other):
+    own, others = settings(prior), settings(other)
+    for section, key, value in (("model", "fill", "mean"), ("train", "mean_share", 0.05), ("sample", "steps", 18)):
+        assert own[section].pop(key) == value != others[section].pop(key)
+    assert own["diffusion"]["schedule"].pop("sigma_max") > others["diffusion"]["schedule"].pop("sigma_max")
+    assert own == others
 
 
 def plugins_named_in(text):

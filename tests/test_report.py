@@ -66,6 +66,7 @@ def result() -> Evaluation:
     protocol = {
         "images": 2, "samples": 19, "seed": 5, "degradation": {"name": "coins", "share": 0.3}, "noise": 0.0,
         "interval": "95 % percentile bootstrap", "groups": {"8x8": 2}, "paired_to": "gaussian", "masks_sha256": {"8x8": "ab"},
+        "better": {"psnr": "higher"},
     }  # fmt: skip
     cost_head = {"method": "model", "readout": "sample", "grid": [8, 8], "nfe": 1, "samples": 19}
     cost = {

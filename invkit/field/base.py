@@ -108,7 +108,8 @@ class GaussianField(ABC):
                 total = total + table[(row * 2 * sides[1] + column).view(-1)]
         b, n = points.shape
         assert isinstance(total, Tensor)
-        return total.view(b, n, n, grid.channels, -1).transpose(2, 3).reshape(b, n * grid.channels, -1)
+        colours = (grid.channels, grid.channels)
+        return total.view(b, n, n, *colours).transpose(2, 3).reshape(b, n * grid.channels, n * grid.channels)
 
     def columns(self, grid: Grid, points: Tensor, like: Tensor) -> Tensor:
         """Covariance of the colours at some pixels, indices (B, n), with all: (B, n, C, C, H, W), the point's colour first."""

@@ -1,5 +1,7 @@
 """Metrics, by their names in `eval.metrics` and in the table."""
 
+from collections.abc import Iterable
+
 from invkit.metrics.base import Metric, Outcome, Unavailable
 from invkit.metrics.calibration import (
     Coverage50,
@@ -29,9 +31,10 @@ METRICS: dict[str, type[Metric]] = {
 }
 
 
-def metric_name(metric: Metric) -> str:
-    """The name under which a metric's class is registered."""
-    return next(name for name, cls in METRICS.items() if cls is type(metric))
+def by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
+    """The core's metrics by their names, in their order."""
+    names = {cls: name for name, cls in METRICS.items()}
+    return {names[type(metric)]: metric for metric in metrics}
 
 
-__all__ = ["METRICS", "Metric", "Outcome", "Unavailable", "metric_name"]
+__all__ = ["METRICS", "Metric", "Outcome", "Unavailable", "by_name"]

@@ -69,6 +69,4 @@ def reconstruct(
                     json.dumps({"schema": "invkit.reconstruct/1", "out": str(out), "outputs": outputs}, indent=2)
                 )
     except Interrupted:
-        raise Interrupted(
-            "stopped; the files written so far are whole, and the same command makes all of them again"
-        ) from None
+        raise Interrupted("stopped; what is written is whole, and the same command makes all of it again") from None

@@ -19,9 +19,11 @@ from invkit.files import make_folder, write_atomic
 from invkit.grid import Grid
 from invkit.inputs import Source, find_sources, picture_grid, read_mask, read_picture
 from invkit.keys import Keys
+from invkit.kriging import DENSE_VALUES
 from invkit.lock import locked
 from invkit.metrics import METRICS, Outcome, Unavailable
-from invkit.operators import Mask
+from invkit.metrics.base import Readout
+from invkit.nothing import Nothing
 from invkit.pictures import deviation_png, measured_png, picture_png, sample_sheet
 from invkit.pointfiles import read_points
 from invkit.points import measure_points
@@ -59,6 +61,9 @@ def reconstruct(
     given. The same inputs, options and weights make the same bytes.
     """
     sources = find_sources(inputs)
+    for option, value, kind in (("--mask", options.mask, "pictures"), ("--range", options.span, "points")):
+        if value is not None and not any(source.points == (kind == "points") for source in sources):
+            raise RecipeError(f"{option} is for {kind}, and there are none; leave it out")
     job = _Job(trained, options, say)
     _claim(out, inputs)
     with locked(out):
@@ -88,18 +93,28 @@ def _dump(data: Any) -> str:
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
-def parse_grid(text: str) -> tuple[int, int] | None:
-    """Height and width of `N` or `HxW`; None for `picture`.
+def parse_grid(text: str) -> int | tuple[int, int] | None:
+    """Cells along the shorter side, `N`, or height and width, `HxW`; None for `picture`.
 
     >>> parse_grid("48"), parse_grid("30x41"), parse_grid("picture")
-    ((48, 48), (30, 41), None)
+    (48, (30, 41), None)
     """
     if text == "picture":
         return None
     found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
     if not found:
         raise RecipeError(f"--grid {text}: want a number, height x width as in 48x64, or picture")
-    return int(found[1]), int(found[2] or found[1])
+    return (int(found[1]), int(found[2])) if found[2] else int(found[1])
+
+
+def at_centres(
+    x: Tensor,  # (1, C, H, W)
+    observed: Tensor,  # (1, 1, H, W)
+) -> tuple[Tensor, Tensor]:
+    """The observed pixels as points: coordinates (N, 2) and values (N, C)."""
+    rows, columns = observed[0, 0].nonzero().unbind(1)
+    size = torch.tensor([x.shape[3], x.shape[2]], dtype=torch.float64)
+    return (torch.stack([columns, rows], 1) + 0.5) / size, x[0, :, rows, columns].T
 
 
 class _Job:
@@ -110,8 +125,10 @@ class _Job:
         self.recipe, self.channels = trained.recipe, trained.model.channels
         self.shape = parse_grid(options.grid) if options.grid else None
         self.mask = read_mask(options.mask) if options.mask else None
-        if self.mask is not None and options.grid not in (None, "picture"):
-            raise RecipeError("--mask goes with the pixels that a picture has; leave --grid out")
+        if self.mask is not None and isinstance(self.shape, tuple):
+            raise RecipeError("--mask goes with the aspect that a picture has; give --grid N, or leave it out")
+        if isinstance(self.recipe.degradation, Nothing):
+            raise RecipeError("this run learned what pictures look like and nothing of measurements; give another one")
         low, high = self.span = options.span or (-1.0, 1.0)
         if not low < high:
             raise RecipeError(f"--range {low:g} {high:g}: the first number must be the smaller one")
@@ -120,23 +137,26 @@ class _Job:
 
     def grid(self, source: Source) -> Grid:
         """The grid that an input is rebuilt on."""
-        if source.points:
-            if self.options.grid == "picture":
-                raise RecipeError(f"{source}: points have no grid of their own; give --grid N or HxW, or leave it out")
-            finest = max((as_grid(size, self.channels) for size in self.recipe.train.grids), key=lambda g: g.pixels)
-            return Grid(*self.shape, self.channels) if self.shape else finest
-        own = picture_grid(source.path, self.channels)
-        return Grid(*self.shape, self.channels) if self.shape else own
+        if isinstance(self.shape, tuple):
+            return Grid(*self.shape, self.channels)
+        if not source.points:
+            own = picture_grid(source.path, self.channels)
+            cells = [max(1, round(length * self.shape)) for length in own.extent] if self.shape else own.shape
+            return Grid(*cells, self.channels)
+        if self.options.grid == "picture":
+            raise RecipeError(f"{source}: points have no grid of their own; give --grid N or HxW, or leave it out")
+        finest = max((as_grid(size, self.channels) for size in self.recipe.train.grids), key=lambda g: g.pixels)
+        return as_grid(self.shape, self.channels) if self.shape else finest
 
     def check(self, source: Source) -> None:
         """Raises DataError or RecipeError for what can be refused before any work."""
         grid, count = self.grid(source), self.options.samples
         if source.points:
             read_points(source.path, self.channels, *self.span)
-        elif self.mask is not None and tuple(self.mask.shape[2:]) != grid.shape:
+        elif self.mask is not None and (own := picture_grid(source.path, 1)).shape != tuple(self.mask.shape[2:]):
             height, width = self.mask.shape[2:]
             raise DataError(
-                f"{source}: {grid.width}x{grid.height} pixels, and the mask {self.options.mask} has {width}x{height}; "
+                f"{source}: {own.width}x{own.height} pixels, and the mask {self.options.mask} has {width}x{height}; "
                 "they must be the same"
             )
         if grid.pixels * self.channels * count > VALUES:
@@ -150,10 +170,10 @@ class _Job:
         if source.points:
             coordinates, values = read_points(source.path, self.channels, *self.span)
             return measure_points(coordinates, values, grid, sigma), None
-        x = read_picture(source.path, grid)
         if self.mask is not None:
-            mask = Mask(self.mask, self.channels)
-            return Measurement(mask, mask.forward(x), sigma), None
+            x = read_picture(source.path, picture_grid(source.path, self.channels))
+            return measure_points(*at_centres(x, self.mask), grid, sigma), None
+        x = read_picture(source.path, grid)
         keys = Keys.of(self.options.seed, "reconstruct", [_number(source.name)])
         try:
             operator = self.recipe.degradation.sample(keys.child("operator"), grid)
@@ -197,6 +217,11 @@ class _Job:
         }  # fmt: skip
         if truth is not None:
             self.say(f"{source}: degraded by the recipe ({self.degradation}); give --mask FILE if it is already")
+        if tiles is None and not _solved(measurement):
+            self.say(
+                f"{source}: a mask of so many pixels is beyond what the run was trained on: its deviation is not to be trusted; "
+                "give a coarser --grid N"
+            )
         how = f"by {len(tiles)} tiles of {tiles.grid}" if tiles else "as a whole"
         self.say(f"{source}: {self.options.samples} samples on {grid}, {how}")
         posterior = self.trained.posterior(
@@ -244,6 +269,14 @@ class _Job:
         return said | {"arrays": f"{name}.npz", "pictures": [f"{name}/{stem}.png" for stem in pictures]}
 
 
+def _solved(measurement: Measurement) -> bool:
+    """Whether a model that starts from kriging at a mask knows the deviation of that, see `invkit.kriging`."""
+    if measurement.observed is None:
+        return True
+    seen = int(measurement.observed.sum())
+    return min(seen, measurement.grid.pixels - seen if measurement.sigma == 0 else seen) <= DENSE_VALUES
+
+
 def _number(name: str) -> int:
     """The key of a picture: a function of its name, so that inputs beside it change nothing."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "little")
@@ -252,9 +285,10 @@ def _number(name: str) -> int:
 def scores(truth: Tensor, posterior: Posterior) -> dict[str, float]:
     """PSNR of the mean and CRPS of the samples, as in the table; what is not defined is left out."""
     found: dict[str, float] = {}
-    for name, readout, estimate, samples in (
+    rows: list[tuple[str, Readout, Tensor, Tensor | None]] = [
         ("psnr", "mean", posterior.mean, None), ("crps", "sample", posterior.samples[0], posterior.samples),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for name, readout, estimate, samples in rows:
         metric = METRICS[name]()
         try:
             parts = metric.components(Outcome(truth, posterior.measurement, readout, estimate, samples))

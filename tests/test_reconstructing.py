@@ -121,6 +121,30 @@ def test_a_picture_that_is_degraded_already(go, picture, tmp_path):
     np.testing.assert_array_equal(arrays(tmp_path, "hidden", "again")["mean"], a["mean"])
 
 
+def test_a_masked_picture_on_a_coarser_grid(go, tmp_path):
+    """Cells see what was seen in them: the mean of their observed pixels."""
+    rng = np.random.default_rng(4)
+    pixels, seen = rng.integers(0, 256, (32, 48, 3)).astype(np.uint8), rng.random((32, 48)) < 0.2
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    Image.fromarray(np.uint8(255) * seen).save(tmp_path / "mask.png")
+    (said,), _ = go(tmp_path / "x.png", mask=tmp_path / "mask.png", grid="16")
+    assert said["grid"] == [16, 24]
+    a, cells = arrays(tmp_path), seen.reshape(16, 2, 24, 2)
+    np.testing.assert_array_equal(a["observed"][0], cells.any((1, 3)))
+    total = ((pixels.transpose(2, 0, 1) / 127.5 - 1) * seen).reshape(3, 16, 2, 24, 2).sum((2, 4))
+    np.testing.assert_allclose(a["y"], total / np.maximum(cells.sum((1, 3)), 1), atol=1e-6)
+
+
+def test_a_mask_beyond_what_is_solved_is_said_to_be(go, picture, monkeypatch):
+    def warned(**options):
+        return any("not to be trusted" in text for text in go(picture(), **options)[1])
+
+    assert not warned()
+    monkeypatch.setattr("invkit.reconstructing.DENSE_VALUES", 40)
+    assert warned()
+    assert not warned(tiles=True)
+
+
 def test_points(go, trained, tmp_path, write):
     rng = np.random.default_rng(0)
     at, values = rng.random((30, 2)), rng.random((30, 3)) * 2 - 1
@@ -152,15 +176,16 @@ def test_the_same_command_makes_the_same_bytes_whatever_is_beside(go, picture, t
 
 def test_grids_and_tiles(go, trained, picture):
     large = picture(shape=(34, 45))
-    assert go(large)[0][0]["tiles"] == 9
+    assert go(large)[0][0]["tiles"] == 12
     assert go(large, tiles=False)[0][0]["tiles"] is None
     assert go(picture("s.png", (20, 17)))[0][0]["tiles"] is None
     assert go(picture("s.png", (20, 17)), tiles=True)[0][0]["tiles"] == 4
     (said,), _ = go(large, grid="16")
-    assert (said["grid"], said["tiles"]) == ([16, 16], None)
+    assert (said["grid"], said["tiles"]) == ([16, 21], None)  # the shorter side, in the picture's aspect
+    assert go(large, grid="16x16")[0][0]["grid"] == [16, 16]
     assert go(large, grid="picture", tiles=False)[0][0]["grid"] == [34, 45]
     # A tile that would see nothing: rebuilt as a whole, unless tiles were asked for.
-    hole = trained("{name: inpaint-box, size: 0.6}")
+    hole = trained("{name: inpaint-box, side: 0.6}")
     assert go(large, model=hole)[0][0]["tiles"] is None
     with pytest.raises(DataError, match=r"x\.png: the tile of 16x16 cells at row \d+, column \d+ sees nothing"):
         go(large, model=hole, tiles=True)
@@ -218,8 +243,8 @@ def test_whose_folder_it_is(go, picture, tmp_path):
     [
         ({"grid": "0"}, RecipeError, "--grid 0: want a number, height x width as in 48x64, or picture"),
         ({"grid": "4x"}, RecipeError, "--grid 4x: want"),
-        ({"grid": "40"}, DataError, "x.png: cannot be used as a picture on 40x40 (13x18 pixels, smaller than 40x40)"),
-        ({"span": (1.0, 1.0)}, RecipeError, "--range 1 1: the first number must be the smaller one"),
+        ({"grid": "40"}, DataError, "x.png: cannot be used as a picture on 55x40 (13x18 pixels, smaller than 55x40)"),
+        ({"span": (0.0, 1.0)}, RecipeError, "--range is for points, and there are none; leave it out"),
         ({"samples": 0}, RecipeError, "--samples: at least one"),
         ({"samples": 10**6}, DataError, "x.png: 1000000 samples on 18x13 are more than"),
         ({"mask": Path("gone.png")}, DataError, "gone.png: there is no such mask"),
@@ -238,15 +263,21 @@ def test_inputs_that_do_not_fit_are_refused_before_any_work(go, trained, picture
         DataError, match=r"x\.png: 13x18 pixels, and the mask .*mask\.png has 12x18; they must be the same"
     ):
         go(x, mask=tmp_path / "mask.png")
-    with pytest.raises(RecipeError, match="--mask goes with the pixels that a picture has; leave --grid out"):
-        go(x, mask=tmp_path / "mask.png", grid="16")
+    with pytest.raises(
+        RecipeError, match="--mask goes with the aspect that a picture has; give --grid N, or leave it out"
+    ):
+        go(x, mask=tmp_path / "mask.png", grid="16x16")
+    with pytest.raises(RecipeError, match="nothing of measurements"):
+        go(x, model=trained("nothing"))
     points = write("x,y,r,g,b\n0,0,1,1,1\n", "p.csv")
     with pytest.raises(RecipeError, match=r"p\.csv: points have no grid of their own"):
         go(points, grid="picture")
     with pytest.raises(DataError, match=r"bad\.csv:2: "):
         go(x, points, write("x,y,r,g,b\n0,0,1,1\n", "bad.csv"))
-    with pytest.raises(DataError, match=r"x\.png: superres-mean does not fit 18x13"):
-        go(x, model=trained("{name: superres-mean, factor: 32}"))
+    with pytest.raises(
+        DataError, match=r"x\.png: sparse-center does not fit 18x13 \(n = 999 pixels do not fit .*another --grid"
+    ):
+        go(x, model=trained("{name: sparse-center, n: 999}"))
     assert not list((tmp_path / "out").rglob("*.npz"))
 
 

@@ -141,8 +141,10 @@ class _Job:
             return Grid(*self.shape, self.channels)
         if not source.points:
             own = picture_grid(source.path, self.channels)
-            cells = [max(1, round(length * self.shape)) for length in own.extent] if self.shape else own.shape
-            return Grid(*cells, self.channels)
+            if self.shape is None:
+                return own
+            height, width = (max(1, round(length * self.shape)) for length in own.extent)
+            return Grid(height, width, self.channels)
         if self.options.grid == "picture":
             raise RecipeError(f"{source}: points have no grid of their own; give --grid N or HxW, or leave it out")
         finest = max((as_grid(size, self.channels) for size in self.recipe.train.grids), key=lambda g: g.pixels)

@@ -103,7 +103,7 @@ def jointly(
 ) -> Callable[[Tensor, float], Tensor]:
     """A denoiser of the whole (K, C, H, W) from one of tiles, `group` of them at a time: its weighted mean.
 
-    Tiles meet at every noise level, not only at the end (Bar-Tal et al. 2023, MultiDiffusion, eq. 5), so that what is drawn
+    Tiles meet at every noise level, not only at the end (after Bar-Tal et al. 2023, MultiDiffusion), so that what is drawn
     in an overlap is one thing, at the full variance, and not the mean of two.
     """
 

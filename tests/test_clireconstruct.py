@@ -1,10 +1,12 @@
 """`invkit reconstruct` as a person calls it: streams, exit codes, and one line for whatever is wrong."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from PIL import Image
 import invkit
 from invkit import cli
 
+PAGE = Path(__file__).parent.parent / "docs" / "reconstruct.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
 TINY = """\
 data: {name: photos}
 degradation: {name: sparse-random}
@@ -191,3 +195,27 @@ def test_its_help_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "False False"
     assert "--mask" in done.stdout
+
+
+def test_the_page_does_what_it_says(reconstruct, run, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(run)
+    for name, source in (("holiday.jpg", "large.jpg"), ("scratched.png", "x.png"), ("sensors.csv", "p.csv")):
+        (tmp_path / name).write_bytes((tmp_path / source).read_bytes())
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "one.jpg").write_bytes((tmp_path / "large.jpg").read_bytes())
+    commands = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
+    assert len(commands) == 4
+    for line in commands:
+        name, command, model, *rest = line.split()
+        assert (name, command) == ("invkit", "reconstruct")
+        code, _, err = reconstruct(*rest, model=model)
+        assert code == 0, err
+    assert {path.name for path in (tmp_path / "results").glob("*.npz")} == {
+        "holiday.npz",
+        "scratched.npz",
+        "sensors.npz",
+    }
+    (python,) = (text for language, text in BLOCKS if language == "python")
+    exec(compile(python, PAGE.name, "exec"), {})
+    assert "17x40 torch.Size([1, 3, 17, 40]) torch.Size([19, 1, 3, 17, 40])" in capsys.readouterr().out

@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from invkit.clioptions import device_name as _device
+from invkit.clioptions import json_output as _json
+from invkit.clioptions import plugin_files as _plugin
+from invkit.clireconstruct import reconstruct
 from invkit.errors import DataError, InvkitError, PluginError, RecipeError, explained
 from invkit.lookup import read_recipe
 from invkit.signals import stop_requests
@@ -22,12 +26,6 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from invkit.experiment import Listener
     from invkit.plugins import Registry
     from invkit.recipe import Recipe
-
-_plugin = click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(exists=True, dir_okay=False), help="Load a plugin file (.py)."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
 def _version() -> str:
@@ -43,6 +41,9 @@ def _version() -> str:
 @click.version_option(_version(), prog_name="invkit")
 def cli() -> None:
     """Image inverse problems with operator-space diffusion: from a recipe to posterior samples and an honest table."""
+
+
+cli.add_command(reconstruct)
 
 
 @cli.command()

@@ -16,15 +16,16 @@ FLOORS = [
     },
     {"data", "metrics", "reconstruct"},
     {
-        "checkpoint", "conformal", "deviations", "evaluation", "figures", "gathering", "joining", "merging", "partial", "pictures",
-        "profiling", "ranking", "report", "rows", "statistics", "stored", "table", "training", "trainsettings", "validation",
+        "checkpoint", "conformal", "deviations", "evaluation", "figures", "gathering", "inputs", "joining", "merging", "partial",
+        "pictures", "pointfiles", "posterior", "profiling", "ranking", "report", "rows", "statistics", "stored", "table", "tiles",
+        "training", "trainsettings", "validation",
     },
     {
         "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",
-        "lookup", "overrides", "plugins", "preview", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
-        "trained", "yamltree",
+        "lookup", "overrides", "plugins", "preview", "recipe", "reconstructing", "resolve", "runfolder", "scaffold", "schema",
+        "smoke", "testing", "trained", "yamltree",
     },
-    {"__main__", "cli", "progress"},
+    {"__main__", "cli", "clioptions", "clireconstruct", "progress"},
 ]  # fmt: skip
 LIBRARIES = {"pluggy": 4, "yaml": 4, "click": 5}  # the lowest floor that may know a library
 

@@ -49,6 +49,10 @@ class Condition:
     def __len__(self) -> int:
         return len(self.fill)
 
+    def __getitem__(self, index: slice) -> "Condition":
+        parts = (getattr(self, f.name) for f in fields(self))
+        return Condition(*(None if t is None else t[index] for t in parts))  # type: ignore[arg-type]
+
     def repeat(self, count: int) -> "Condition":
         parts = (getattr(self, f.name) for f in fields(self))
         return Condition(*(None if t is None else t.repeat(count, 1, 1, 1) for t in parts))  # type: ignore[arg-type]

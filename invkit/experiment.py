@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from invkit.data.base import Images
 from invkit.degradation import Degradation
 from invkit.device import pick_device, set_determinism
 from invkit.distributed import World, join
@@ -16,6 +17,7 @@ from invkit.errors import DataError, Interrupted
 from invkit.evaluation import Evaluation, evaluate_rows
 from invkit.files import write_atomic
 from invkit.fitting import opened, train
+from invkit.grid import Grid
 from invkit.joining import joined
 from invkit.listener import Listener, Noted
 from invkit.lock import locked
@@ -164,10 +166,12 @@ def _rows(
             raise Interrupted("stopped during the evaluation; training is saved, the same command evaluates again")
         listener.evaluated(len(results) * total + done, len(laws) * total)
 
-    model = trained.model
-    sources = Sources(model, recipe.sample, recipe.data.law())
-    methods = [method.build(sources) for method in recipe.eval.methods]
+    def training(grid: Grid, limit: int) -> Images:
+        return recipe.data.open("train", grid, recipe.seed, limit)
+
     images = opened(recipe, "test", listener)
+    sources = Sources(trained.model, recipe.sample, recipe.data.law(), training, tuple(images))
+    methods = [method.build(sources) for method in recipe.eval.methods]
     results: dict[str, Evaluation] = {}
     for name, law in laws.items():
         results[name] = evaluate_rows(

@@ -222,10 +222,12 @@ def _rows(
             raise Interrupted("stopped during the evaluation; the same command goes on with it")
         listener.evaluated(len(results) * total + done, len(laws) * total)
 
-    model = trained.model
-    sources = Sources(model, recipe.sample, recipe.data.law())
-    methods = [_row(recipe, method, sources) for method in recipe.eval.methods]
+    def training(grid: Grid, limit: int) -> Images:
+        return recipe.data.open("train", grid, recipe.seed, limit)
+
     images = opened(recipe, "test", listener)
+    sources = Sources(trained.model, recipe.sample, recipe.data.law(), training, tuple(images))
+    methods = [_row(recipe, method, sources) for method in recipe.eval.methods]
     _weigh(
         folder,
         saved_bytes(methods, list(images), *recipe.eval.kept(min(recipe.eval.images, *map(len, images.values()))))

@@ -71,7 +71,7 @@ def _squared_laplacian(grid: Grid) -> Any:
 def bending(grid: Grid) -> Tensor:
     """Eigenvalues of `L^2` in the cosine modes: (H, W) float64, in units of the cell.
 
-    >>> bending(Grid(1, 2))
+    >>> bending(Grid(1, 2)).round()
     tensor([[0., 4.]], dtype=torch.float64)
     """
     rows, columns = (2 - 2 * torch.cos(math.pi * torch.arange(n, dtype=torch.float64) / n) for n in grid.shape)
@@ -98,7 +98,8 @@ def _smoothest(measurement: Measurement) -> Tensor:
     size = r.norm(dim=1)
     count = operator.measured(torch.ones_like(y)).flatten(1).sum(1)
     allowed = torch.maximum(count * measurement.sigma**2, (EXACT * y.flatten(1).norm(dim=1)) ** 2)
-    vectors, alpha, beta = [_unit(r)], [], []
+    vectors, alpha = [_unit(r)], list[Tensor]()
+    beta = list[Tensor]()
     for step in range(1, STEPS + 1):
         u = projected(operator.forward(lifted(vectors[-1])))
         alpha.append((u * vectors[-1]).sum(1))

@@ -143,6 +143,6 @@ def test_what_another_process_gathered_is_the_same():
     whole.add(o, metrics)
     for part, some in zip(parts[:2], (slice(0, 25), slice(25, COUNT)), strict=True):
         part.add(replace(o, truth=o.truth[some], measurement=o.measurement[some], estimate=o.estimate[some]), metrics)
-        parts[2].extend(json.loads(json.dumps(part.facts())))
+        parts[2].extend(json.loads(json.dumps(part.facts())), part.tensors())
     for name, values in whole.joined("kid").items():
         np.testing.assert_array_equal(parts[2].joined("kid")[name], values)

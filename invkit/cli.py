@@ -91,9 +91,12 @@ def run(
 @click.argument("runs", nargs=-1, required=True, metavar="RUN... [KEY=VALUE]...")
 @click.option("--format", "format_", type=click.Choice(["table", "json", "csv", "md", "html"]), default="table")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
+@click.option("--from-saved", is_flag=True, help="From the stored reconstructions, without the model.")
 @_device
 @_plugin
-def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str, plugins: tuple[str, ...]) -> None:
+def evaluate(
+    runs: tuple[str, ...], format_: str, out: Path | None, from_saved: bool, device: str, plugins: tuple[str, ...]
+) -> None:
     """Evaluate trained runs and print their metric table; KEY=VALUE changes settings of `eval`."""
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]
@@ -102,14 +105,16 @@ def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str,
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     from invkit import distributed, experiment
-    from invkit.table import merge
+    from invkit.merging import merge, per_image
 
     with _progress(device) as listener:
         registry = _registry(plugins)
-        tables = [experiment.evaluate(folder, overrides, device, listener, registry) for folder in folders]
+        tables = [experiment.evaluate(folder, overrides, device, listener, registry, from_saved) for folder in folders]
     if not distributed.speaks():
         return
-    text = _render(merge(tables), format_)
+    # Figures of each picture are those of the runs' own tables.
+    whole = len(folders) > 1 and not overrides and not from_saved
+    text = _render(merge(tables, [per_image(folder / "eval") for folder in folders] if whole else ()), format_)
     if out:
         out.write_text(text, encoding="utf-8")
     else:

@@ -59,6 +59,13 @@ def decisive(recipe: Recipe) -> dict[str, Any]:
     return {**kept, "grids": resolved["train"]["grids"]}
 
 
+def gathered(recipe: Recipe) -> dict[str, Any]:
+    """The settings that what an evaluation gathers of a picture depends on, beside the weights."""
+    kept = decisive(recipe)
+    tabulated = ("batch", "checkpoint", "images", "paired_to")  # of how many pictures, and what becomes of them
+    return {**kept, "eval": {key: value for key, value in kept["eval"].items() if key not in tabulated}}
+
+
 class RunFolder:
     """The files of one run, by the names that the documentation gives them."""
 

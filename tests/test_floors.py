@@ -16,8 +16,9 @@ FLOORS = [
     },
     {"data", "metrics", "reconstruct"},
     {
-        "checkpoint", "evaluation", "inputs", "joining", "pictures", "pointfiles", "posterior", "profiling", "report", "rows",
-        "statistics", "table", "tiles", "training", "trainsettings", "validation",
+        "checkpoint", "conformal", "deviations", "evaluation", "figures", "gathering", "inputs", "joining", "merging", "partial",
+        "pictures", "pointfiles", "posterior", "profiling", "ranking", "report", "rows", "statistics", "stored", "table", "tiles",
+        "training", "trainsettings", "validation",
     },
     {
         "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",

@@ -35,7 +35,7 @@ class Linear(PointEstimate):
                 cells = np.argwhere(np.ones(seen.shape)).astype(np.float64)
                 found = _interpolated(centres, values, cells).T.reshape(-1, *seen.shape)
                 made = torch.from_numpy(found).to(out)
-                out[b, channels] = torch.where(made.isnan(), out[b, channels], made)
+                out[b, channels] = torch.where(made.isnan() | seen.to(out.device), out[b, channels], made)
         return out
 
 

@@ -106,10 +106,10 @@ class Lmmse(Reconstructor):
 
 def check_size(grid: Grid) -> None:
     """Raises RecipeError where pictures have too many values for a full covariance."""
-    if grid.channels * grid.pixels > VALUES:
+    if (size := grid.channels * grid.pixels) > VALUES:
         raise RecipeError(
             f"eval.methods: `lmmse` takes a full covariance, of at most {VALUES} values a picture (32x32 in three colours), "
-            f"not {grid} in {grid.channels}; leave it out, or set eval.grids"
+            f"and one of {grid} has {size}; leave it out, or set eval.grids"
         )
 
 

@@ -68,7 +68,10 @@ def _apart(first: Table, other: Table) -> Iterator[str]:
 
 
 def _differences(first: Table, other: Table, mine: PerImage, theirs: PerImage) -> Iterator[str]:
-    """Of every row that both have, what the second gained: the mean over pictures and its paired 95 % interval."""
+    """Of every row that both have, what the second gained: the mean over pictures and its paired 95 % interval.
+
+    Rows that are the same in every picture are left out.
+    """
 
     def by_row(lines: PerImage) -> dict[tuple[str, ...], list[Mapping[str, str]]]:
         found: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
@@ -79,7 +82,7 @@ def _differences(first: Table, other: Table, mine: PerImage, theirs: PerImage) -
 
     ours, others = by_row(mine), by_row(theirs)
     for key in [key for key in ours if key in others]:
-        said = []
+        said, changed = [], False
         pairs = list(zip(ours[key], others[key], strict=True))
         if any((a["image"], a["group"]) != (b["image"], b["group"]) for a, b in pairs):
             yield f"{_run(first)} and {_run(other)} are on other pictures: their rows do not pair"
@@ -89,10 +92,10 @@ def _differences(first: Table, other: Table, mine: PerImage, theirs: PerImage) -
             if not all(a.get(name) and b.get(name) for a, b in pairs):
                 continue
             gained = np.array([float(b[name]) - float(a[name]) for a, b in pairs])
-            values = bootstrap.mean(gained)
+            values, changed = bootstrap.mean(gained), changed or bool(gained.any())
             lo, hi = bootstrap.interval(values)
             said.append(f"{name} {cell({'value': float(values[0]), 'lo': lo, 'hi': hi})}")
-        if said:
+        if changed:
             yield f"{_run(other)} less {_run(first)}, {' '.join(key[1:3])}{_where(key, ours)}: {', '.join(said)} (paired)"
 
 

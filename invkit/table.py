@@ -22,7 +22,7 @@ _MARKED = {"best": "**{}**", "alike": "*{}*", "": "{}"}
 _TAGGED = {"best": "<strong>{}</strong>", "alike": "<em>{}</em>", "": "{}"}
 _RANKED = (
     "{}: best of its like; {}: not told from it, the paired difference's interval includes 0 (points and means are compared "
-    "with each other, samples with samples)"
+    "with each other, samples with samples, within a run)"
 )
 
 Table = Mapping[str, Any]

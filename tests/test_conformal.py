@@ -112,22 +112,3 @@ def test_a_sampler_too_sure_of_itself_gets_the_factor_that_it_lacks():
         assert (found["images"], found["held_out"]) == (60, 60)
         assert found["coverage"]["lo"] < 0.9 < found["coverage"]["hi"] + 0.05
     assert "90%" in result.table["protocol"]["conformal"]
-
-
-def test_errors_are_those_that_the_deviation_predicts():
-    result = table_of(Exact(), Exact("model", shrink=0.5), images=48, samples=19)
-    for entry, factor in zip(result.table["calibration"], (1, 2), strict=True):
-        total = sum(point["count"] for point in entry["deviations"])
-        pooled = {
-            name: math.sqrt(sum(p["count"] * p[name] ** 2 for p in entry["deviations"]) / total)
-            for name in ("predicted", "error")
-        }
-        # pooled, it is 1 / spread_skill
-        spread = next(r for r in result.table["rows"] if (r["method"], r["readout"]) == (entry["method"], "sample"))
-        assert pooled["error"] / pooled["predicted"] == pytest.approx(
-            1 / spread["metrics"]["spread_skill"]["value"], 1e-4
-        )
-        assert pooled["error"] / pooled["predicted"] == pytest.approx(factor, rel=0.05)
-        assert all(1e-3 <= point["predicted"] <= 1 for point in entry["deviations"])
-    hidden = sum(1 - line["observed_share"] for line in result.per_image if line["readout"] == "mean") / 2
-    assert total == pytest.approx(hidden * 3 * 16 * 16, rel=1e-4)

@@ -23,7 +23,7 @@ from invkit.distributed import ALONE, World
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.metrics import METRICS, Metric, Outcome
+from invkit.metrics import METRICS, Metric, Outcome, Unavailable
 from invkit.metrics.base import Readout
 from invkit.operators import Mask
 from invkit.reconstruct import METHODS, Method, Reconstructor
@@ -237,20 +237,25 @@ class _Gatherer:
             mean: Tensor | None = None
             for row in self.rows:
                 last = row.readout == row.method.readouts[-1]
-                if row.readout == "sample":
-                    outcome = self._sample(row, truth, measurement, part, mean)
-                    assert outcome.samples is not None
-                    samples = outcome.samples[:SAVED_SAMPLES]
-                    if room:  # two passes over the samples: not for pictures that nobody sees
-                        self._keep(
-                            row.method.name, room, deviation=outcome.samples.std(0, correction=len(outcome.samples) > 1)
-                        )
-                    self._keep(row.method.name, room, samples=measurement.paste(samples).transpose(0, 1))
-                else:
-                    mean = row.measured(self.device, partial(row.method.mean, measurement), part)
-                    outcome = Outcome(truth, measurement, row.readout, mean)
-                    self._keep(row.method.name, room, mean=measurement.paste(mean))
-                row.add(outcome, self.settings.metrics)
+                try:
+                    if row.readout == "sample":
+                        outcome = self._sample(row, truth, measurement, part, mean)
+                        assert outcome.samples is not None
+                        samples = outcome.samples[:SAVED_SAMPLES]
+                        if room:  # two passes over the samples: not for pictures that nobody sees
+                            self._keep(
+                                row.method.name,
+                                room,
+                                deviation=outcome.samples.std(0, correction=len(outcome.samples) > 1),
+                            )
+                        self._keep(row.method.name, room, samples=measurement.paste(samples).transpose(0, 1))
+                    else:
+                        mean = row.measured(self.device, partial(row.method.mean, measurement), part)
+                        outcome = Outcome(truth, measurement, row.readout, mean)
+                        self._keep(row.method.name, room, mean=measurement.paste(mean))
+                    row.add(outcome, self.settings.metrics)
+                except Unavailable as why:
+                    row.refuse(str(why), self.settings.metrics)
                 if last:
                     mean = None  # the next method's samples have a mean of their own, or none
                     report(first)
@@ -315,7 +320,7 @@ class _Gatherer:
 
     def shown(self, paired_to: str) -> Shown:
         """The sheet of the last method that samples, else of the last one."""
-        sampling = [row.method.name for row in self.rows if row.readout == "sample"]
+        sampling = [row.method.name for row in self.rows if row.readout == "sample" and row.method.name in self.kept]
         method = (sampling or [self.rows[-1].method.name])[-1]
         tensors = {key: value[:SHOWN] for key, value in self._kept(method).items()}
         truth = self._kept("truth")["truth"][:SHOWN]

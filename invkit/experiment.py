@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 
 from invkit.degradation import Degradation
 from invkit.device import pick_device, set_determinism
+from invkit.diffusion.model import ConditionalModel
 from invkit.distributed import World, join
 from invkit.errors import DataError, Interrupted
 from invkit.evaluation import Evaluation, evaluate_rows
@@ -20,6 +21,7 @@ from invkit.joining import joined
 from invkit.listener import Listener, Noted
 from invkit.lock import locked
 from invkit.plugins import Registry
+from invkit.priors import priors
 from invkit.recipe import CHOICES, Recipe
 from invkit.reconstruct import Sources
 from invkit.report import write_report
@@ -56,8 +58,9 @@ def run(
                 folder.update_record(environment(recipe, str(where)) | {"processes": world.size})
             world.barrier()  # until the folder is ours
             _fetch(recipe)
+            loaded = _priors(recipe, where)  # before the training, which may take hours
             trained = train(recipe, folder, where, listener, stop, world)
-            _evaluate(recipe, folder, trained, listener, stop, world)
+            _evaluate(recipe, folder, trained, loaded, listener, stop, world)
     return folder.path
 
 
@@ -78,12 +81,13 @@ def evaluate(
         trained = _loaded(path, where, registry)
         folder, recipe = RunFolder.open(path, tuple(overrides), registry)
         _fetch(recipe)
+        loaded = _priors(recipe, where)
         if any(text.split("=")[0].split(".")[0] not in ("eval", "sample") for text in overrides):
-            return _rows(recipe, folder, trained, listener, stop, world).table
-        if (table := _saved(folder, _fingerprint(recipe, trained), world)) is not None:  # nothing is written: no lock
-            return table
+            return _rows(recipe, folder, trained, loaded, listener, stop, world).table
+        if (table := _saved(folder, _fingerprint(recipe, trained, loaded), world)) is not None:
+            return table  # nothing is written: no lock
         with locked(folder.path) if world.first else nullcontext():
-            return _evaluate(recipe, folder, trained, listener, stop, world)
+            return _evaluate(recipe, folder, trained, loaded, listener, stop, world)
 
 
 def load(path: Path, device: str = "auto", registry: Registry | None = None) -> Trained:
@@ -116,11 +120,17 @@ def _fetch(recipe: Recipe) -> None:
         recipe.data.open("test", as_grid(recipe.train.grids[0], recipe.data.channels), recipe.seed, 1)
 
 
-def _fingerprint(recipe: Recipe, trained: Trained) -> str:
-    """What a table is a function of: the weights, and the recipe but for how they came about."""
+def _priors(recipe: Recipe, device: torch.device) -> dict[str, ConditionalModel]:
+    """The models behind the zero-shot rows, by their run folders."""
+    return priors(recipe, lambda path: _loaded(path, device, recipe.registry))
+
+
+def _fingerprint(recipe: Recipe, trained: Trained, loaded: Mapping[str, ConditionalModel]) -> str:
+    """What a table is a function of: all weights, and the recipe but for how they came about."""
     digest = hashlib.sha256(json.dumps(decisive(recipe), sort_keys=True).encode())
-    for name, p in sorted(trained.model.named_parameters()):
-        digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
+    for model in (trained.model, *loaded.values()):
+        for name, p in sorted(model.named_parameters()):
+            digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -136,16 +146,17 @@ def _saved(folder: RunFolder, fingerprint: str, world: World) -> dict[str, Any] 
 
 
 def _evaluate(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop, world: World
-) -> dict[str, Any]:
+    recipe: Recipe, folder: RunFolder, trained: Trained, loaded: Mapping[str, ConditionalModel], listener: Listener,
+    stop: Stop, world: World,
+) -> dict[str, Any]:  # fmt: skip
     """The run's table and report, made anew unless they are of these weights and settings already."""
-    stamp, fingerprint = folder.eval / "done.json", _fingerprint(recipe, trained)
+    stamp, fingerprint = folder.eval / "done.json", _fingerprint(recipe, trained, loaded)
     if (table := _saved(folder, fingerprint, world)) is not None:
         listener.say(f"everything is done: the table and the report are in {folder.path}")
         return table
     if world.first:
         stamp.unlink(missing_ok=True)
-    result = _rows(recipe, folder, trained, listener, stop, world)
+    result = _rows(recipe, folder, trained, loaded, listener, stop, world)
     if world.first:
         result.write(folder.eval)
         record = folder.update_record({"evaluation": result.record})
@@ -155,8 +166,9 @@ def _evaluate(
 
 
 def _rows(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop, world: World
-) -> Evaluation:
+    recipe: Recipe, folder: RunFolder, trained: Trained, loaded: Mapping[str, ConditionalModel], listener: Listener,
+    stop: Stop, world: World,
+) -> Evaluation:  # fmt: skip
     laws = _laws(recipe)
 
     def progress(done: int, total: int) -> None:
@@ -165,7 +177,7 @@ def _rows(
         listener.evaluated(len(results) * total + done, len(laws) * total)
 
     model = trained.model
-    sources = Sources(model, recipe.sample, recipe.data.law())
+    sources = Sources(model, recipe.sample, recipe.data.law(), loaded)
     methods = [method.build(sources) for method in recipe.eval.methods]
     images = opened(recipe, "test", listener)
     results: dict[str, Evaluation] = {}

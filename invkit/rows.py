@@ -42,6 +42,10 @@ class Row:
             for part, values in parts.items():
                 self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
 
+    def refuse(self, reason: str, metrics: Sequence[Metric]) -> None:
+        """Note that the method has nothing to say of such measurements."""
+        self.reasons.update({metric_name(metric): reason for metric in metrics})
+
     def facts(self) -> dict[str, Any]:
         """What was gathered, as JSON has it, which keeps every bit of a number."""
         components = {
@@ -67,7 +71,7 @@ class Row:
         return None if not found else {part: np.concatenate(values) for part, values in found.items()}
 
     def measured(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
-        """Do the work for some pictures, its time and memory noted. Raises NonFiniteError."""
+        """Do the work for some pictures, its time and memory noted. Raises NonFiniteError, and what the work does."""
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         synchronise(device)
@@ -84,6 +88,8 @@ class Row:
         return result
 
     def cost(self) -> dict[str, Any]:
+        if not self.timings:  # refused
+            return {"seconds_per_image": None, "warmed_up": False, "peak_memory_bytes": None}
         warm = self.timings[1:] or self.timings  # the first batch warms up, unless it is the only one
         return {
             "seconds_per_image": _round(sum(t for t, _ in warm) / sum(n for _, n in warm)),

@@ -21,7 +21,7 @@ FLOORS = [
     },
     {
         "__init__", "api", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook", "lookup",
-        "overrides", "plugins", "preview", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
+        "overrides", "plugins", "preview", "priors", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
         "trained", "yamltree",
     },
     {"__main__", "cli", "progress"},

@@ -1,5 +1,6 @@
 """Convolution on a periodic domain, with its pseudo-inverse."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -59,6 +60,10 @@ class Convolution(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self._times(y, self.transfer.conj())
+
+    def spectral(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:
+        gain = self.transfer.abs()
+        return self._times(x, f(torch.where(strongest(gain, self.cutoff), gain, 0)))
 
     def pinv(self, y: Tensor) -> Tensor:
         seen = strongest(self.transfer.abs(), self.cutoff)

@@ -16,6 +16,7 @@ from invkit.data.base import Images
 from invkit.degradation import Degradation
 from invkit.device import pick_device, set_determinism
 from invkit.diffusion.familiar import warning
+from invkit.diffusion.model import ConditionalModel
 from invkit.distributed import World, join
 from invkit.errors import DataError, Interrupted, PluginError, RecipeError
 from invkit.evaluation import Evaluation, evaluate_rows
@@ -28,6 +29,7 @@ from invkit.listener import Listener, Noted
 from invkit.lock import locked
 from invkit.partial import Partial
 from invkit.plugins import Registry
+from invkit.priors import priors
 from invkit.recipe import CHOICES, Recipe
 from invkit.reconstruct import Method, Reconstructor, Sources
 from invkit.report import write_report
@@ -68,8 +70,9 @@ def run(
                 folder.update_record(environment(recipe, str(where)) | {"processes": world.size})
             world.barrier()  # until the folder is ours
             _fetch(recipe)
+            loaded = _priors(recipe, where)  # before the training, which may take hours
             trained = train(recipe, folder, where, listener, stop, world)
-            _evaluate(recipe, folder, trained, listener, stop, world)
+            _evaluate(recipe, folder, trained, loaded, listener, stop, world)
     return folder.path
 
 
@@ -94,13 +97,14 @@ def evaluate(
         trained = _loaded(path, where, registry)
         folder, recipe = RunFolder.open(path, tuple(overrides), registry)
         _fetch(recipe)
+        loaded = _priors(recipe, where)
         if any(text.split("=")[0].split(".")[0] not in ("eval", "sample") for text in overrides):
-            return _rows(recipe, folder, trained, listener, stop, world).table
-        fingerprint = _fingerprint(decisive(recipe), _weights_sha256(trained))
+            return _rows(recipe, folder, trained, loaded, listener, stop, world).table
+        fingerprint = _fingerprint(decisive(recipe), _weights_sha256(trained.model, *loaded.values()))
         if (table := _saved(folder, fingerprint, world)) is not None:  # nothing is written: no lock
             return table
         with locked(folder.path) if world.first else nullcontext():
-            return _evaluate(recipe, folder, trained, listener, stop, world)
+            return _evaluate(recipe, folder, trained, loaded, listener, stop, world)
 
 
 def _from_saved(folder: RunFolder, recipe: Recipe, overrides: Sequence[str], device: torch.device) -> dict[str, Any]:
@@ -156,10 +160,16 @@ def _fetch(recipe: Recipe) -> None:
         recipe.data.open("test", as_grid(recipe.train.grids[0], recipe.data.channels), recipe.seed, 1)
 
 
-def _weights_sha256(trained: Trained) -> str:
+def _priors(recipe: Recipe, device: torch.device) -> dict[str, ConditionalModel]:
+    """The models behind the zero-shot rows, by their run folders."""
+    return priors(recipe, lambda path: _loaded(path, device, recipe.registry))
+
+
+def _weights_sha256(*models: ConditionalModel) -> str:
     digest = hashlib.sha256()
-    for name, p in sorted(trained.model.named_parameters()):
-        digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
+    for model in models:
+        for name, p in sorted(model.named_parameters()):
+            digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -180,21 +190,23 @@ def _saved(folder: RunFolder, fingerprint: str, world: World) -> dict[str, Any] 
 
 
 def _evaluate(
-    recipe: Recipe, folder: RunFolder, trained: Trained, listener: Listener, stop: Stop, world: World
-) -> dict[str, Any]:
+    recipe: Recipe, folder: RunFolder, trained: Trained, loaded: Mapping[str, ConditionalModel], listener: Listener,
+    stop: Stop, world: World,
+) -> dict[str, Any]:  # fmt: skip
     """The run's table and report, made anew unless they are of these weights and settings already."""
-    weights = _weights_sha256(trained)
-    # What a table is a function of: the weights, and the recipe but for how they came about.
-    stamp, fingerprint = folder.eval / "done.json", _fingerprint(decisive(recipe), weights)
+    weights = _weights_sha256(trained.model)
+    # What a table is a function of: all weights, and the recipe but for how they came about.
+    every = _weights_sha256(trained.model, *loaded.values())
+    stamp, fingerprint = folder.eval / "done.json", _fingerprint(decisive(recipe), every)
     if (table := _saved(folder, fingerprint, world)) is not None:
         listener.say(f"everything is done: the table and the report are in {folder.path}")
         return table
     made_by = environment(recipe, str(trained.device))
-    shelf = Partial(folder.eval / "partial", _fingerprint(gathered(recipe), weights, made_by))
+    shelf = Partial(folder.eval / "partial", _fingerprint(gathered(recipe), every, made_by))
     if world.first:
         stamp.unlink(missing_ok=True)
         shelf.open()
-    result = _rows(recipe, folder, trained, listener, stop, world, shelf)
+    result = _rows(recipe, folder, trained, loaded, listener, stop, world, shelf)
     checkpoint = {"step": trained.step, "weights_sha256": weights}
     result.table["protocol"]["checkpoint"] = checkpoint
     if world.first:
@@ -207,14 +219,9 @@ def _evaluate(
 
 
 def _rows(
-    recipe: Recipe,
-    folder: RunFolder,
-    trained: Trained,
-    listener: Listener,
-    stop: Stop,
-    world: World,
-    shelf: Partial | None = None,
-) -> Evaluation:
+    recipe: Recipe, folder: RunFolder, trained: Trained, loaded: Mapping[str, ConditionalModel], listener: Listener,
+    stop: Stop, world: World, shelf: Partial | None = None,
+) -> Evaluation:  # fmt: skip
     laws = _laws(recipe)
 
     def progress(done: int, total: int) -> None:
@@ -226,7 +233,7 @@ def _rows(
         return recipe.data.open("train", grid, recipe.seed, limit)
 
     images = opened(recipe, "test", listener)
-    sources = Sources(trained.model, recipe.sample, recipe.data.law(), training, tuple(images))
+    sources = Sources(trained.model, recipe.sample, recipe.data.law(), loaded, training, tuple(images))
     methods = [_row(recipe, method, sources) for method in recipe.eval.methods]
     _weigh(
         folder,

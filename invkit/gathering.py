@@ -16,7 +16,7 @@ from invkit.data.base import Images
 from invkit.degradation import Degradation, Measurement, Noise, measure
 from invkit.distributed import World
 from invkit.keys import Keys
-from invkit.metrics import Metric, Outcome
+from invkit.metrics import Metric, Outcome, Unavailable
 from invkit.metrics.base import Readout
 from invkit.operators import Mask
 from invkit.partial import Part, Partial, gaps, joined, pack, unpack
@@ -80,18 +80,21 @@ class Work:
         mean: Tensor | None = None
         for row in rows:
             name = row.method.name
-            if row.readout == "sample":
-                outcome = self._sample(row, truth, measurement, ids, mean)
-                assert outcome.samples is not None
-                if ids[0] < SHOWN:  # two passes over the samples: not for pictures that nobody sees
-                    spread = outcome.samples.std(0, correction=len(outcome.samples) > 1)
-                    keep(name, SHOWN, deviation=spread)
-                keep(name, samples=outcome.samples[: max(self.save[1], SHOWN_SAMPLES)].transpose(0, 1))
-            else:
-                mean = row.measured(self.device, partial(row.method.mean, measurement), ids)
-                outcome = Outcome(truth, measurement, row.readout, mean)
-                keep(name, mean=mean)
-            row.add(outcome, self.metrics)
+            try:
+                if row.readout == "sample":
+                    outcome = self._sample(row, truth, measurement, ids, mean)
+                    assert outcome.samples is not None
+                    if ids[0] < SHOWN:  # two passes over the samples: not for pictures that nobody sees
+                        spread = outcome.samples.std(0, correction=len(outcome.samples) > 1)
+                        keep(name, SHOWN, deviation=spread)
+                    keep(name, samples=outcome.samples[: max(self.save[1], SHOWN_SAMPLES)].transpose(0, 1))
+                else:
+                    mean = row.measured(self.device, partial(row.method.mean, measurement), ids)
+                    outcome = Outcome(truth, measurement, row.readout, mean)
+                    keep(name, mean=mean)
+                row.add(outcome, self.metrics)
+            except Unavailable as why:
+                row.refuse(str(why), self.metrics)
             if row.readout == row.method.readouts[-1]:
                 mean = None  # the next method's samples have a mean of their own, or none
                 heard()
@@ -141,7 +144,7 @@ class Gathered:
         Samples are (K, B, C, H, W). Enough to compute any metric of these pictures again.
         """
         found: dict[str, dict[str, NDArray[Any]]] = {}
-        for name, kept in self._kept.items():
+        for name, kept in ((name, kept) for name, kept in self._kept.items() if kept):
             # Sorted: what comes from a file or another process has an order of its own.
             tensors = {key: x[: self.work.save[0]] for key, x in sorted(kept.items()) if key != "deviation"}
             if "samples" in tensors:
@@ -156,7 +159,7 @@ class Gathered:
 
     def shown(self, paired_to: str) -> Shown:
         """The sheet of the last method that samples, else of the last one."""
-        sampling = [row.method.name for row in self.rows if row.readout == "sample"]
+        sampling = [row.method.name for row in self.rows if row.readout == "sample" and self._kept[row.method.name]]
         method = (sampling or [self.rows[-1].method.name])[-1]
         kept = {key: x[:SHOWN] for key, x in self._kept[method].items()}
         count = min(SHOWN, len(self._kept["truth"]["truth"]))

@@ -54,6 +54,14 @@ class LinearOperator(ABC):
     def __len__(self) -> int:
         """The batch size."""
 
+    def spectral(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:
+        """`f(|A|) x` with `|A| = (A^T A)^(1/2)`, for pictures (B, C, H, W); None where no decomposition is at hand.
+
+        Every right singular vector in `x` is multiplied by `f` of its singular value, which maps float64 tensors elementwise;
+        what is hidden, or left out by `pinv`, counts as zero.
+        """
+        return None
+
     def measured(self, y: Tensor) -> Tensor:
         """`y` (B, *range_shape) with zeros in the places where nothing is ever measured, such as a mask's hidden pixels."""
         return y
@@ -129,6 +137,9 @@ class Mask(LinearOperator):
 
     def pinv(self, y: Tensor) -> Tensor:
         return y * self.observed
+
+    def spectral(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:
+        return x * f(self.observed.double()).to(x)
 
     def measured(self, y: Tensor) -> Tensor:
         return y * self.observed

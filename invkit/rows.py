@@ -49,6 +49,10 @@ class Row:
     def _put(self, name: str, part: str, values: Tensor) -> None:
         self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
 
+    def refuse(self, reason: str, metrics: Mapping[str, Metric]) -> None:
+        """Note that the method has nothing to say of such measurements."""
+        self.reasons.update(dict.fromkeys(metrics, reason))
+
     def facts(self) -> dict[str, Any]:
         """What was gathered beside the components, as JSON has it."""
         return {"reasons": self.reasons, "timings": self.timings, "memory": self.memory}
@@ -76,7 +80,7 @@ class Row:
         return None if not found else {part: np.concatenate(values) for part, values in found.items()}
 
     def measured(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
-        """Do the work for some pictures, its time and memory noted. Raises NonFiniteError."""
+        """Do the work for some pictures, its time and memory noted. Raises NonFiniteError, and what the work does."""
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         synchronise(device)
@@ -93,6 +97,8 @@ class Row:
         return result
 
     def cost(self) -> dict[str, Any]:
+        if not self.timings:  # refused
+            return {"seconds_per_image": None, "warmed_up": False, "peak_memory_bytes": None}
         warm = self.timings[1:] or self.timings  # the first batch warms up, unless it is the only one
         return {
             "seconds_per_image": _round(sum(t for t, _ in warm) / sum(n for _, n in warm)),

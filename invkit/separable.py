@@ -1,5 +1,6 @@
 """Operators that treat colours, rows and columns one after another, with their exact pseudo-inverse."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -63,13 +64,24 @@ class Separable(LinearOperator):
         back = _apply(y, *(None if matrix is None else matrix.mT for matrix in self._matrices))
         return back * (self.range_weight / self.domain.area)
 
-    def pinv(self, y: Tensor) -> Tensor:
-        parts = [_svd(matrix) for matrix in self._matrices]
-        (d, m, n) = (part[1].to(y.device) for part in parts)
+    def _gain(self, device: torch.device) -> Tensor:
+        """Singular values, zero for those that are left out, (1 or B, D, M, N)."""
+        (d, m, n) = (_svd(matrix)[1].to(device) for matrix in self._matrices)
         gain = d[:, :, None, None] * m[:, None, :, None] * n[:, None, None, :]
-        seen = strongest(gain, self.cutoff)
+        return torch.where(strongest(gain, self.cutoff), gain, 0)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        parts, gain = [_svd(matrix) for matrix in self._matrices], self._gain(y.device)
         z = _apply(y, *(None if u is None else u.mT for u, _, _ in parts))
-        return _apply(z * torch.where(seen, 1 / torch.where(seen, gain, 1), 0).to(z), *(v for _, _, v in parts))
+        inverse = torch.where(gain > 0, 1 / torch.where(gain > 0, gain, 1), 0)
+        return _apply(z * inverse.to(z), *(v for _, _, v in parts))
+
+    def spectral(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:
+        bases = [_svd(matrix)[2] for matrix in self._matrices]
+        gain = self._gain(x.device)
+        rest = f(torch.zeros_like(gain[:1, :1, :1, :1])).to(x)
+        z = _apply(x, *(None if v is None else v.mT for v in bases))
+        return rest * x + _apply(z * (f(gain).to(x) - rest), *bases)
 
     def __len__(self) -> int:
         return self.batch

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from invkit.data.photos import Photos
 from invkit.recipe import Recipe
+from invkit.reconstruct.zeroshot import Solver
 
 
 def shrunk(recipe: Recipe, say: Callable[[str], None]) -> Recipe:
@@ -19,9 +20,14 @@ def shrunk(recipe: Recipe, say: Callable[[str], None]) -> Recipe:
     if missing := data.missing():
         say(f"smoke run: {missing}; using the embedded photos in their place")
         data = Photos()
+    methods = tuple(
+        method.model_copy(update={"calls": min(method.calls, 10)}) if isinstance(method, Solver) else method
+        for method in eval_.methods
+    )
+    few = {"images": min(eval_.images, 8), "samples": min(eval_.samples, 3), "batch": 8, "methods": methods}
     changes = {
         "train": train.model_copy(update=small),
-        "eval": eval_.model_copy(update={"images": min(eval_.images, 8), "samples": min(eval_.samples, 3), "batch": 8}),
+        "eval": eval_.model_copy(update=few),
         "sample": recipe.sample.model_copy(update={"steps": min(recipe.sample.steps, 3)}),
         "data": data,
     }

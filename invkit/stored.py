@@ -101,7 +101,8 @@ def evaluate_saved(
 
         calls: dict[str, dict[str, int]] = {}
         for row in rows:
-            if row["degradation"] == name:
+            known = any(entry["value"] is not None for entry in row["metrics"].values())  # else the method refused
+            if row["degradation"] == name and known:
                 calls.setdefault(row["method"], {})[row["readout"]] = row["nfe"]
         methods = [Stored(method, own, read) for method, own in calls.items()]
         truths = [read("truth", Grid(*shape)) for shape in grids]

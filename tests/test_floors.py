@@ -22,8 +22,8 @@ FLOORS = [
     },
     {
         "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",
-        "lookup", "overrides", "plugins", "preview", "recipe", "reconstructing", "resolve", "runfolder", "scaffold", "schema",
-        "smoke", "testing", "trained", "yamltree",
+        "lookup", "overrides", "plugins", "preview", "priors", "recipe", "reconstructing", "resolve", "runfolder", "scaffold",
+        "schema", "smoke", "testing", "trained", "yamltree",
     },
     {"__main__", "cli", "clioptions", "clireconstruct", "progress"},
 ]  # fmt: skip

@@ -101,4 +101,4 @@ class SetMetric(Metric, ABC):
 
 
 class Unavailable(Exception):
-    """A metric has no value for a row; the message is the reason that the table states."""
+    """A metric has no value for a row, or a method none for such measurements; the message is the reason that the table states."""

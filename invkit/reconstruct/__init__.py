@@ -1,44 +1,20 @@
 """Reconstructors, by their names in `eval.methods`."""
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-
 from pydantic import Field
 
-from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
 from invkit.errors import RecipeError
-from invkit.field import GaussianField
-from invkit.grid import Grid
 from invkit.reconstruct.base import Reconstructor
 from invkit.reconstruct.biharmonic import Biharmonic
 from invkit.reconstruct.gaussian import Gaussian
 from invkit.reconstruct.linear import Linear
-from invkit.reconstruct.lmmse import Lmmse, Opened, check_size
+from invkit.reconstruct.lmmse import Lmmse, check_size
+from invkit.reconstruct.method import Method, Sources
 from invkit.reconstruct.model import Model
 from invkit.reconstruct.nearest import Nearest
 from invkit.reconstruct.pinv import PseudoInverse
 from invkit.reconstruct.tv import TotalVariation
-from invkit.settings import Settings
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What a row may be built from."""
-
-    model: ConditionalModel  # trained
-    sample: Sample  # the recipe's sampler
-    law: GaussianField | None = None  # that of the pictures, where it is known
-    training: Opened | None = None  # opens the training split, when a row asks for it
-    grids: tuple[Grid, ...] = ()  # of the table
-
-
-class Method(Settings, ABC):
-    """Settings of a row of the table."""
-
-    @abstractmethod
-    def build(self, sources: Sources) -> Reconstructor:
-        """The reconstructor. Raises RecipeError where what it needs is not there."""
+from invkit.reconstruct.zeroshot import SOLVERS
 
 
 class NearestMethod(Method):
@@ -136,6 +112,7 @@ METHODS: dict[str, type[Method]] = {
     "oracle": OracleMethod,
     "untrained": UntrainedMethod,
     "model": ModelMethod,
+    **SOLVERS,
 }
 
 __all__ = ["METHODS", "Method", "Reconstructor", "Sources"]

@@ -98,7 +98,9 @@ def _smoothest(measurement: Measurement) -> Tensor:
     size = r.norm(dim=1)
     count = operator.measured(torch.ones_like(y)).flatten(1).sum(1)
     allowed = torch.maximum(count * measurement.sigma**2, (EXACT * y.flatten(1).norm(dim=1)) ** 2)
-    vectors, alpha, beta = [_unit(r)], [], []
+    vectors = [_unit(r)]
+    alpha: list[Tensor] = []
+    beta: list[Tensor] = []
     for step in range(1, STEPS + 1):
         u = projected(operator.forward(lifted(vectors[-1])))
         alpha.append((u * vectors[-1]).sum(1))

@@ -71,8 +71,8 @@ def _squared_laplacian(grid: Grid) -> Any:
 def bending(grid: Grid) -> Tensor:
     """Eigenvalues of `L^2` in the cosine modes: (H, W) float64, in units of the cell.
 
-    >>> bending(Grid(1, 2))
-    tensor([[0., 4.]], dtype=torch.float64)
+    >>> bending(Grid(1, 2)).round().tolist()
+    [[0.0, 4.0]]
     """
     rows, columns = (2 - 2 * torch.cos(math.pi * torch.arange(n, dtype=torch.float64) / n) for n in grid.shape)
     return (rows[:, None] + columns).square()

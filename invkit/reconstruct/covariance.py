@@ -29,8 +29,8 @@ class PictureLaw:
 
         The covariance is `(1 - s) S + s T`. S is the pictures' own, and T the field fitted to them: S without what joins
         different cosine modes. The intensity s minimises the expected squared Frobenius error: the variance of what is
-        left out, as it is between groups, over its square (Ledoit & Wolf 2004, eq. 14, with T in the place of the identity;
-        Schaefer & Strimmer 2005, target D).
+        left out, as it is between groups, over its square (Ledoit & Wolf 2004, section 3, with T in the place of the identity;
+        Schäfer & Strimmer 2005, target D).
         """
         count, channels, shape = len(x), x.shape[1], x.shape[2:]
         mean = x.mean(0, dtype=torch.float64)

@@ -12,7 +12,7 @@ from invkit.degradation import Measurement
 from invkit.device import Precision, autocast, span
 from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.condition import Condition, fill_in
-from invkit.diffusion.familiar import statistics
+from invkit.diffusion.familiar import STATISTICS, statistics
 from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
@@ -31,7 +31,7 @@ class Constants:
     scale: float  # deviation of the picture about the fill, in units of what the fill expects
     reference: int  # cells along the shorter side of the finest grid trained on
     familiar: Tensor | None = (
-        None  # (2, 2): range of each of `familiar.statistics` in training; None of earlier versions
+        None  # (3, 2): range of each of `familiar.statistics` in training; None of earlier versions
     )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -52,8 +52,8 @@ class Constants:
         residual = FittedField(
             tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
         )
-        if (familiar := tensors.get("familiar")) is not None and familiar.shape != (2, 2):
-            raise ValueError(f"familiar is {tuple(familiar.shape)}, not (2, 2)")
+        if (familiar := tensors.get("familiar")) is not None and familiar.shape != (len(STATISTICS), 2):
+            raise ValueError(f"familiar is {tuple(familiar.shape)}")
         return cls(prior, residual, float(tensors["scale"]), int(tensors["reference"]), familiar)
 
 
@@ -101,7 +101,7 @@ class ConditionalModel(nn.Module):
 
     @torch.no_grad()
     def statistics(self, measurement: Measurement) -> Tensor:
-        """What tells measurements that look unlike those of the training (B, 2); see `familiar`."""
+        """What tells measurements that look unlike those of the training (B, 3); see `familiar`."""
         fill, _ = fill_in(self.settings.fill, self.fill_prior, measurement)
         return statistics(fill, measurement, self.fill_prior)
 

@@ -71,13 +71,8 @@ def _squared_laplacian(grid: Grid) -> Any:
 def bending(grid: Grid) -> Tensor:
     """Eigenvalues of `L^2` in the cosine modes: (H, W) float64, in units of the cell.
 
-<<<<<<< HEAD
-    >>> bending(Grid(1, 2)).round()
-    tensor([[0., 4.]], dtype=torch.float64)
-=======
     >>> bending(Grid(1, 2)).round().tolist()
     [[0.0, 4.0]]
->>>>>>> rec
     """
     rows, columns = (2 - 2 * torch.cos(math.pi * torch.arange(n, dtype=torch.float64) / n) for n in grid.shape)
     return (rows[:, None] + columns).square()
@@ -103,14 +98,9 @@ def _smoothest(measurement: Measurement) -> Tensor:
     size = r.norm(dim=1)
     count = operator.measured(torch.ones_like(y)).flatten(1).sum(1)
     allowed = torch.maximum(count * measurement.sigma**2, (EXACT * y.flatten(1).norm(dim=1)) ** 2)
-<<<<<<< HEAD
-    vectors, alpha = [_unit(r)], list[Tensor]()
-    beta = list[Tensor]()
-=======
     vectors = [_unit(r)]
     alpha: list[Tensor] = []
     beta: list[Tensor] = []
->>>>>>> rec
     for step in range(1, STEPS + 1):
         u = projected(operator.forward(lifted(vectors[-1])))
         alpha.append((u * vectors[-1]).sum(1))

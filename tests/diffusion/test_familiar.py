@@ -19,6 +19,7 @@ from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.errors import DataError
 from invkit.experiment import evaluate, load
 from invkit.field import MaternField
+from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn import NETWORKS
@@ -62,27 +63,31 @@ def said(model: ConditionalModel, measurement: Measurement) -> str:
 
 
 def test_the_statistics_are_what_they_say():
-    prior, keys = MaternField(length=0.3, std=0.5), Keys.of(0, "s", range(3))
-    measurement = measured_by(Mask(keys.uniform("m", 1, *GRID.shape) < 0.3), keys)
+    prior, keys = MaternField(length=0.3, std=0.5, color=0.5), Keys.of(0, "s", range(3))
     fill = keys.normal("fill", *GRID.picture)
-    shares, energies = statistics(fill, measurement, prior).T
-    np.testing.assert_allclose(shares, measurement.observed.double().mean((1, 2, 3)), rtol=1e-12)
-    variance = float(prior.variance(GRID).mean())
-    np.testing.assert_allclose(
-        energies, np.square(fill.double()).mean((1, 2, 3)) / variance, rtol=0.2
-    )  # at the border more
-    of_each = measured_by(Mask(keys.uniform("c", 3, *GRID.shape) < 0.3), keys)
-    np.testing.assert_allclose(
-        statistics(fill, of_each, prior)[:, 0], of_each.observed.double().mean((1, 2, 3)), rtol=1e-12
+    x, size = fill.double().flatten(1).numpy(), 3 * 64
+    pixels = (
+        prior.covariance(torch.eye(size, dtype=torch.float64).view(-1, *GRID.picture), GRID).view(size, size).numpy()
     )
+    for channels in (1, 3):
+        mask = Mask(keys.uniform(f"mask of {channels}", channels, *GRID.shape) < 0.3, 3)
+        found = statistics(fill, Measurement(mask, mask.forward(fill)), prior).T
+        seen = mask.observed.expand(-1, 3, -1, -1).flatten(1).sum(1).numpy()
+        np.testing.assert_allclose(found[0], seen / size, rtol=1e-12)
+        np.testing.assert_allclose(found[1], (x**2).mean(1) / pixels.diagonal().mean(), rtol=1e-6)
+        np.testing.assert_allclose(found[2], (x * np.linalg.solve(pixels, x.T).T).sum(1) / seen, rtol=1e-3)
 
 
-def measured_by(operator: LinearOperator, keys: Keys) -> Measurement:
-    return Measurement(operator, operator.forward(keys.normal("x", *GRID.picture)))
+def test_the_roughness_of_kriged_draws_of_the_prior_is_one():
+    prior, keys = MaternField(length=0.3), Keys.of(0, "r", range(100))
+    mask = Mask(keys.uniform("mask", 1, *GRID.shape) < 0.3)
+    measurement = Measurement(mask, mask.forward(prior.sample(keys, GRID)))
+    found = statistics(GaussianPosterior(prior, measurement).mean(), measurement, prior)[:, 2]
+    assert float(found.mean()) == pytest.approx(1, abs=4 * (2 / (100 * 3 * 19)) ** 0.5)
 
 
 def test_bounds_are_quantiles_of_each_statistic():
-    values = Keys.of(0, "v", range(300)).uniform("v", 2).double()
+    values = Keys.of(0, "v", range(300)).uniform("v", 3).double()
     np.testing.assert_allclose(bounds(values), np.quantile(values, [0.005, 0.995], axis=0).T)
 
 
@@ -96,7 +101,7 @@ def test_pictures_of_the_same_law_are_familiar(model, problem):
         (lambda x: 4 * x, 0.3, 1),
         (lambda x: x / 20, 0.3, 1),
         (lambda x: x + 3, 0.3, 1),
-        (lambda x: x * (torch.arange(64).view(8, 8) % 2 * 2 - 1), 0.3, 1),  # as rough as can be, of the same contrast
+        (lambda x: x * (torch.arange(64).view(8, 8) % 2 * 2 - 1), 0.3, 2),  # as rough as can be, of the same contrast
         (lambda x: x, 0.8, 0),
         (lambda x: x, 0.1, 0),
     ],
@@ -147,7 +152,7 @@ def test_an_evaluation_warns_once_for_each_degradation_and_grid(recipe):  # noqa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         folder = go(recipe, "train.steps=1", "eval.metrics=[psnr]", "data={name: fields, train_size: 64}")
-    assert load(folder).model.constants.familiar.shape == (2, 2)
+    assert load(folder).model.constants.familiar.shape == (3, 2)
     with pytest.warns(
         UserWarning, match=r"^5 of 5 test pictures \(sparse-random, 16x16\) look unlike .*share of"
     ) as caught:

@@ -15,7 +15,7 @@ from invkit.errors import NonFiniteError
 from invkit.evaluation import Eval, Evaluation, evaluate_rows
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.metrics import COLUMNS, METRICS
+from invkit.metrics import COLUMNS, METRICS, Unavailable
 from invkit.operators import LinearOperator, Mask
 from invkit.partial import Partial
 from invkit.reconstruct import METHODS
@@ -70,6 +70,13 @@ class Exact(Reconstructor):
         self.shown.append(measurement)
         noise = keys.fork(count).normal("noise", *measurement.grid.picture).unflatten(0, (count, -1))
         return measurement.paste(self.bias + self.shrink * DEVIATION * noise)
+
+
+class Absent(Exact):
+    """It has nothing to say of such measurements."""
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        raise Unavailable("not made for coins")
 
 
 class Flat(Reconstructor):
@@ -144,6 +151,20 @@ def test_a_sampler_too_sure_of_itself_is_found_out(toy):
     worse = next(d for d in toy.table["differences"] if (d["metric"], d["readout"]) == ("crps", "sample"))
     assert worse["method"] == "model"
     assert worse["lo"] > 0
+
+
+def test_a_method_that_refuses_has_an_empty_row_and_the_others_theirs():
+    result = table_of(Exact(), Absent("model"), images=8, samples=3)
+    cells = row(result, "model", "sample")["metrics"]
+    assert {(cell["value"], cell["reason"]) for cell in cells.values()} == {(None, "not made for coins")}
+    assert row(result, "model", "mean")["metrics"] == row(result, "gaussian", "mean")["metrics"]
+    assert row(result, "gaussian", "sample")["metrics"]["crps"]["value"] > 0
+    cost = next(r for r in result.cost["rows"] if (r["method"], r["readout"]) == ("model", "sample"))
+    assert cost["seconds_per_image"] is None
+    assert result.pictures["16x16"].method == "model"
+    assert {
+        entry["image"]: entry["crps"] for entry in result.per_image if entry["readout"] == "sample"
+    } == dict.fromkeys(range(8), "")
 
 
 def test_the_table_keeps_its_contract(toy):

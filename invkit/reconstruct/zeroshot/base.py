@@ -1,10 +1,10 @@
 """What all zero-shot solvers share: posterior samples from a denoiser that has never seen a measurement."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from invkit.degradation import Measurement
@@ -28,12 +28,22 @@ class Solver(Method, ABC):
     """
 
     title: ClassVar[str]  # its name in the table
-    cost: ClassVar[int] = 1  # network calls a step: a vector-Jacobian product counts as one beside the call itself
 
     prior: PathSetting = Field(description="run folder of a model trained on the degradation `nothing`")
     calls: int = Field(
         50, ge=2, le=10_000, description="most network calls for a sample; a gradient through the network is one more"
     )
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.calls < self.cost:
+            raise ValueError(f"calls should be at least {self.cost}, which one step costs")
+        return self
+
+    @property
+    def cost(self) -> int:
+        """Network calls a step; a vector-Jacobian product counts as one, beside the call that it goes back through."""
+        return 1
 
     @property
     def steps(self) -> int:

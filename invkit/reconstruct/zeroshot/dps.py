@@ -21,8 +21,11 @@ class Dps(Solver):
     """
 
     title: ClassVar[str] = "dps"
-    cost: ClassVar[int] = 2
     step: float = Field(0.3, gt=0, description="zeta: length of a step along the normalised gradient, in pixel units")
+
+    @property
+    def cost(self) -> int:
+        return 2
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
         operator, largest = measurement.operator, prior.largest(measurement.grid)

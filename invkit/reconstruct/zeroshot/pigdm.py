@@ -24,7 +24,10 @@ class Pigdm(Solver):
     """
 
     title: ClassVar[str] = "pigdm"
-    cost: ClassVar[int] = 2
+
+    @property
+    def cost(self) -> int:
+        return 2
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
         operator, y, grid = measurement.operator, measurement.y, measurement.grid

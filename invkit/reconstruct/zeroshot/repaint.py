@@ -1,10 +1,10 @@
 """RePaint: what is known is noised anew at every level (Lugmayr et al. 2022)."""
 
 from itertools import pairwise
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from invkit.degradation import Measurement
@@ -21,17 +21,11 @@ class Repaint(Solver):
 
     title: ClassVar[str] = "repaint"
     resamplings: int = Field(5, ge=1, description="r: times that every stretch of levels is walked")
-    jump: int = Field(2, ge=1, description="j: levels of a stretch")
-
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
-        if self.resamplings > self.calls:
-            raise ValueError(f"calls should be at least resamplings, {self.resamplings}")
-        return self
+    jump: int = Field(1, ge=1, description="j: levels of a stretch")
 
     @property
-    def steps(self) -> int:
-        return self.calls // self.resamplings
+    def cost(self) -> int:
+        return self.resamplings
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
         observed, y, d = mask_of(measurement, self.title), measurement.y, prior.deviation(measurement.grid)

@@ -162,9 +162,8 @@ def test_a_method_that_refuses_has_an_empty_row_and_the_others_theirs():
     cost = next(r for r in result.cost["rows"] if (r["method"], r["readout"]) == ("model", "sample"))
     assert cost["seconds_per_image"] is None
     assert result.pictures["16x16"].method == "model"
-    assert {
-        entry["image"]: entry["crps"] for entry in result.per_image if entry["readout"] == "sample"
-    } == dict.fromkeys(range(8), "")
+    empty = [entry["crps"] for entry in result.per_image if (entry["method"], entry["readout"]) == ("model", "sample")]
+    assert empty == [""] * 8
 
 
 def test_the_table_keeps_its_contract(toy):

@@ -129,6 +129,12 @@ def test_data_without_noise_are_met(name, operator):
     torch.testing.assert_close(m.operator.repeat(2).forward(x), m.y.repeat(2, 1, 1, 1), rtol=0, atol=1e-4)
 
 
+def test_ddnm_and_diffpir_are_one_algorithm_without_noise_in_the_data():
+    m = observe(blur(), 0.0)
+    torch.testing.assert_close(draw("ddnm", m, count=1), draw("diffpir", m, count=1), rtol=0, atol=1e-5)
+    assert float((draw("ddnm", m, count=1, eta=0.85) - draw("diffpir", m, count=1)).abs().max()) > 0.1
+
+
 def test_solvers_say_where_they_have_no_place():
     m = observe(blur(), 0.0)
     with pytest.raises(Unavailable, match="repaint is made for masks"):

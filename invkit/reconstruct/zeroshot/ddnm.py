@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from invkit.degradation import Measurement
@@ -25,36 +26,37 @@ class Ddnm(Solver):
     """
 
     title: ClassVar[str] = "ddnm"
+    eta: float = Field(
+        1.0, gt=0, le=1, description="eta: share of the noise of a level that is fresh, the rest is the old one"
+    )
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
         operator, d = measurement.operator, prior.deviation(measurement.grid)
         spectral = _spectral(operator, noise) if measurement.sigma > 0 else None
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
-            ratio = (there / here) ** 2
-            kick = there * (1 - ratio) ** 0.5  # sigma_t of the paper: deviation of a step's fresh noise
             clean, n = prior.denoise(x, here), noise(f"step{i}")
+            old, fresh = (1 - self.eta**2) ** 0.5 * there, self.eta * there  # sigma_t of the paper: of the fresh noise
             correction = operator.pinv(measurement.y - operator.forward(clean))  # eq. 13
             if spectral:
-                brought = (1 - ratio) * measurement.sigma / d  # a_t sigma_y: by the data, over the singular value
-                share, left = _shares(brought, kick)
+                share, left = _shares(measurement.sigma / d, fresh)
                 correction, n = spectral(share, correction), spectral(left, n)  # eq. 17
-            x = ratio * x + (1 - ratio) * (clean + correction) + kick * n
+            x = clean + correction + old / here * (x - clean) + fresh * n
         return x
 
 
-def _shares(brought: float, kick: float) -> tuple[Function, Function]:
+def _shares(data: float, fresh: float) -> tuple[Function, Function]:
     """Of singular values: the share of the data that a step can use (lambda), and of its fresh noise that is left (gamma).
 
-    The noise of the data may not exceed what the step brings anyway (eq. 19, appendix I for each singular value).
+    Noise of the data, `data / s` in levels, may not exceed the fresh one (eq. 19, for every singular value by itself).
     """
 
     def share(s: Tensor) -> Tensor:
-        return torch.where(s > 0, (kick * s / brought).clamp(max=1), 1)
+        return torch.where(s > 0, (fresh * s / data).clamp(max=1), 1)
 
     def left(s: Tensor) -> Tensor:
-        used = torch.where(s > 0, share(s) * brought / s.clamp(min=1e-12), 0)
-        return (1 - (used / max(kick, 1e-12)).square()).clamp(min=0).sqrt()
+        used = torch.where(s > 0, share(s) * data / s.clamp(min=1e-12), 0)
+        return (1 - (used / max(fresh, 1e-12)).square()).clamp(min=0).sqrt()
 
     return share, left
 

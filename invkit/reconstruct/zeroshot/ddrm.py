@@ -24,7 +24,7 @@ class Ddrm(Solver):
     """
 
     title: ClassVar[str] = "ddrm"
-    eta: float = Field(0.85, ge=0, le=1, description="eta: share of fresh noise where the data say nothing or little")
+    eta: float = Field(1.0, ge=0, le=1, description="eta: share of fresh noise where the data say nothing or little")
     eta_b: float = Field(1.0, ge=0, le=1, description="eta_b: share of the data where they are better than the level")
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:

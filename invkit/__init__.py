@@ -53,12 +53,17 @@ def run(
 
 
 def evaluate(
-    path: str | Path, overrides: Sequence[str] = (), *, device: str = "auto", plugins: Sequence[str | Path] = ()
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    plugins: Sequence[str | Path] = (),
+    from_saved: bool = False,
 ) -> dict[str, Any]:
     """The metric table of a run (schema `invkit.table/1`), as `invkit eval`."""
     from invkit.experiment import evaluate as start
 
-    return start(Path(path), overrides, device, registry=_registry(plugins))
+    return start(Path(path), overrides, device, registry=_registry(plugins), from_saved=from_saved)
 
 
 def load(path: str | Path, *, device: str = "auto", plugins: Sequence[str | Path] = ()) -> "Trained":

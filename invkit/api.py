@@ -8,13 +8,16 @@ if TYPE_CHECKING:
 
     from invkit.convolution import Convolution
     from invkit.data.base import Dataset, Images, Split
-    from invkit.degradation import Degradation
-    from invkit.errors import DataError
+    from invkit.degradation import Degradation, Measurement
+    from invkit.errors import DataError, RecipeError
     from invkit.grid import Grid
     from invkit.hookspecs import hookimpl
     from invkit.keys import Keys
     from invkit.leastsquares import least_squares
+    from invkit.metrics.base import Means, Metric, Outcome, Unavailable
     from invkit.operators import LinearOperator, Mask
+    from invkit.reconstruct import Method, Sources
+    from invkit.reconstruct.base import Reconstructor
     from invkit.separable import Separable, strongest
     from invkit.settings import PathSetting, Settings
     from invkit.shapes import strokes
@@ -30,10 +33,19 @@ __all__ = [
     "Keys",
     "LinearOperator",
     "Mask",
+    "Means",
+    "Measurement",
+    "Method",
+    "Metric",
+    "Outcome",
     "PathSetting",
+    "RecipeError",
+    "Reconstructor",
     "Separable",
     "Settings",
+    "Sources",
     "Split",
+    "Unavailable",
     "hookimpl",
     "least_squares",
     "strokes",
@@ -44,13 +56,16 @@ _HOMES = {
     "pydantic": ["Field"],
     "invkit.convolution": ["Convolution"],
     "invkit.data.base": ["Dataset", "Images", "Split"],
-    "invkit.degradation": ["Degradation"],
-    "invkit.errors": ["DataError"],
+    "invkit.degradation": ["Degradation", "Measurement"],
+    "invkit.errors": ["DataError", "RecipeError"],
     "invkit.grid": ["Grid"],
     "invkit.hookspecs": ["hookimpl"],
     "invkit.keys": ["Keys"],
     "invkit.leastsquares": ["least_squares"],
+    "invkit.metrics.base": ["Means", "Metric", "Outcome", "Unavailable"],
     "invkit.operators": ["LinearOperator", "Mask"],
+    "invkit.reconstruct": ["Method", "Sources"],
+    "invkit.reconstruct.base": ["Reconstructor"],
     "invkit.separable": ["Separable", "strongest"],
     "invkit.settings": ["PathSetting", "Settings"],
     "invkit.shapes": ["strokes"],

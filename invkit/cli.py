@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from invkit.clioptions import device_name as _device
+from invkit.clioptions import json_output as _json
+from invkit.clioptions import plugin_files as _plugin
+from invkit.clireconstruct import reconstruct
 from invkit.errors import DataError, InvkitError, PluginError, RecipeError, explained
 from invkit.lookup import read_recipe
 from invkit.signals import stop_requests
@@ -22,12 +26,6 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from invkit.experiment import Listener
     from invkit.plugins import Registry
     from invkit.recipe import Recipe
-
-_plugin = click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(exists=True, dir_okay=False), help="Load a plugin file (.py)."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
 def _version() -> str:
@@ -43,6 +41,9 @@ def _version() -> str:
 @click.version_option(_version(), prog_name="invkit")
 def cli() -> None:
     """Image inverse problems with operator-space diffusion: from a recipe to posterior samples and an honest table."""
+
+
+cli.add_command(reconstruct)
 
 
 @cli.command()
@@ -90,9 +91,12 @@ def run(
 @click.argument("runs", nargs=-1, required=True, metavar="RUN... [KEY=VALUE]...")
 @click.option("--format", "format_", type=click.Choice(["table", "json", "csv", "md", "html"]), default="table")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
+@click.option("--from-saved", is_flag=True, help="From the stored reconstructions, without the model.")
 @_device
 @_plugin
-def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str, plugins: tuple[str, ...]) -> None:
+def evaluate(
+    runs: tuple[str, ...], format_: str, out: Path | None, from_saved: bool, device: str, plugins: tuple[str, ...]
+) -> None:
     """Evaluate trained runs and print their metric table; KEY=VALUE changes settings of `eval`."""
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]
@@ -101,14 +105,16 @@ def evaluate(runs: tuple[str, ...], format_: str, out: Path | None, device: str,
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     from invkit import distributed, experiment
-    from invkit.table import merge
+    from invkit.merging import merge, per_image
 
     with _progress(device) as listener:
         registry = _registry(plugins)
-        tables = [experiment.evaluate(folder, overrides, device, listener, registry) for folder in folders]
+        tables = [experiment.evaluate(folder, overrides, device, listener, registry, from_saved) for folder in folders]
     if not distributed.speaks():
         return
-    text = _render(merge(tables), format_)
+    # Figures of each picture are those of the runs' own tables.
+    whole = len(folders) > 1 and not overrides and not from_saved
+    text = _render(merge(tables, [per_image(folder / "eval") for folder in folders] if whole else ()), format_)
     if out:
         out.write_text(text, encoding="utf-8")
     else:
@@ -170,7 +176,10 @@ def validate(context: click.Context, recipes: tuple[str, ...], schema: str | Non
     codes = [0]
     for recipe in recipes:
         try:
-            _load(recipe, (), plugins)
+            loaded = _load(recipe, (), plugins)
+            from invkit.determinism import warn_of_strictness
+
+            warn_of_strictness(loaded)
             click.echo(f"{recipe}: ok")
         except InvkitError as error:
             codes.append(_complain(error))
@@ -224,7 +233,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
 @_plugin
 @_json
 def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """List degradations and data sets: kind, distribution, version and state (ok, failed, conflict)."""
+    """List what plugins provide, the core's own included: kind, distribution, version and state (ok, failed, conflict)."""
     from invkit.inventory import listing, listing_text
 
     found = listing(_registry(plugins))

@@ -69,7 +69,7 @@ class Measurement:
     def __len__(self) -> int:
         return len(self.operator)
 
-    def __getitem__(self, index: slice) -> "Measurement":
+    def __getitem__(self, index: slice | Tensor) -> "Measurement":
         return Measurement(self.operator[index], self.y[index], self.sigma)
 
     def repeat(self, count: int) -> "Measurement":

@@ -113,7 +113,9 @@ def train(
                 if aside and (last or record.step % (settings.evaluate_every or 1) == 0):
                     with stop.release():
                         own = replace(problem, images=aside)
-                        table = validate(averaged().model, own, recipe.sample, recipe.eval, device, world)
+                        table = validate(
+                            averaged().model, own, recipe.sample, recipe.eval, recipe.metrics, device, world
+                        )
                         if logbook:
                             logbook.validation(table, record.step)
                         score = crps(table)

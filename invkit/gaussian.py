@@ -2,9 +2,9 @@
 
 With prior N(m, C), `y = A x + sigma e` and `K = A C A^T + sigma^2`, the mean is `m + C A^T K^-1 (y - A m)`; a prior draw
 `u` becomes a posterior draw `u + C A^T K^-1 (y - A u - sigma e)` (Journel & Huijbregts 1978: conditioning by kriging).
-Masks of few points are solved by Cholesky; every other operator by conjugate gradients: with noise on the equivalent problem
-in the domain, preconditioned in the field's spectrum, without noise on K, which has the spectrum of the problem
-preconditioned with C^(1/2).
+Masks of few points, seen or hidden, are solved by Cholesky (`invkit.kriging`); every other operator by conjugate
+gradients: with noise on the equivalent problem in the domain, preconditioned in the field's spectrum, without noise on K,
+which has the spectrum of the problem preconditioned with C^(1/2).
 """
 
 import warnings
@@ -16,28 +16,17 @@ from torch import Tensor
 from invkit.degradation import Measurement
 from invkit.field import GaussianField
 from invkit.keys import Keys
+from invkit.kriging import NUGGET, at_points
 from invkit.operators import LinearOperator, Mask
 
 Map = Callable[[Tensor], Tensor]
-
-DENSE_VALUES = 1536  # at most this many values of a mask (points times channels) are solved by Cholesky
-NUGGET = 1e-5  # noise variance taken where there is none, as a share of the mean prior variance of a measured value
-
-
-def solved_at_points(measurement: Measurement) -> bool:
-    """Whether a measurement is a mask, one for all channels, of so few points that its posterior is solved by Cholesky."""
-    observed = measurement.observed
-    if observed is None or observed.shape[1] > 1:
-        return False
-    most = int(observed.sum((1, 2, 3)).max())
-    return most * measurement.grid.channels <= DENSE_VALUES
 
 
 class GaussianPosterior:
     """The posterior of `field` given a measurement; immutable.
 
-    `residual` is the largest relative residual of the last conjugate-gradient solve (0 for Cholesky). A solve that has
-    not reached `tolerance` after `max_steps` warns with the residual it did reach.
+    A solve by conjugate gradients that has not reached `tolerance`, a relative residual, after `max_steps` warns with the
+    one it did reach.
     """
 
     def __init__(
@@ -45,32 +34,18 @@ class GaussianPosterior:
     ) -> None:
         self.field, self.measurement, self.grid = field, measurement, measurement.grid
         self.tolerance, self.max_steps = tolerance, max_steps
-        y, operator = measurement.y, measurement.operator
-        self._transpose = operator.range_weight / self.grid.area  # from A* to A^T, inverted
-        self.dense = solved_at_points(measurement)
-        if self.dense:
-            observed = measurement.observed
-            assert observed is not None
-            self._points, self._valid = _pack(observed)
-            gram = field.gram(self.grid, self._points, y)
-            keep = self._valid.repeat_interleave(self.grid.channels, 1)
-            gram *= (keep[:, :, None] & keep[:, None]).to(gram)
-            scale = field.deviation(self.grid) ** 2
-            gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, max(measurement.sigma**2, NUGGET * scale), scale))
-            self._cholesky = _factorise(gram)
+        self._transpose = measurement.operator.range_weight / self.grid.area  # from A* to A^T, inverted
+        self._points = at_points(field, measurement)
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is solved by Cholesky."""
+        return self._points is not None
 
     def gain(self, r: Tensor) -> Tensor:
         """`C A^T K^-1 r` for (S, B, *range): (S, B, C, H, W)."""
-        if isinstance(self.measurement.operator, Mask) and self.dense:
-            s, b, c, n = len(r), len(self._points), self.grid.channels, self._points.shape[1]
-            place = self._points[:, None].expand(b, c, n)
-            picked = r.flatten(3).gather(3, place.expand(s, b, c, n)) * self._valid[:, None]  # (S, B, C, n)
-            rhs = picked.permute(1, 3, 2, 0).reshape(b, n * c, s)
-            w = torch.cholesky_solve(rhs.to(self._cholesky), self._cholesky).to(r)
-            w = w.view(b, n, c, s).permute(3, 0, 2, 1) * self._valid[:, None]
-            # Padding repeats pixel 0, so its (zero) weights are added, never put.
-            lifted = torch.zeros_like(r.flatten(3)).scatter_add_(3, place.expand(s, b, c, n), w).view_as(r)
-            return self.field.covariance(lifted, self.grid)
+        if self._points is not None:
+            return self._points.gain(r)
         operator, flat = self.measurement.operator.repeat(len(r)), r.flatten(0, 1).double()
         solve = self._in_the_domain if self.measurement.sigma > 0 else self._in_the_range
         return solve(operator, flat).to(r).unflatten(0, r.shape[:2])
@@ -141,18 +116,11 @@ class GaussianPosterior:
         Elsewhere it is the variance of `draws` exact samples, with a relative standard error of sqrt(2 / (draws - 1)) and the
         residual of the solver; `keys` are needed then.
         """
-        if not self.dense:
-            if keys is None:
-                raise ValueError("the variance of this measurement is estimated from samples: give keys")
-            return self.sample(keys, draws).var(0)
-        y, c = self.measurement.y, self.grid.channels
-        columns = self.field.columns(self.grid, self._points, y) * self._valid[:, :, None, None, None, None]
-        columns = columns.view(len(y), -1, c * self.grid.pixels)
-        # The inverse of a small factor and a product beat a triangular solve with as many columns as pixels.
-        identity = torch.eye(columns.shape[1], dtype=self._cholesky.dtype, device=y.device)
-        inverse = torch.linalg.solve_triangular(self._cholesky, identity, upper=False).to(y)
-        seen = (inverse @ columns).square().sum(1)
-        return (self.field.variance(self.grid).to(y).flatten() - seen).clamp(min=0).view(len(y), *self.grid.picture)
+        if self._points is not None:
+            return self._points.variance()
+        if keys is None:
+            raise ValueError("the variance of this measurement is estimated from samples: give keys")
+        return self.sample(keys, draws).var(0)
 
     def sample(self, keys: Keys, count: int) -> Tensor:
         """Exact posterior draws (K, B, C, H, W), keyed by picture."""
@@ -171,20 +139,4 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).flatten(1).sum(1).view(-1, *[1] * (a.ndim - 1))
 
 
-def _pack(observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of the observed pixels (B, n), the rows padded with 0 to the longest, and which are real (B, n)."""
-    flat = observed.flatten(1)
-    counts = flat.sum(1)
-    order = flat.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
-    valid = torch.arange(order.shape[1], device=flat.device) < counts[:, None]
-    return torch.where(valid, order, 0), valid
-
-
-def _factorise(gram: Tensor) -> Tensor:
-    factor, info = torch.linalg.cholesky_ex(gram)
-    if bool(info.any()):  # smooth fields and close points are beyond float32
-        factor = torch.linalg.cholesky(gram.double())
-    return factor
-
-
-__all__ = ["DENSE_VALUES", "NUGGET", "GaussianPosterior", "solved_at_points"]
+__all__ = ["GaussianPosterior"]

@@ -10,6 +10,8 @@ import pluggy
 if TYPE_CHECKING:
     from invkit.data.base import Dataset
     from invkit.degradation import Degradation
+    from invkit.metrics.base import Metric
+    from invkit.reconstruct import Method
 
 hookspec = pluggy.HookspecMarker("invkit")
 hookimpl = pluggy.HookimplMarker("invkit")
@@ -37,5 +39,31 @@ def invkit_datasets() -> Mapping[str, type[Dataset]]:
         @hookimpl
         def invkit_datasets():
             return {"moons": Moons}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_reconstructors() -> Mapping[str, type[Method]]:
+    """Reconstructors, rows of the table, by their names in `eval.methods`.
+
+    Example::
+
+        @hookimpl
+        def invkit_reconstructors():
+            return {"mid-grey": MidGreyMethod}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_metrics() -> Mapping[str, type[Metric]]:
+    """Metrics, columns of the table, by their names in `eval.metrics`.
+
+    Example::
+
+        @hookimpl
+        def invkit_metrics():
+            return {"brightness_bias": BrightnessBias}
     """
     raise NotImplementedError

@@ -55,7 +55,7 @@ def doctor_text(report: dict[str, Any]) -> str:
 
 
 def listing(found: Registry) -> dict[str, list[dict[str, str | None]]]:
-    """Degradations and data sets, each with its provider and state (ok, failed, conflict), as plain data."""
+    """What plugins provide, the core's own included, each with its provider and state (ok, failed, conflict), as plain data."""
 
     def row(kind: str, name: str, origin: Origin, state: str, why: str | None, summary: str) -> dict[str, str | None]:
         plugin = {"plugin": origin.plugin, "distribution": origin.distribution, "version": origin.version}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from invkit.evaluation import Evaluation
+from invkit.table import LISTS
 
 
 def joined(found: Mapping[str, Evaluation], degradation: Mapping[str, Any]) -> Evaluation:
@@ -29,7 +30,7 @@ def joined(found: Mapping[str, Evaluation], degradation: Mapping[str, Any]) -> E
         "degradation": degradation,
         "masks_sha256": {key: entry["masks_sha256"] for key, entry in record.items()},
     }
-    lists = {key: [entry for one in found.values() for entry in one.table[key]] for key in ("rows", "differences")}
+    lists = {key: [entry for one in found.values() for entry in one.table.get(key, ())] for key in LISTS}
     return replace(
         first,
         table={**first.table, **lists, "protocol": protocol},

@@ -56,7 +56,7 @@ class Logbook:
         def draw(writer: Any) -> None:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-            from invkit.report import reliability_figure
+            from invkit.figures import reliability_figure
 
             if figure := reliability_figure(table):
                 FigureCanvasAgg(figure)

@@ -13,6 +13,7 @@ from torch import Tensor
 from invkit.degradation import Measurement
 
 CELL = 128  # side of a cell, in pixels, as nearly as whole multiples allow
+LARGEST = 512  # side of a cell; larger pictures are reduced to it
 GAP, HEADER = 8, 44
 PAPER, INK, FAINT = (255, 255, 255), (34, 34, 34), (110, 110, 110)
 HEAT = "magma"
@@ -21,7 +22,7 @@ Rgb = NDArray[np.uint8]  # (H, W, 3)
 
 
 def sample_sheet(
-    truth: Tensor,  # (B, C, H, W)
+    truth: Tensor | None,  # (B, C, H, W)
     measurement: Measurement,
     fill: Tensor | None,  # (B, C, H, W)
     mean: Tensor | None,  # (B, C, H, W)
@@ -49,11 +50,41 @@ def sample_sheet(
     if deviation is not None:
         if measurement.observed is not None and measurement.sigma == 0:
             deviation = deviation * ~measurement.observed
-        spread = (deviation.double() / 2).square().mean(1).sqrt().cpu().numpy()  # (B, H, W)
-        top = float(spread.max()) or 1.0
-        columns.append(("deviation", f"0 to {top:.2g}", [_heat(x / top) for x in spread]))
-    columns.append(("truth", "", [_rgb(x) for x in truth]))
+        heat, top = _spread(deviation)
+        columns.append(("deviation", f"0 to {top:.2g}", heat))
+    if truth is not None:
+        columns.append(("truth", "", [_rgb(x) for x in truth]))
     return _png(columns)
+
+
+def picture_png(
+    x: Tensor,  # (C, H, W), in [-1, 1]
+) -> bytes:
+    """A picture alone, pixel by pixel; grey where it has one channel."""
+    rgb = _rgb(x)
+    return _encoded(Image.fromarray(rgb if len(x) == 3 else rgb[..., 0]))
+
+
+def measured_png(measurement: Measurement) -> bytes:
+    """What was measured of the first picture: hidden pixels are transparent; of anything but a mask, the array if it is one."""
+    y = measurement.y
+    if measurement.observed is None and y.ndim in (3, 4):
+        return _encoded(Image.fromarray(_seen(y if y.ndim == 4 else y.unsqueeze(1))[2][0]))
+    return _encoded(Image.fromarray(_measured(measurement)[0]))
+
+
+def deviation_png(
+    deviation: Tensor,  # (C, H, W)
+) -> tuple[bytes, float]:
+    """The root mean square over channels from black, 0, to the brightest colour; and what that stands for, on [0, 1] units."""
+    heat, top = _spread(deviation[None])
+    return _encoded(Image.fromarray(heat[0])), top
+
+
+def _spread(deviation: Tensor) -> tuple[list[Rgb], float]:
+    spread = (deviation.double() / 2).square().mean(1).sqrt().cpu().numpy()  # (B, H, W)
+    top = float(spread.max()) or 1.0
+    return [_heat(x / top) for x in spread], top
 
 
 def operator_sheet(
@@ -117,8 +148,12 @@ def _empty(height: int, width: int) -> Image.Image:
 
 def _png(columns: list[tuple[str, str, list[Rgb]]], cell_side: int = CELL) -> bytes:
     height, width = columns[0][2][0].shape[:2]
-    factor = max(1, cell_side // max(height, width))
+    side = max(height, width)
+    if side > LARGEST:
+        height, width = (max(1, n * LARGEST // side) for n in (height, width))
+    factor = max(1, cell_side // side)
     height, width = height * factor, width * factor
+    filter_ = Image.Resampling.BOX if side > LARGEST else Image.Resampling.NEAREST
     step = max(width, 112) + GAP  # room for the longest label
     rows = len(columns[0][2])
     sheet = Image.new("RGB", (len(columns) * step + GAP, HEADER + rows * (height + GAP)), PAPER)
@@ -131,12 +166,16 @@ def _png(columns: list[tuple[str, str, list[Rgb]]], cell_side: int = CELL) -> by
             sheet.paste(Image.fromarray(ramp), (left, 28))
             draw.text((left + 46, 25), note, FAINT, _font(12))
         for r, picture in enumerate(pictures):
-            cell = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
+            cell = Image.fromarray(picture).resize((width, height), filter_)
             if cell.mode == "RGBA":
                 cell = Image.composite(cell.convert("RGB"), _empty(height, width), cell.getchannel("A"))
             sheet.paste(cell, (left, HEADER + r * (height + GAP)))
+    return _encoded(sheet)
+
+
+def _encoded(picture: Image.Image) -> bytes:
     data = io.BytesIO()
     info = PngInfo()
     info.add_text("Software", "invkit")
-    sheet.save(data, "PNG", optimize=True, pnginfo=info)
+    picture.save(data, "PNG", optimize=True, pnginfo=info)
     return data.getvalue()

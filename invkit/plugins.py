@@ -26,11 +26,15 @@ from invkit.data.base import Dataset
 from invkit.degradation import Degradation
 from invkit.errors import PluginError, RecipeError
 from invkit.hookspecs import hookimpl
+from invkit.metrics import METRICS, Metric
+from invkit.reconstruct import METHODS, Method
 from invkit.settings import Settings
 
 HOOKS: dict[str, tuple[str, type[Settings]]] = {
     "invkit_datasets": ("dataset", Dataset),
     "invkit_degradations": ("degradation", Degradation),
+    "invkit_metrics": ("metric", Metric),
+    "invkit_reconstructors": ("method", Method),
 }
 _CORE = {  # what no plugin provides yet: kind -> where its table stands
     "network": ("invkit.nn", "NETWORKS"),
@@ -38,8 +42,6 @@ _CORE = {  # what no plugin provides yet: kind -> where its table stands
     "schedule": ("invkit.diffusion", "SCHEDULES"),
     "preconditioning": ("invkit.diffusion", "PRECONDITIONINGS"),
     "sampler": ("invkit.diffusion", "SAMPLERS"),
-    "method": ("invkit.evaluation", "METHODS"),
-    "metric": ("invkit.metrics", "METRICS"),
 }
 KINDS = (*(kind for kind, _ in HOOKS.values()), *_CORE)
 
@@ -64,6 +66,18 @@ def invkit_degradations() -> Mapping[str, type[Degradation]]:
     return {"compose": Compose, "mixture": Mixture, "nothing": Nothing}
 
 
+@hookimpl
+def invkit_metrics() -> Mapping[str, type[Metric]]:
+    """The core's own metrics."""
+    return METRICS
+
+
+@hookimpl
+def invkit_reconstructors() -> Mapping[str, type[Method]]:
+    """The core's own reconstructors."""
+    return METHODS
+
+
 @dataclass(frozen=True)
 class Origin:
     """The plugin that provides something, and the distribution it came in."""
@@ -74,6 +88,11 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.plugin} ({self.distribution} {self.version})".replace(" )", ")")
+
+    @property
+    def core(self) -> bool:
+        """Whether this is invkit itself."""
+        return (self.plugin, self.distribution) == ("core", "invkit")
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,8 @@ class Registry:
 
     degradations: Mapping[str, type[Degradation]]
     datasets: Mapping[str, type[Dataset]]
+    methods: Mapping[str, type[Method]]
+    metrics: Mapping[str, type[Metric]]
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)  # (kind, name) -> its provider
     failures: tuple[Failure, ...] = ()
     rivals: Mapping[tuple[str, str], tuple[Origin, ...]] = field(default_factory=dict)  # providers of one name
@@ -104,7 +125,10 @@ class Registry:
         if kind in _CORE:
             module, table = _CORE[kind]
             return getattr(import_module(module), table)
-        return {"degradation": self.degradations, "dataset": self.datasets}[kind]
+        own: dict[str, Mapping[str, type[Settings]]] = {
+            "degradation": self.degradations, "dataset": self.datasets, "method": self.methods, "metric": self.metrics,
+        }  # fmt: skip
+        return own[kind]
 
     def get(self, kind: str, name: str) -> type[Settings]:
         """The settings class of a name.
@@ -141,6 +165,13 @@ class Registry:
         """The name under which the class of some settings is registered, None for a plain section."""
         found = (name for kind in KINDS for name, cls in self.names(kind).items() if cls is type(settings))
         return next(found, None)
+
+    def called(self, kind: str, settings: Settings) -> str:
+        """The name of a chosen implementation. Raises PluginError where it lost its name: others provide it too."""
+        if name := self.name_of(settings):
+            return name
+        conflicts = (self.conflict(of, name) or "" for of, name in self.rivals if of == kind)
+        raise PluginError("; ".join(conflicts) or f"the {kind} {type(settings).__name__} is not registered")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -256,8 +287,9 @@ class _Loader:
 
         origins = MappingProxyType({key: origin for key, (origin, _) in single.items()})
         return Registry(
-            of("degradation"), of("dataset"), origins, tuple(self.failures), MappingProxyType(rivals), files
-        )
+            of("degradation"), of("dataset"), of("method"), of("metric"), origins, tuple(self.failures),
+            MappingProxyType(rivals), files,
+        )  # fmt: skip
 
 
 def _line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from invkit.degradation import Degradation, Noise
 from invkit.diffusion import Diffusion, Sample
 from invkit.evaluation import Eval
 from invkit.lookup import read_recipe
+from invkit.metrics import Metric
 from invkit.nn import NETWORKS, Network
 from invkit.overrides import override
 from invkit.plugins import Registry
@@ -73,6 +74,11 @@ class Recipe(Settings):
         """The registry that resolved the recipe's names."""
         return self._source.registry or plugins.registry()
 
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The columns of the table, by their names."""
+        return {self.registry.called("metric", metric): metric for metric in self.eval.metrics}
+
     def dump(self) -> str:
         """The resolved recipe as YAML: every setting, paths absolute; it loads to an equal recipe."""
         return yaml.dump(
@@ -104,5 +110,6 @@ def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry:
     path, raw, tree = read_recipe(recipe)
     registry = registry or plugins.registry()
     made = resolve(Recipe, override(tree, overrides), registry, CHOICES, path.parent)
+    plain(made, registry, CHOICES)  # a default whose name several plugins provide is nobody's
     made._source = Source(path.stem, raw.decode("utf-8-sig"), registry)
     return made

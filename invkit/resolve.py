@@ -20,7 +20,7 @@ from invkit.field import Law
 from invkit.nn.base import Network
 from invkit.overrides import COMMAND_LINE
 from invkit.plugins import Registry, suggest
-from invkit.settings import IsPath, Settings
+from invkit.settings import IsName, IsPath, Settings
 from invkit.yamltree import Path, Problem, Tree, brief
 
 _BASES = {Dataset: "dataset", Degradation: "degradation", Network: "network", Law: "field"}
@@ -72,6 +72,7 @@ class _Resolver:
                 ready.append(build(value))
                 plain[key] = len(ready) - 1
             else:
+                self._known(cls, key, value, (*path, key))
                 plain[key] = self._located(cls, key, value, (*path, key))
         model = shadow(cls, tuple(builds)) if builds else cls
         try:
@@ -95,18 +96,28 @@ class _Resolver:
             at = (*path, "name")
         elif isinstance(default, Settings):
             own = plain(default, self.registry, self.choices, path)
-            node = {"name": self.registry.name_of(default), **own, **node}
+            node = {"name": self.registry.called(kind, default), **own, **node}
         else:
             return self._problem(path, f"the setting 'name' is missing{suggest('', self.registry.names(kind))}")
         if not isinstance(node["name"], str):
             return self._problem(at, f"should be the name of a {kind}, got {brief(node['name'])}")
+        if (cls := self._get(kind, node["name"], at)) is _FAILED:
+            return _FAILED
+        return self.settings(cls, {key: value for key, value in node.items() if key != "name"}, path, ("name",))
+
+    def _get(self, kind: str, name: str, path: Path) -> Any:
+        """The class of a name, or `_FAILED`."""
         try:
-            cls = self.registry.get(kind, node["name"])
+            return self.registry.get(kind, name)
         except (RecipeError, PluginError) as error:
             if isinstance(error, PluginError):
                 self.error = PluginError
-            return self._problem(at, str(error))
-        return self.settings(cls, {key: value for key, value in node.items() if key != "name"}, path, ("name",))
+            return self._problem(path, str(error))
+
+    def _known(self, cls: type[Settings], key: str, value: Any, path: Path) -> None:
+        """Report a value that should name an implementation and does not."""
+        if (kind := named_kind(cls, key)) and isinstance(value, str):
+            self._get(kind, value, path)
 
     def _items(self, build: Callable[..., Any], node: Any, path: Path) -> Any:
         if not isinstance(node, list):
@@ -175,17 +186,17 @@ class _Resolver:
 def plain(settings: Settings, registry: Registry, choices: Mapping[Path, str], path: Path = ()) -> dict[str, Any]:
     """Settings as plain data that resolves to equal ones, with the names of implementations put back."""
 
-    def node(value: Any, path: Path, chosen: bool) -> Any:
+    def node(value: Any, path: Path, kind: str | None) -> Any:
         if isinstance(value, tuple):
-            return [node(item, (*path, i), chosen) for i, item in enumerate(value)]
+            return [node(item, (*path, i), kind) for i, item in enumerate(value)]
         if not isinstance(value, Settings):
             return value
-        name = {"name": registry.name_of(value)} if chosen else {}
+        name = {"name": registry.called(kind, value)} if kind else {}
         return name | plain(value, registry, choices, path)
 
     cls = type(settings)
     return {
-        key: node(getattr(settings, key), (*path, key), kind_of(cls, key, (*path, key), choices) is not None)
+        key: node(getattr(settings, key), (*path, key), kind_of(cls, key, (*path, key), choices))
         for key in cls.model_fields
     }
 
@@ -208,6 +219,12 @@ def kind_of(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, s
     typed = [_BASES[part] for part in _parts(cls.model_fields[name].annotation) if part in _BASES]
     starred = _starred(path)
     return choices.get(starred) or choices.get((*starred, "*")) or next(iter(typed), None)
+
+
+def named_kind(cls: type[Settings], name: str) -> str | None:
+    """The kind of implementation whose name a field holds; None where it holds none."""
+    marks = cls.model_fields[name].metadata if name in cls.model_fields else ()
+    return next((mark.kind for mark in marks if isinstance(mark, IsName)), None)
 
 
 def is_list(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> bool:

@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from invkit.conformal import calibrate
+from invkit.deviations import SCORE, SPREAD, by_deviation, diagnosed
 from invkit.device import synchronise
 from invkit.errors import NonFiniteError
 from invkit.grid import Grid
-from invkit.metrics import Metric, Outcome, Unavailable, metric_name
+from invkit.metrics import Metric, Outcome, Unavailable
 from invkit.metrics.base import Readout
 from invkit.reconstruct import Reconstructor
 from invkit.statistics import Bootstrap
@@ -31,36 +33,43 @@ class Row:
     timings: list[tuple[float, int]] = field(default_factory=list)  # seconds and pictures of each batch
     memory: int | None = None  # bytes
 
-    def add(self, outcome: Outcome, metrics: Sequence[Metric]) -> None:
-        for metric in metrics:
-            name = metric_name(metric)
+    def add(self, outcome: Outcome, metrics: Mapping[str, Metric]) -> None:
+        for name, metric in metrics.items():
             try:
                 parts = metric.components(outcome)
             except Unavailable as why:
                 self.reasons[name] = str(why)
                 continue
             for part, values in parts.items():
-                self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
+                self._put(name, part, values)
+        for name, found in diagnosed(outcome).items():
+            for part, values in found.items():
+                self._put(name, part, values)
 
-    def refuse(self, reason: str, metrics: Sequence[Metric]) -> None:
+    def _put(self, name: str, part: str, values: Tensor) -> None:
+        self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
+
+    def refuse(self, reason: str, metrics: Mapping[str, Metric]) -> None:
         """Note that the method has nothing to say of such measurements."""
-        self.reasons.update({metric_name(metric): reason for metric in metrics})
+        self.reasons.update(dict.fromkeys(metrics, reason))
 
     def facts(self) -> dict[str, Any]:
-        """What was gathered, as JSON has it, which keeps every bit of a number."""
-        components = {
-            name: {part: np.concatenate(values).tolist() for part, values in parts.items()}
-            for name, parts in self.components.items()
-        }
-        return {
-            "components": components, "reasons": self.reasons, "timings": self.timings, "memory": self.memory,
-        }  # fmt: skip
+        """What was gathered beside the components, as JSON has it."""
+        return {"reasons": self.reasons, "timings": self.timings, "memory": self.memory}
 
-    def extend(self, facts: Mapping[str, Any]) -> None:
+    def tensors(self) -> dict[str, Tensor]:
+        """The components of all pictures by `metric/component`, (N, ...) float64 each."""
+        return {
+            f"{name}/{part}": torch.from_numpy(np.concatenate(values))
+            for name, parts in self.components.items()
+            for part, values in parts.items()
+        }
+
+    def extend(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Add what was gathered of the pictures that follow."""
-        for name, parts in facts["components"].items():
-            for part, values in parts.items():
-                self.components.setdefault(name, {}).setdefault(part, []).append(np.array(values))
+        for path, values in tensors.items():
+            name, _, part = path.partition("/")
+            self._put(name, part, values)
         self.reasons.update(facts["reasons"])
         self.timings += [(seconds, count) for seconds, count in facts["timings"]]
         self.memory = max(self.memory or 0, facts["memory"] or 0) or None
@@ -115,24 +124,36 @@ def _round(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+def _rounded(node: Any) -> Any:
+    """A tree of plain data with every float rounded."""
+    if isinstance(node, dict):
+        return {key: _rounded(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_rounded(value) for value in node]
+    return _round(node) if isinstance(node, float) else node
+
+
 class Tabulator:
     """The numbers of one grid's rows, with intervals on the same resamples."""
 
     def __init__(
-        self, rows: Sequence[Row], bootstrap: Bootstrap, metrics: Sequence[Metric], samples: int, paired_to: str,
+        self, rows: Sequence[Row], bootstrap: Bootstrap, metrics: Mapping[str, Metric], samples: int, paired_to: str,
         run: str, grid: Grid,
     ) -> None:  # fmt: skip
         self.gathered, self.bootstrap, self.run, self.grid = rows, bootstrap, run, grid
-        self.samples, self.paired_to = samples, paired_to
-        self.metrics = {metric_name(metric): metric for metric in metrics}
-        self.values = [
-            {
-                name: bootstrap.values(metric, parts)
-                for name, metric in self.metrics.items()
-                if (parts := row.joined(name)) is not None
-            }
-            for row in rows
-        ]
+        self.metrics, self.samples, self.paired_to = metrics, samples, paired_to
+        self.values = [self._values(row) for row in rows]
+
+    def _values(self, row: Row) -> dict[str, NDArray[np.float64]]:
+        """By metric, the value and those of the resamples; a metric without one says why."""
+        found = {}
+        for name, metric in self.metrics.items():
+            if (parts := row.joined(name)) is not None:
+                try:
+                    found[name] = self.bootstrap.values(metric, parts)
+                except Unavailable as why:
+                    row.reasons[name] = str(why)
+        return found
 
     def head(self, row: Row) -> dict[str, Any]:
         """What names a row and its work."""
@@ -178,8 +199,23 @@ class Tabulator:
                     )  # fmt: skip
         return found
 
-    def per_image(self, ids: Sequence[int], groups: Sequence[str]) -> list[dict[str, Any]]:
+    def calibration(self, groups: Sequence[str], seed: int) -> list[dict[str, Any]]:
+        """Of every row that samples: the factor that calibrates it, and its error by predicted deviation."""
+        return [
+            {**self.head(row), "conformal": _rounded(calibrate(score["score"], groups, seed)),
+             "deviations": _rounded(by_deviation(row.joined(SPREAD) or {}))}
+            for row in self.gathered
+            if (score := row.joined(SCORE)) is not None
+        ]  # fmt: skip
+
+    def per_image(
+        self, ids: Sequence[int], groups: Sequence[str], observed_share: NDArray[np.float64]
+    ) -> list[dict[str, Any]]:
         """Each metric of each picture alone; empty where it has no value there."""
+
+        def said(value: float) -> float | str:
+            return _round(value) if np.isfinite(value) else ""
+
         found = []
         for row in self.gathered:
             columns = {}
@@ -187,17 +223,8 @@ class Tabulator:
                 parts = row.joined(name)
                 with np.errstate(divide="ignore", invalid="ignore"):
                     columns[name] = np.full(len(ids), np.nan) if parts is None else metric.reduce(parts)
-            for n, (i, group) in enumerate(zip(ids, groups, strict=True)):
-                values = {name: _round(v[n]) if np.isfinite(v[n]) else "" for name, v in columns.items()}
-                found.append(
-                    {
-                        "run": self.run,
-                        "method": row.method.name,
-                        "readout": row.readout,
-                        "grid": str(self.grid),
-                        "image": i,
-                        "group": group,
-                    }
-                    | values
-                )
+            head = {"run": self.run, "method": row.method.name, "readout": row.readout, "grid": str(self.grid)}
+            for n, (i, group, share) in enumerate(zip(ids, groups, observed_share, strict=True)):
+                about = {"image": i, "group": group, "observed_share": said(share)}
+                found.append({**head, **about, **{name: said(values[n]) for name, values in columns.items()}})
         return found

@@ -59,6 +59,13 @@ def decisive(recipe: Recipe) -> dict[str, Any]:
     return {**kept, "grids": resolved["train"]["grids"]}
 
 
+def gathered(recipe: Recipe) -> dict[str, Any]:
+    """The settings that what an evaluation gathers of a picture depends on, beside the weights."""
+    kept = decisive(recipe)
+    tabulated = ("batch", "checkpoint", "images", "paired_to")  # of how many pictures, and what becomes of them
+    return {**kept, "eval": {key: value for key, value in kept["eval"].items() if key not in tabulated}}
+
+
 class RunFolder:
     """The files of one run, by the names that the documentation gives them."""
 
@@ -181,11 +188,13 @@ def environment(recipe: Recipe, device: str) -> dict[str, Any]:
     from importlib.metadata import version
 
     origins = recipe.registry.origins
+    chosen = recipe.eval
     used = [("degradation", recipe.degradation), ("dataset", recipe.data)]
+    used += [*(("method", one) for one in chosen.methods), *(("metric", one) for one in chosen.metrics)]
     plugins = {
         f"{kind} {name}": str(origins[kind, name])
         for kind, settings in used
-        if (name := recipe.registry.name_of(settings)) and (kind, name) in origins
+        if (name := recipe.registry.name_of(settings)) and (kind, name) in origins and not origins[kind, name].core
     }
     packages = ("invkit", "torch", "torchvision", "torchmetrics", "kornia", "numpy", "pillow")
     return {

@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from invkit.plugins import Registry
 from invkit.recipe import CHOICES, Recipe
-from invkit.resolve import is_list, kind_of, nested, plain, shadow
+from invkit.resolve import is_list, kind_of, named_kind, nested, plain, shadow
 from invkit.settings import Settings
 from invkit.yamltree import Path
 
@@ -53,14 +53,17 @@ class _Writer:
             default = None if info.is_required() else info.get_default(call_default_factory=True)
             schema["properties"][name] = made | ({"description": info.description} if info.description else {})
             if default is not None and not isinstance(default, Settings):
-                chosen = kind_of(cls, name, (*path, name), CHOICES) is not None
-                schema["properties"][name]["default"] = [self._written(item, chosen) for item in default]
+                kind = kind_of(cls, name, (*path, name), CHOICES)
+                schema["properties"][name]["default"] = [self._written(item, kind) for item in default]
+        for name in cls.model_fields:
+            if kind := named_kind(cls, name):
+                schema["properties"][name]["enum"] = sorted(self.registry.names(kind))
         schema.pop("title", None)
         return schema | {"description": inspect.cleandoc(cls.__doc__ or "")}
 
-    def _written(self, settings: Settings, chosen: bool) -> Any:
+    def _written(self, settings: Settings, kind: str | None) -> Any:
         own = plain(settings, self.registry, CHOICES)
-        return {"name": self.registry.name_of(settings), **own} if chosen else own
+        return {"name": self.registry.called(kind, settings), **own} if kind else own
 
     def _nested(self, cls: type[Settings], name: str, path: Path) -> JsonSchemaValue | None:
         """A field that holds settings of its own; None for a plain value."""
@@ -101,7 +104,7 @@ class _Writer:
         if not isinstance(default, Settings):
             return reference
         own = {key: made for key, made in self.settings(type(default), ("$", kind)).items() if key != "required"}
-        return {"oneOf": [reference, own], "default": self._written(default, True)}
+        return {"oneOf": [reference, own], "default": self._written(default, kind)}
 
     def _implementation(self, kind: str, name: str, cls: type[Settings]) -> JsonSchemaValue:
         schema = self.settings(cls, ("$", kind, name))

@@ -1,5 +1,6 @@
 """The base of everything a recipe can set."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
@@ -17,6 +18,13 @@ class Settings(BaseModel):
 
 class IsPath:
     """Marks a string that is a path: relative to the recipe, or to the working directory on the command line."""
+
+
+@dataclass(frozen=True)
+class IsName:
+    """Marks a string that names an implementation of a kind whose settings stand elsewhere."""
+
+    kind: str
 
 
 PathSetting = Annotated[str, IsPath()]

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from invkit.keys import Keys
-from invkit.metrics.base import Metric
+from invkit.metrics.base import Metric, SetMetric
 
 RESAMPLES = 2000
 CHUNK = 2_000_000  # draws at a time
@@ -38,13 +39,27 @@ class Bootstrap:
             counts.append(np.bincount(shifted.ravel(), minlength=total * len(ids)).reshape(len(ids), total))
         return cls(np.array([order[name] for name in groups]), np.concatenate(counts))
 
+    @cached_property
+    def _weights(self) -> Array:
+        """How often each group counts, all once and then as drawn: (1 + R, G)."""
+        return np.concatenate([np.ones_like(self.counts[:1]), self.counts]).astype(np.float64)
+
+    @cached_property
+    def _sizes(self) -> Array:
+        return self._weights @ np.bincount(self.members, minlength=self.counts.shape[1])
+
+    def mean(self, values: Array) -> Array:
+        """The mean of values (N,) over all pictures, then over every resample: (1 + R,)."""
+        return self._weights @ np.bincount(self.members, values, self.counts.shape[1]) / self._sizes
+
     def values(self, metric: Metric, components: Mapping[str, Array]) -> Array:
-        """A metric of all pictures, then of every resample: (1 + R,), not finite where it has no value."""
-        means = {}
-        weights = np.concatenate([np.ones_like(self.counts[:1]), self.counts]).astype(np.float64)
-        sizes = weights @ np.bincount(self.members, minlength=self.counts.shape[1])
-        for name, values in components.items():  # (N,) each
-            means[name] = weights @ np.bincount(self.members, values, self.counts.shape[1]) / sizes
+        """A metric of all pictures, then of every resample: (1 + R,), not finite where it has no value.
+
+        A metric of the set alone is not resampled, (1,): a picture that is drawn twice is no set. Raises Unavailable.
+        """
+        if isinstance(metric, SetMetric):
+            return np.array([metric.of_set(components)])
+        means = {name: self.mean(values) for name, values in components.items()}  # (N,) each
         with np.errstate(divide="ignore", invalid="ignore"):
             return metric.reduce(means)
 

@@ -4,18 +4,29 @@ import csv
 import html
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 SCHEMA = "invkit.table/1"
+LISTS = ("rows", "differences", "best", "calibration")  # of entries that say which run and degradation they belong to
 FORMATS = ("table", "json", "csv", "md", "html")
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _STYLE = """table{border-collapse:collapse;font:14px system-ui,sans-serif;margin:1em 0}
 td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}"""
 
+# How a rank is shown: by signs in text, by type in markdown and HTML.
+_SIGNED = {"best": "{} ●", "alike": "{} ○", "": "{}"}
+_MARKED = {"best": "**{}**", "alike": "*{}*", "": "{}"}
+_TAGGED = {"best": "<strong>{}</strong>", "alike": "<em>{}</em>", "": "{}"}
+_RANKED = (
+    "{}: best of its like; {}: not told from it, the paired difference's interval includes 0 (points and means are compared "
+    "with each other, samples with samples, within a run)"
+)
+
 Table = Mapping[str, Any]
+Key = tuple[str, str, str, str, tuple[int, ...], str]
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,23 @@ class Layout:
     head: tuple[str, ...]
     fixed: int  # how many first columns name a row
     rows: tuple[tuple[str, ...], ...]
+    ranks: tuple[tuple[str, ...], ...]  # of every cell: "best", "alike" or nothing
     notes: tuple[str, ...]
+
+    def mapped(self, change: Callable[[str], str]) -> "Layout":
+        """With every text changed."""
+        rows = tuple(tuple(map(change, row)) for row in self.rows)
+        return replace(self, head=tuple(map(change, self.head)), rows=rows, notes=tuple(map(change, self.notes)))
+
+    def with_ranks(self, shapes: Mapping[str, str], best: str, alike: str) -> "Layout":
+        """With the ranks in the cells, each in its shape, and a note of what they mean."""
+        if not any(map(any, self.ranks)):
+            return self
+        rows = [
+            tuple(shapes[rank].format(text) for text, rank in zip(*pair, strict=True))
+            for pair in zip(self.rows, self.ranks, strict=True)
+        ]
+        return replace(self, rows=tuple(rows), notes=(*self.notes, _RANKED.format(best, alike)))
 
 
 def render(table: Table, fmt: str = "table", width: int = 100) -> str:
@@ -42,19 +69,6 @@ def render(table: Table, fmt: str = "table", width: int = 100) -> str:
     if fmt == "table":
         return _text(layout, width)
     raise ValueError(f"{fmt} is no format of a table; choose {', '.join(FORMATS)}")
-
-
-def merge(tables: Sequence[Table]) -> dict[str, Any]:
-    """The rows of several tables as one; `protocol` is then a list, and `images` the least number of pictures."""
-    if len(tables) == 1:
-        return dict(tables[0])
-    return {
-        "schema": SCHEMA,
-        "images": min(table["images"] for table in tables),
-        "rows": [row for table in tables for row in table["rows"]],
-        "differences": [entry for table in tables for entry in table["differences"]],
-        "protocol": [table["protocol"] for table in tables],
-    }
 
 
 def to_csv(table: Table) -> str:
@@ -86,17 +100,20 @@ def cell(entry: Mapping[str, Any]) -> str:
     return f"{number(value, decimals)} ±{number(half, decimals)}"
 
 
-def mark(entry: Mapping[str, Any]) -> str:
-    """▲ better, ▼ worse, * different, from a paired difference whose interval excludes 0; else nothing."""
-    from invkit.metrics import METRICS
+def directions(table: Table) -> dict[str, str | None]:
+    """Which way each metric is better: `higher`, `lower`, or None where there is a right value or none at all."""
+    protocols = table["protocol"] if isinstance(table["protocol"], list) else [table["protocol"]]
+    return {name: better for protocol in protocols for name, better in protocol.get("better", {}).items()}
 
+
+def mark(entry: Mapping[str, Any], better: str | None) -> str:
+    """▲ better, ▼ worse, * different, from a paired difference whose interval excludes 0; else nothing."""
     value, lo, hi = entry["value"], entry["lo"], entry["hi"]
     if value is None or lo is None or hi is None or lo <= 0 <= hi:
         return ""
-    metric = METRICS.get(entry["metric"])
-    if metric is None or metric.better is None:
+    if better is None:
         return "*"
-    return "▲" if (value > 0) == (metric.better == "higher") else "▼"
+    return "▲" if (value > 0) == (better == "higher") else "▼"
 
 
 def lay_out(table: Table) -> Layout:
@@ -112,11 +129,17 @@ def lay_out(table: Table) -> Layout:
     names["method"] = [f"{row['method']} {row['readout']}" for row in rows]
     names["calls"] = [str(row["nfe"]) for row in rows]
     only = {"degradation": rows[0]["degradation"]}  # of tables whose differences do not say theirs
-    marks = {_key({**only, **entry}, entry["metric"]): mark(entry) for entry in table.get("differences", ())}
+    better = directions(table)
+    marks = {
+        _key({**only, **entry}, entry["metric"]): mark(entry, better.get(entry["metric"]))
+        for entry in table.get("differences", ())
+    }
+    ranks = _ranks(table)
     reasons: dict[str, int] = {}
-    body = []
+    body, ranked = [], []
     for i, row in enumerate(rows):
         cells = [values[i] for values in names.values()]
+        ranked.append((*[""] * len(cells), *(ranks.get(_key(row, name), "") for name in metrics)))
         for name in metrics:
             entry = row["metrics"].get(name)
             if entry is None:
@@ -131,16 +154,28 @@ def lay_out(table: Table) -> Layout:
     if any(marks.values()):
         against = ", ".join(dict.fromkeys(entry["against"].split()[0] for entry in table["differences"]))
         notes.append(f"▲ better, ▼ worse, * different than {against}: the paired difference's interval excludes 0")
+    notes += table.get("notes", ())
     notes += [f"{str(foot).translate(_SUPERSCRIPT)} {reason}" for reason, foot in reasons.items()]
-    return Layout((*names, *metrics), len(names), tuple(body), tuple(notes))
+    return Layout((*names, *metrics), len(names), tuple(body), tuple(ranked), tuple(notes))
 
 
-def _key(row: Mapping[str, Any], metric: str) -> tuple[str, str, str, str, tuple[int, ...], str]:
+def _ranks(table: Table) -> dict[Key, str]:
+    """What the best of their like, and those that cannot be told from them, are marked with."""
+    found = {}
+    for entry in table.get("best", ()):
+        for row in entry["alike"]:
+            found[_key({**entry, **row}, entry["metric"])] = "alike"
+        found[_key({**entry, **entry["best"]}, entry["metric"])] = "best"
+    return found
+
+
+def _key(row: Mapping[str, Any], metric: str) -> Key:
     return row["run"], row["degradation"], row["method"], row["readout"], tuple(row["grid"]), metric
 
 
 def _text(layout: Layout, width: int) -> str:
     """With rich; as many tables under one another as the width asks for."""
+    layout = layout.with_ranks(_SIGNED, "●", "○")
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -172,11 +207,15 @@ def _text(layout: Layout, width: int) -> str:
 
 
 def _markdown(layout: Layout) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(text.replace("|", "\\|").replace("*", "\\*") for text in cells) + " |\n"
+    def escaped(text: str) -> str:
+        return text.replace("|", "\\|").replace("*", "\\*")
 
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cells) + " |\n"
+
+    layout = layout.mapped(escaped).with_ranks(_MARKED, "bold", "italic")
     rule = "|" + "|".join(" :-- " if i < layout.fixed else " --: " for i in range(len(layout.head))) + "|\n"
-    notes = "".join("\n" + note.replace("*", "\\*") + "  " for note in layout.notes)
+    notes = "".join("\n" + note + "  " for note in layout.notes)
     return line(layout.head) + rule + "".join(map(line, layout.rows)) + notes + "\n"
 
 
@@ -184,8 +223,9 @@ def fragment(layout: Layout) -> str:
     """The table and its notes as HTML without a page around them."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in cells) + "</tr>\n"
+        return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in cells) + "</tr>\n"
 
+    layout = layout.mapped(html.escape).with_ranks(_TAGGED, "bold", "italic")
     body = "".join(line("td", row) for row in layout.rows)
-    notes = "<br>\n".join(map(html.escape, layout.notes))
+    notes = "<br>\n".join(layout.notes)
     return f"<table>\n<thead>\n{line('th', layout.head)}</thead>\n<tbody>\n{body}</tbody>\n</table>\n<p>{notes}</p>\n"

@@ -19,6 +19,7 @@ from invkit.degradation import Degradation, Measurement, Noise, measure
 from invkit.device import Precision, fast_dtype, place, span
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import fill_in
+from invkit.diffusion.familiar import bounds, statistics
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.distributed import ALONE, World
 from invkit.errors import NonFiniteError, RecipeError
@@ -89,8 +90,8 @@ def build_model(
     ids = list(range(min(FIT_IMAGES, len(images), 8 * enough)))
     x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
     prior = FittedField.fit(x, grid)
-    residual, scale = _residual(problem, network, prior, x[:enough], grid)
-    constants = Constants(prior, residual, scale, max(min(grid.shape) for grid in problem.grids))
+    residual, scale, familiar = _residual(problem, network, prior, x[:enough], grid)
+    constants = Constants(prior, residual, scale, max(min(grid.shape) for grid in problem.grids), familiar)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(problem.seed)
         model = ConditionalModel(network, diffusion, constants, precision)
@@ -99,13 +100,15 @@ def build_model(
 
 def _residual(
     problem: Problem, network: Network, prior: FittedField, x: Tensor, grid: Grid
-) -> tuple[FittedField, float]:
-    """The law of the residual of some pictures about their fill, at unit deviation, and the scale that makes it so."""
-    parts, squares, count = [], 0.0, 0.0
+) -> tuple[FittedField, float, Tensor]:
+    """Of some pictures: the law of the residual about the fill at unit deviation, its scale, and what is familiar of them."""
+    parts, seen, squares, count = [], [], 0.0, 0.0
+    law = network.prior or prior
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
-        fill, deviation = fill_in(network.fill, network.prior or prior, measurement)
+        fill, deviation = fill_in(network.fill, law, measurement)
+        seen.append(statistics(fill, measurement, law))
         hidden = torch.ones_like(part)
         if measurement.observed is not None and measurement.sigma == 0:
             hidden = (~measurement.observed).expand_as(part).to(part)
@@ -117,7 +120,8 @@ def _residual(
         )
     scale = max(math.sqrt(squares / max(count, 1)), 1e-4)
     z = torch.cat(parts) / scale
-    return FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64)), scale
+    residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
+    return residual, scale, bounds(torch.cat(seen))
 
 
 @lru_cache(maxsize=4)  # of two epochs on two grids: pictures are read ahead

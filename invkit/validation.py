@@ -12,6 +12,7 @@ from invkit.distributed import World
 from invkit.errors import DataError
 from invkit.evaluation import Eval, evaluate_rows
 from invkit.grid import Grid
+from invkit.metrics import Metric
 from invkit.reconstruct.model import Model
 from invkit.training import Problem
 from invkit.trainsettings import Train
@@ -29,13 +30,14 @@ def held_out(images: Mapping[Grid, Images], settings: Train) -> tuple[dict[Grid,
 
 
 def validate(
-    model: ConditionalModel, problem: Problem, sample: Sample, settings: Eval, device: torch.device, world: World
-) -> dict[str, Any]:
+    model: ConditionalModel, problem: Problem, sample: Sample, settings: Eval, metrics: Mapping[str, Metric],
+    device: torch.device, world: World,
+) -> dict[str, Any]:  # fmt: skip
     """The table of a model's rows on all pictures of a problem; masks, noise and samples are the same at every step."""
     every = settings.model_copy(update={"images": min(map(len, problem.images.values()))})
     return evaluate_rows(
         [Model("model", model, sample)], problem.images, problem.degradation, problem.noise, every,
-        seed=problem.seed, device=device, run="validation", degradation_name="", world=world,
+        seed=problem.seed, device=device, run="validation", degradation_name="", metrics=metrics, world=world,
     ).table  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What several tests share: a registry of stand-ins, so that recipes are tested without installed plugins."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,13 +8,24 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers have the cores already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 from invkit.data.base import Dataset, Images, Split
 from invkit.degradation import Degradation
 from invkit.grid import Grid
 from invkit.keys import Keys
+from invkit.metrics import METRICS
 from invkit.operators import LinearOperator
 from invkit.plugins import Registry, registry
+from invkit.reconstruct import METHODS
 from invkit.settings import PathSetting
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: with several processes none waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_quickstart.py")
 
 
 class Some(Degradation):
@@ -47,7 +59,7 @@ class Folder(Dataset):
 
 @pytest.fixture
 def stand_ins() -> Registry:
-    return Registry({"sparse-random": Some, "both": Both}, {"photos": Folder, "images": Folder})
+    return Registry({"sparse-random": Some, "both": Both}, {"photos": Folder, "images": Folder}, METHODS, METRICS)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
-"""The page on theory names tests that exist."""
+"""The pages on theory and on reconstructors name tests that exist."""
 
 import ast
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 NAME = re.compile(r"\b(tests/[\w/]+\.py)::(\w+)")
@@ -18,9 +20,10 @@ def functions(file):
     return {node.name for node in body if isinstance(node, ast.FunctionDef)}
 
 
-def test_every_test_that_the_theory_names_exists():
-    page = (ROOT / "docs" / "theory.md").read_text("utf-8")
-    assert len(set(NAME.findall(page))) >= 20
+@pytest.mark.parametrize(("name", "least"), [("theory", 20), ("reconstructors", 10)])
+def test_every_test_that_a_page_names_exists(name, least):
+    page = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    assert len(set(NAME.findall(page))) >= least
     assert missing(page) == set()
 
 

@@ -99,6 +99,18 @@ def test_a_run_leaves_what_is_documented(recipe):
     assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pt"))
 
 
+def test_rows_without_training_read_the_training_pictures_and_not_the_others(recipe):
+    rows = "[nearest, linear, biharmonic, pinv, {name: tv, steps: 50}, {name: lmmse, pictures: 200}]"
+    overrides = ("train.steps=1", f"eval.methods={rows}", "eval.metrics=[psnr, data_misfit]")
+    table = json.loads((go(recipe, *overrides) / "eval/table.json").read_text())
+    psnr = {(r["method"], r["readout"]): r["metrics"]["psnr"]["value"] for r in table["rows"]}
+    points = [(name, "point") for name in ("nearest", "linear", "biharmonic", "pinv", "tv")]
+    assert list(psnr) == [*points, ("lmmse", "mean"), ("lmmse", "sample")]
+    assert psnr["pinv", "point"] < psnr["nearest", "point"] < psnr["lmmse", "mean"] < 40  # 40: it has not seen them
+    with pytest.raises(RecipeError, match="`lmmse` takes a full covariance"):
+        evaluate(recipe.parent / "run", ["eval.grids=[16, 64]"], "cpu")
+
+
 def test_running_again_repeats_nothing(recipe):
     folder = go(recipe)
     before = {

@@ -11,20 +11,21 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "distributed", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
     {
-        "compose", "convolution", "degradation", "diffusion", "gaussian", "leastsquares", "nn", "nothing", "operators", "optim",
-        "points", "separable", "shapes",
+        "compose", "convolution", "degradation", "diffusion", "gaussian", "kriging", "leastsquares", "nn", "nothing",
+        "operators", "optim", "points", "separable", "shapes",
     },
     {"data", "metrics", "reconstruct"},
     {
-        "checkpoint", "evaluation", "joining", "pictures", "profiling", "report", "rows", "statistics", "table", "training",
-        "trainsettings", "validation",
+        "checkpoint", "conformal", "deviations", "evaluation", "figures", "gathering", "inputs", "joining", "merging", "partial",
+        "pictures", "pointfiles", "posterior", "profiling", "ranking", "report", "rows", "statistics", "stored", "table", "tiles",
+        "training", "trainsettings", "validation",
     },
     {
-        "__init__", "api", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook", "lookup",
-        "overrides", "plugins", "preview", "priors", "recipe", "resolve", "runfolder", "scaffold", "schema", "smoke", "testing",
-        "trained", "yamltree",
+        "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",
+        "lookup", "overrides", "plugins", "preview", "priors", "recipe", "reconstructing", "resolve", "runfolder", "scaffold",
+        "schema", "smoke", "testing", "trained", "yamltree",
     },
-    {"__main__", "cli", "progress"},
+    {"__main__", "cli", "clioptions", "clireconstruct", "progress"},
 ]  # fmt: skip
 LIBRARIES = {"pluggy": 4, "yaml": 4, "click": 5}  # the lowest floor that may know a library
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import invkit.gaussian
+import invkit.kriging
 from invkit.degradation import Measurement, Noise, measure
 from invkit.field import FittedField, MaternField, dct, idct
 from invkit.gaussian import GaussianPosterior
@@ -90,7 +90,7 @@ def test_mean_against_the_closed_form(kind, sigma, shape):
 def test_cholesky_and_conjugate_gradients_agree(monkeypatch):
     measurement, _ = problem("mask", Grid(8, 8), 0.1)
     dense = GaussianPosterior(FIELD, measurement)
-    monkeypatch.setattr(invkit.gaussian, "DENSE_VALUES", 0)
+    monkeypatch.setattr(invkit.kriging, "DENSE_VALUES", 0)
     iterative = GaussianPosterior(FIELD, measurement, tolerance=1e-10)
     assert dense.dense and not iterative.dense
     torch.testing.assert_close(dense.mean(), iterative.mean(), rtol=0, atol=1e-7)
@@ -111,7 +111,7 @@ def test_samples_have_the_posterior_mean_and_covariance(kind):
 
 
 def test_a_solve_that_does_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr(invkit.gaussian, "DENSE_VALUES", 0)
+    monkeypatch.setattr(invkit.kriging, "DENSE_VALUES", 0)
     measurement, _ = problem("mask", Grid(8, 8), 0.0)
     with pytest.warns(UserWarning, match=r"relative residual of .* after 2 steps"):
         GaussianPosterior(FIELD, measurement, max_steps=2).mean()

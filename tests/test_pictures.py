@@ -8,7 +8,16 @@ from PIL import Image
 from invkit.degradation import Measurement
 from invkit.keys import Keys
 from invkit.operators import Mask
-from invkit.pictures import CELL, GAP, HEADER, sample_sheet
+from invkit.pictures import (
+    CELL,
+    GAP,
+    HEADER,
+    LARGEST,
+    deviation_png,
+    measured_png,
+    picture_png,
+    sample_sheet,
+)
 
 SIDE, COUNT = 8, 2
 COLUMNS = ("measurement", "fill", "mean", "sample 1", "sample 2", "deviation", "truth")
@@ -114,3 +123,43 @@ def test_a_large_grid_is_not_enlarged():
     x = torch.zeros(COUNT, 3, 160, 200)
     sheet = Image.open(io.BytesIO(sample_sheet(x, Measurement(mask, x), None, None, None)))
     assert sheet.size == (2 * (200 + GAP) + GAP, HEADER + COUNT * (160 + GAP))
+
+
+def opened(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png))
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_a_picture_alone_has_its_own_pixels(channels, mode):
+    x = torch.linspace(-1.2, 1.2, channels * 20).view(channels, 4, 5)
+    found = opened(picture_png(x))
+    assert (found.mode, found.size) == (mode, (5, 4))
+    want = ((x.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(np.asarray(found).reshape(want.shape), want)
+
+
+def test_a_measurement_alone_is_clear_where_nothing_was_seen():
+    truth, measurement = measured()
+    found = np.asarray(opened(measured_png(measurement)))
+    seen = measurement.observed[0, 0].numpy()
+    np.testing.assert_array_equal(found[..., 3], seen * 255)
+    want = ((truth[0] + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(found[..., :3][seen], want[seen])
+
+
+def test_the_scale_of_a_deviation_is_said():
+    deviation = torch.zeros(3, 4, 4)
+    deviation[:, 1, 2], deviation[0, 0, 0] = 0.6, 0.3
+    png, top = deviation_png(deviation)
+    assert top == pytest.approx(0.3)
+    found = np.asarray(opened(png)).astype(int).sum(2)
+    assert found.argmax() == 6 and found[3, 3] < found[0, 0] < found[1, 2]
+
+
+def test_large_pictures_are_reduced_on_a_sheet_and_need_no_truth():
+    keys = Keys.of(0, "large", [0])
+    mask = Mask(keys.uniform("m", 1, 600, 1100) < 2)
+    m = Measurement(mask, keys.uniform("x", 3, 600, 1100))
+    sheet = opened(sample_sheet(None, m, None, m.y, None))
+    assert sheet.width == 2 * (LARGEST + GAP) + GAP
+    assert sheet.height == HEADER + LARGEST * 600 // 1100 + GAP

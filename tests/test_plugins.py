@@ -85,7 +85,10 @@ BROKEN = {
         changed("invkit_degradations", "invkit_degradation"),
         "no hook invkit_degradation (did you mean 'invkit_degradations'?)",
     ),
-    "invents a hook": ("def invkit_xyz(): ...", "no hook invkit_xyz (known: invkit_datasets, invkit_degradations)"),
+    "invents a hook": (
+        "def invkit_xyz(): ...",
+        "no hook invkit_xyz (known: invkit_datasets, invkit_degradations, invkit_metrics, invkit_reconstructors)",
+    ),
     "forgets the mark": (changed("@hookimpl", ""), "invkit_degradations is not marked; write @hookimpl above it"),
     "takes an argument": (changed("invkit_degradations()", "invkit_degradations(config)"), "PluginValidationError"),
     "raises in the hook": (changed('return {"blur": Blur}', "1 / 0"), "ZeroDivisionError: division by zero"),
@@ -136,7 +139,7 @@ BROKEN = {
         "'blur': Blur.width is of a type that no recipe can write",
     ),
     "marks another hook": (changed("invkit_degradations", "degradations"), "there is no hook degradations"),
-    "has no hook": ("x = 1", "provides nothing: it has none of the hooks invkit_datasets, invkit_degradations"),
+    "has no hook": ("x = 1", "provides nothing: it has none of the hooks invkit_datasets, invkit_degradations, "),
     "raises what is no exception": ("class Skipped(BaseException): ...\nraise Skipped('x')", "Skipped: x"),
     "asks for a newer api": (
         "from invkit.api import Later",

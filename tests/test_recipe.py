@@ -75,6 +75,10 @@ MISTAKES = {  # what is written: the place, and the path with what is said of it
         "data: {name: photo}\ndegradation: sparse-random\n", "1:8",
         "data.name: unknown dataset 'photo' (did you mean 'photos'?)",
     ),
+    "paired to an unknown method": (
+        HEAD + "eval: {paired_to: gausian}\n", "3:8",
+        "eval.paired_to: unknown method 'gausian' (did you mean 'gaussian'?)",
+    ),
     "unknown method": (
         HEAD + "eval: {methods: [modle]}\n", "3:18",
         "eval.methods.0: unknown method 'modle' (did you mean 'model'?)",

@@ -66,14 +66,32 @@ def result() -> Evaluation:
     protocol = {
         "images": 2, "samples": 19, "seed": 5, "degradation": {"name": "coins", "share": 0.3}, "noise": 0.0,
         "interval": "95 % percentile bootstrap", "groups": {"8x8": 2}, "paired_to": "gaussian", "masks_sha256": {"8x8": "ab"},
+        "better": {"psnr": "higher"},
+        "conformal": "it holds 90%",
     }  # fmt: skip
-    cost_head = {"method": "model", "readout": "sample", "grid": [8, 8], "nfe": 1, "samples": 19}
+    cost_head = {
+        "degradation": "coins",
+        "method": "model",
+        "readout": "sample",
+        "grid": [8, 8],
+        "nfe": 1,
+        "samples": 19,
+    }
     cost = {
         "schema": "invkit.cost/1",
         "device": "cpu",
         "rows": [{**cost_head, "seconds_per_image": 0.0123456, "warmed_up": True, "peak_memory_bytes": None}],
     }
-    table = {"schema": "invkit.table/1", "images": 2, "rows": rows, "differences": differences, "protocol": protocol}
+    points = [{"predicted": 0.1, "error": 0.12, "count": 5}]
+    conformal = {"factor": 1.8123, "images": 50, "held_out": 51, "coverage": entry(0.9, 0.8, 0.95)}
+    nothing = {"factor": None, "images": 0, "held_out": 0, "coverage": entry(None), "reason": "needs 100 pictures"}
+    calibration = [
+        {**rows[1], "conformal": conformal, "deviations": points}, {**rows[1], "conformal": nothing, "deviations": []},
+    ]  # fmt: skip
+    table = {
+        "schema": "invkit.table/1", "images": 2, "rows": rows, "differences": differences, "protocol": protocol,
+        "calibration": calibration,
+    }  # fmt: skip
     return Evaluation(table, cost, {}, [], {"8x8": shown}, {})
 
 
@@ -90,9 +108,10 @@ def test_the_page_says_what_was_measured_how_and_at_what_cost(tmp_path, result):
         "2 test pictures", "coins", "share: 0.3", "seed 5", "19 posterior samples", "95 % percentile bootstrap",
         "19.00 ±0.50 ▲", "needs samples", "gaussian mean", "1.00 ±0.20", "0.0123", '"torch": "2.x"', "seed: 5  # <script>",
         "Share of truths inside central intervals", "Training loss",
+        "it holds 90%", "1.81", "0.900 [0.800, 0.950]", "needs 100 pictures", "Quality against cost at 8x8",
     ):  # fmt: skip
         assert part in page.text, part
-    assert len(page.addresses) == 3  # sheet, reliability, training
+    assert len(page.addresses) == 5  # sheet, reliability, deviations, training, quality
     for address in page.addresses:
         png = base64.b64decode(address.removeprefix("data:image/png;base64,"), validate=True)
         assert Image.open(io.BytesIO(png)).size > (100, 100)
@@ -111,10 +130,11 @@ def test_what_is_missing_is_left_out(tmp_path, result):
     rows = [{**row, "metrics": {"psnr": row["metrics"]["psnr"]}} for row in result.table["rows"]]
     bare = replace(result.pictures["8x8"], fill=None, mean=None, samples=None, deviation=None)
     for pictures, addresses in (({"8x8": bare}, 1), ({}, 0)):
-        less = replace(result, table={**result.table, "rows": rows, "differences": []}, pictures=pictures)
+        table = {**result.table, "rows": rows, "differences": [], "calibration": []}
+        less = replace(result, table=table, cost={**result.cost, "rows": []}, pictures=pictures)
         page = page_of(tmp_path, less)
         assert len(page.addresses) == addresses
-        assert "Paired differences" not in page.text
+        assert "Paired differences" not in page.text and "Conformal" not in page.text
         assert "Recipe" not in page.text
         assert page.crossed == page.open == []
 
@@ -141,7 +161,7 @@ def test_nothing_that_a_recipe_a_plugin_or_a_file_is_called_becomes_part_of_the_
     tags = page_of(tmp_path, result).tags
     table = json.loads(json.dumps(result.table).replace("coins", json.dumps(hostile)[1:-1]))
     table["protocol"]["degradation"] |= {"file": hostile, hostile: [hostile, {"name": hostile}]}
-    for entry in (*table["rows"], *table["differences"]):
+    for entry in (*table["rows"], *table["differences"], *table["calibration"]):
         entry["run"] = hostile
     for row in table["rows"]:
         row["metrics"][hostile] = {"value": None, "lo": None, "hi": None, "reason": hostile}

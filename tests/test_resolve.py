@@ -61,7 +61,7 @@ HEAD = "data: photos\ndegradation: sparse-random\n"
 
 @pytest.fixture
 def registry(stand_ins):
-    return Kernels(stand_ins.degradations, stand_ins.datasets)
+    return Kernels(stand_ins.degradations, stand_ins.datasets, {}, stand_ins.metrics)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from invkit.table import cell, mark, merge, render
+from invkit.merging import merge
+from invkit.table import cell, directions, mark, render
 
 ABSENT = "19 samples have no 95 % interval; 39 have"
 
@@ -41,7 +42,7 @@ def table() -> dict:
             difference("model|x", "crps", 0.007, 0.005, 0.009),
             difference("<b>", "psnr", -1.0, -2.1, 0.1),
         ],
-        "protocol": {"paired_to": "gaussian"},
+        "protocol": {"paired_to": "gaussian", "better": {"psnr": "higher", "crps": "lower", "spread_skill": None}},
     }
 
 
@@ -62,24 +63,27 @@ def test_a_cell_shows_two_digits_of_its_interval(values, text):
 
 
 @pytest.mark.parametrize(
-    ("metric", "values", "expected"),
+    ("better", "values", "expected"),
     [
-        ("psnr", (1.0, 0.5, 1.5), "▲"),
-        ("psnr", (-1.0, -1.5, -0.5), "▼"),
-        ("crps", (-0.01, -0.02, -0.001), "▲"),
-        ("crps", (0.01, 0.001, 0.02), "▼"),
-        ("spread_skill", (0.1, 0.05, 0.2), "*"),
-        ("no-such-metric", (0.1, 0.05, 0.2), "*"),
-        ("psnr", (1.0, -0.1, 2.0), ""),
-        ("psnr", (0.0, 0.0, 0.0), ""),
-        ("psnr", (1.0,), ""),
+        ("higher", (1.0, 0.5, 1.5), "▲"),
+        ("higher", (-1.0, -1.5, -0.5), "▼"),
+        ("lower", (-0.01, -0.02, -0.001), "▲"),
+        ("lower", (0.01, 0.001, 0.02), "▼"),
+        (None, (0.1, 0.05, 0.2), "*"),
+        ("higher", (1.0, -0.1, 2.0), ""),
+        ("higher", (0.0, 0.0, 0.0), ""),
+        ("higher", (1.0, None, None), ""),
     ],
 )
-def test_a_mark_says_what_the_difference_means(metric, values, expected):
-    assert (
-        mark(entry(*values, metric=metric) if len(values) == 3 else entry(*values, None, None, metric=metric))
-        == expected
-    )
+def test_a_mark_says_what_the_difference_means(better, values, expected):
+    assert mark(entry(*values), better) == expected
+
+
+def test_what_is_better_is_known_to_the_table_and_to_several_in_one(table):
+    assert directions(table) == {"psnr": "higher", "crps": "lower", "spread_skill": None}
+    other = {**table, "protocol": {"better": {"brightness": "lower"}}}
+    assert directions(merge([table, other])) == directions(table) | {"brightness": "lower"}
+    assert "19.00 ±0.50 *" in render({**table, "protocol": {}})  # written by a version that did not say
 
 
 @pytest.mark.parametrize("fmt", ["table", "md", "html"])

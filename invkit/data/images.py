@@ -97,6 +97,11 @@ def _zip(path: Path) -> tuple[list[str], Opener]:
     return sorted(set(filter(_is_picture, archive.namelist()))), opener
 
 
+def pictures_in(root: Path) -> list[str]:
+    """The names of the pictures under a folder, in order."""
+    return _folder(root)[0]
+
+
 TEST_FOLDERS = ("test", "val", "validation")
 
 
@@ -140,15 +145,26 @@ def choose(
     return order[:count] if split == "test" else order[count:]
 
 
-def _usable(picture: Image.Image, grid: Grid) -> Image.Image:
-    """The picture itself, from what its header says; ValueError says why it cannot be used."""
+def _upright(picture: Image.Image) -> tuple[int, int]:
+    """Height and width of a picture turned upright, from its header; ValueError says why it cannot be used at all."""
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width}x{height} pixels are too many")
     if picture.mode[0] in "IF":
         raise ValueError("not a picture of 8 bits a channel")
-    if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # turned by a quarter
-        width, height = height, width
+    turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # by a quarter
+    return (width, height) if turned else (height, width)
+
+
+def upright_size(file: BinaryIO) -> tuple[int, int]:
+    """Height and width of a picture turned upright, as far as its header tells; raises nearly anything for a broken one."""
+    with file, Image.open(file, formats=FORMATS) as picture:
+        return _upright(picture)
+
+
+def _usable(picture: Image.Image, grid: Grid) -> Image.Image:
+    """The picture itself; ValueError says why it cannot be used on the grid."""
+    height, width = _upright(picture)
     if enlarges((height, width), grid):
         raise ValueError(f"{width}x{height} pixels, smaller than {grid}")
     return picture
@@ -200,19 +216,21 @@ class FilePictures(Images):
         except MemoryError:
             raise
         except Exception as error:  # as below
-            raise DataError(f"images: {_shown(name)} is broken ({_line(error)}); remove it, or save it anew") from None
+            raise DataError(
+                f"images: {printable(name)} is broken ({error_line(error)}); remove it, or save it anew"
+            ) from None
 
     def group(self, image_id: int) -> str:
-        return _shown(self.names[image_id])
+        return printable(self.names[image_id])
 
 
-def _line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
         return "not a picture in a known format"
-    return _shown((str(error) or type(error).__name__).splitlines()[0][:300])
+    return printable((str(error) or type(error).__name__).splitlines()[0][:300])
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name fit for a terminal and for UTF-8: names may hold newlines, terminal commands or bytes of no text."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
@@ -230,7 +248,7 @@ def sift(
             except MemoryError:  # not the picture's fault
                 raise
             except Exception as error:  # decoders of broken files raise nearly anything
-                results.append((name, _line(error)))
+                results.append((name, error_line(error)))
         return results
 
     left = len(names) if limit is None else limit
@@ -273,7 +291,9 @@ class Pictures(Dataset):
         except DataError:
             raise
         except UNREADABLE as error:
-            raise DataError(f"images: {path} cannot be read as a folder, a .zip or an .npz ({_line(error)})") from None
+            raise DataError(
+                f"images: {path} cannot be read as a folder, a .zip or an .npz ({error_line(error)})"
+            ) from None
         if not names:
             raise DataError(f"images: {path} holds no picture ({', '.join(sorted(SUFFIXES))})")
         return self._files(choose(names, split, seed, self.test_share, self.test_folder), opener, split, grid, limit)
@@ -293,7 +313,7 @@ class Pictures(Dataset):
 
         for name, result in sift(names, work, limit):
             if isinstance(result, str):
-                broken.append(f"{_shown(name)} ({result})")
+                broken.append(f"{printable(name)} ({result})")
                 continue
             if result is not None:
                 pixels[len(used)] = result
@@ -304,7 +324,7 @@ class Pictures(Dataset):
         notes = (f"images: {len(broken)} pictures of the {split} split are left out: {some}",) if broken else ()
         if not keep:
             return FilePictures(used, opener, grid, notes)
-        return ArrayImages(pixels[: len(used)], np.arange(len(used)), [_shown(name) for name in used], grid, notes)
+        return ArrayImages(pixels[: len(used)], np.arange(len(used)), [printable(name) for name in used], grid, notes)
 
     def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:
         try:

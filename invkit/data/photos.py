@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -18,6 +18,7 @@ from invkit.grid import Grid
 from invkit.keys import Keys
 
 TEST_CROPS = 16  # of each test photograph
+BLOCK = 256  # crops whose groups are found together
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,12 @@ class PhotoCrops(Images):
         return to_batch(crops, self.grid)
 
     def group(self, image_id: int) -> str:
-        return self._photos(self._keys([image_id]), [image_id])[0].name
+        return self._names(image_id // BLOCK)[image_id % BLOCK]
+
+    @lru_cache(maxsize=2)  # noqa: B019  (a few names)
+    def _names(self, block: int) -> tuple[str, ...]:
+        ids = range(block * BLOCK, (block + 1) * BLOCK)
+        return tuple(photo.name for photo in self._photos(self._keys(ids), ids))
 
 
 class Photos(Dataset):

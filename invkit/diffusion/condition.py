@@ -8,7 +8,7 @@ from torch import Tensor
 
 from invkit.degradation import Measurement
 from invkit.field import Achromatic, GaussianField, resample
-from invkit.gaussian import GaussianPosterior, solved_at_points
+from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
 from invkit.nn.base import Fill
 from invkit.operators import Mask
@@ -48,6 +48,10 @@ class Condition:
 
     def __len__(self) -> int:
         return len(self.fill)
+
+    def __getitem__(self, index: slice) -> "Condition":
+        parts = (getattr(self, f.name) for f in fields(self))
+        return Condition(*(None if t is None else t[index] for t in parts))  # type: ignore[arg-type]
 
     def repeat(self, count: int) -> "Condition":
         parts = (getattr(self, f.name) for f in fields(self))
@@ -95,9 +99,9 @@ def fill_in(
     if fill == "gaussian":
         shared = isinstance(operator, Mask) and operator.observed.shape[1] == 1
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma) if shared else None  # type: ignore[attr-defined]
-        if grey is None or not solved_at_points(grey):
+        posterior = None if grey is None else GaussianPosterior(Achromatic(prior, grid.channels), grey)
+        if posterior is None or not posterior.dense:
             return GaussianPosterior(prior, measurement).mean(), one
-        posterior = GaussianPosterior(Achromatic(prior, grid.channels), grey)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         variance = posterior.variance()
         deviation = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).sqrt()

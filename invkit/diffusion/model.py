@@ -12,6 +12,7 @@ from invkit.degradation import Measurement
 from invkit.device import Precision, autocast, span
 from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.condition import Condition, fill_in
+from invkit.diffusion.familiar import STATISTICS, statistics
 from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
@@ -29,12 +30,16 @@ class Constants:
     residual: FittedField  # law of the residual z in its units: mean zero, deviation about one
     scale: float  # deviation of the picture about the fill, in units of what the fill expects
     reference: int  # cells along the shorter side of the finest grid trained on
+    familiar: Tensor | None = (
+        None  # (3, 2): range of each of `familiar.statistics` in training; None of earlier versions
+    )
 
     def tensors(self) -> dict[str, Tensor]:
         numbers = {
             "slope": self.prior.slope, "residual_slope": self.residual.slope, "scale": self.scale, "reference": self.reference,
         }  # fmt: skip
-        return {
+        familiar = {} if self.familiar is None else {"familiar": self.familiar}
+        return familiar | {
             "modes": self.prior.modes,
             "color": self.prior.color,
             "residual_modes": self.residual.modes,
@@ -47,7 +52,9 @@ class Constants:
         residual = FittedField(
             tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
         )
-        return cls(prior, residual, float(tensors["scale"]), int(tensors["reference"]))
+        if (familiar := tensors.get("familiar")) is not None and familiar.shape != (len(STATISTICS), 2):
+            raise ValueError(f"familiar is {tuple(familiar.shape)}")
+        return cls(prior, residual, float(tensors["scale"]), int(tensors["reference"]), familiar)
 
 
 def embed(sigma: Tensor, size: int) -> Tensor:
@@ -91,6 +98,12 @@ class ConditionalModel(nn.Module):
             fill, deviation = fill_in(self.settings.fill, self.fill_prior, measurement)
             deviation = deviation * self.constants.scale
             return Condition.of(fill, deviation, measurement, self.working(measurement.grid))
+
+    @torch.no_grad()
+    def statistics(self, measurement: Measurement) -> Tensor:
+        """What tells measurements that look unlike those of the training (B, 3); see `familiar`."""
+        fill, _ = fill_in(self.settings.fill, self.fill_prior, measurement)
+        return statistics(fill, measurement, self.fill_prior)
 
     def scaling(self, sigma: Tensor, grid: Grid) -> Scaling:
         """The preconditioning at noise levels (B,)."""

@@ -1,5 +1,7 @@
 """Metrics, by their names in `eval.metrics` and in the table."""
 
+from collections.abc import Iterable
+
 from invkit.metrics.base import Metric, Outcome, Unavailable
 from invkit.metrics.calibration import (
     Coverage50,
@@ -7,11 +9,16 @@ from invkit.metrics.calibration import (
     Coverage90,
     Coverage95,
     Crps,
+    IntervalWidth90,
     SampleMseRatio,
+    SamplerLawSlope,
     SpreadSkill,
 )
 from invkit.metrics.consistency import DataMisfit
+from invkit.metrics.distance import Fid, Kid
+from invkit.metrics.perceptual import Lpips
 from invkit.metrics.quality import Mae, Psnr, PsnrHidden, Ssim
+from invkit.metrics.spectrum import SpectralError
 
 METRICS: dict[str, type[Metric]] = {
     "psnr": Psnr,
@@ -26,12 +33,20 @@ METRICS: dict[str, type[Metric]] = {
     "psnr_hidden": PsnrHidden,
     "mae": Mae,
     "data_misfit": DataMisfit,
+    "interval_width_90": IntervalWidth90,
+    "sampler_law_slope": SamplerLawSlope,
+    "spectral_error": SpectralError,
+    "lpips": Lpips,
+    "fid": Fid,
+    "kid": Kid,
 }
+COLUMNS = tuple(METRICS)[:12]  # of a table whose recipe names none: the rest is asked for
 
 
-def metric_name(metric: Metric) -> str:
-    """The name under which a metric's class is registered."""
-    return next(name for name, cls in METRICS.items() if cls is type(metric))
+def by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
+    """The core's metrics by their names, in their order."""
+    names = {cls: name for name, cls in METRICS.items()}
+    return {names[type(metric)]: metric for metric in metrics}
 
 
-__all__ = ["METRICS", "Metric", "Outcome", "Unavailable", "metric_name"]
+__all__ = ["COLUMNS", "METRICS", "Metric", "Outcome", "Unavailable", "by_name"]

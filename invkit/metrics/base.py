@@ -86,5 +86,19 @@ class Metric(Settings, ABC):
         return means["sum"] / means["count"]
 
 
+class SetMetric(Metric, ABC):
+    """A number of a set of pictures that no means over it reduce to: without an interval, or a value for one picture.
+
+    Its components are (B, D).
+    """
+
+    @abstractmethod
+    def of_set(self, components: Means) -> float:
+        """The value from the components of all pictures, (N, D) each. Raises Unavailable."""
+
+    def reduce(self, means: Means) -> NDArray[np.float64]:
+        return np.full(len(next(iter(means.values()))), np.nan)
+
+
 class Unavailable(Exception):
     """A metric has no value for a row, or a method none for such measurements; the message is the reason that the table states."""

@@ -40,6 +40,18 @@ def central_rank(percent: int, count: int) -> int | None:
     return rank if rest == 0 and rank >= 1 else None
 
 
+def central_interval(outcome: Outcome, percent: int) -> tuple[Tensor, Tensor]:
+    """The ends (B, C, H, W) of the central interval between two order statistics of the samples. Raises Unavailable."""
+    if outcome.samples is None:
+        raise Unavailable("needs samples")
+    count = len(outcome.samples)
+    rank = central_rank(percent, count)
+    if rank is None:
+        least = next(k for k in range(1, 200) if central_rank(percent, k))
+        raise Unavailable(f"{count} samples have no {percent} % interval; {least} have")
+    return outcome.ordered[rank - 1], outcome.ordered[count - rank]
+
+
 class Crps(Metric):
     """Continuous ranked probability score on [0, 1]: the fair estimator; of a point or a mean, its absolute error."""
 
@@ -59,14 +71,7 @@ class Coverage(Metric, ABC):
     percent: ClassVar[int]
 
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
-        if outcome.samples is None:
-            raise Unavailable("needs samples")
-        count = len(outcome.samples)
-        rank = central_rank(self.percent, count)
-        if rank is None:
-            least = next(k for k in range(1, 200) if central_rank(self.percent, k))
-            raise Unavailable(f"{count} samples have no {self.percent} % interval; {least} have")
-        low, high = outcome.ordered[rank - 1], outcome.ordered[count - rank]
+        low, high = central_interval(outcome, self.percent)
         return outcome.mean_of((low <= outcome.truth) & (outcome.truth <= high))
 
 
@@ -92,6 +97,14 @@ class Coverage95(Coverage):
     """Share of pixels in the central 95 % interval."""
 
     percent = 95
+
+
+class IntervalWidth90(Metric):
+    """Mean width of the central 90 % interval on [0, 1]: of two methods that cover alike, the narrower knows more."""
+
+    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+        low, high = central_interval(outcome, 90)
+        return outcome.mean_of((high - low) / 2)
 
 
 class SpreadSkill(Metric):
@@ -127,6 +140,22 @@ class SampleMseRatio(Metric):
         of_sample = of_mean + variance * (count - 1) / count  # the mean of (x_k - t)^2
         reference = of_mean - variance / count if outcome.mean is None else (outcome.mean - outcome.truth).square()
         return {"sum": outcome.total(of_sample), "count": outcome.total(reference)}
+
+
+class SamplerLawSlope(Metric):
+    """How the error of a mean of k samples falls with 1/k: slope over intercept, 1 for a true posterior.
+
+    `MSE_k = MSE_mean (1 + 1/k)` for draws of the posterior. Averaged over all choices of k of the K samples, the error is
+    exactly a line in 1/k: `(m - t)^2 - v / K + v / k`, with m and v the samples' mean and unbiased variance. Pooled over
+    pixels and pictures. Above 1 the samples spread too far, or their mean is better than they know. Nothing but the
+    samples is used, where `sample_mse_ratio` judges them by the mean that the method reads out.
+    """
+
+    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+        mean, variance = _moments(outcome)
+        count = len(outcome.samples)  # type: ignore[arg-type]
+        intercept = (mean - outcome.truth).square() - variance / count
+        return {"sum": outcome.total(variance), "count": outcome.total(intercept)}
 
 
 def _moments(outcome: Outcome) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,19 @@
 """Reconstructors, by their names in `eval.methods`."""
 
+from pydantic import Field
+
 from invkit.diffusion.model import ConditionalModel
 from invkit.errors import RecipeError
 from invkit.reconstruct.base import Reconstructor
+from invkit.reconstruct.biharmonic import Biharmonic
 from invkit.reconstruct.gaussian import Gaussian
+from invkit.reconstruct.linear import Linear
+from invkit.reconstruct.lmmse import Lmmse, check_size
 from invkit.reconstruct.method import Method, Sources
 from invkit.reconstruct.model import Model
 from invkit.reconstruct.nearest import Nearest
+from invkit.reconstruct.pinv import PseudoInverse
+from invkit.reconstruct.tv import TotalVariation
 from invkit.reconstruct.zeroshot import SOLVERS
 
 
@@ -22,6 +29,51 @@ class GaussianMethod(Method):
 
     def build(self, sources: Sources) -> Reconstructor:
         return Gaussian("gaussian", sources.model.prior)
+
+
+class LinearMethod(Method):
+    """Linear interpolation between the observed pixels."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return Linear()
+
+
+class BiharmonicMethod(Method):
+    """The picture of least bending that explains the measurement."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return Biharmonic()
+
+
+class PinvMethod(Method):
+    """The pseudo-inverse of the measurement; for a mask, zero where nothing is seen."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return PseudoInverse()
+
+
+class TvMethod(Method):
+    """The picture of least total variation that explains the measurement."""
+
+    steps: int = Field(500, ge=1, description="primal-dual steps; they are not stopped before")
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return TotalVariation(self.steps)
+
+
+class LmmseMethod(Method):
+    """The linear estimate of least mean square error, by the full covariance of the training pictures (32x32 at most)."""
+
+    pictures: int = Field(10_000, ge=2, description="training pictures for mean and covariance, the first of the split")
+
+    def build(self, sources: Sources) -> Reconstructor:
+        if sources.training is None:
+            raise RecipeError(
+                "eval.methods: the row `lmmse` needs training pictures, and none are at hand; leave it out"
+            )
+        for grid in sources.grids:
+            check_size(grid)
+        return Lmmse(sources.training, self.pictures)
 
 
 class OracleMethod(Method):
@@ -52,6 +104,11 @@ class ModelMethod(Method):
 METHODS: dict[str, type[Method]] = {
     "nearest": NearestMethod,
     "gaussian": GaussianMethod,
+    "linear": LinearMethod,
+    "biharmonic": BiharmonicMethod,
+    "pinv": PinvMethod,
+    "tv": TvMethod,
+    "lmmse": LmmseMethod,
     "oracle": OracleMethod,
     "untrained": UntrainedMethod,
     "model": ModelMethod,

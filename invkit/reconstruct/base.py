@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from invkit.degradation import Measurement
+from invkit.errors import RecipeError
 from invkit.keys import Keys
 
 
@@ -28,3 +29,22 @@ class Reconstructor(ABC):
     @abstractmethod
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
         """`count` posterior samples of each picture: (K, B, C, H, W); keyed by picture, whatever the batch cut."""
+
+
+class PointEstimate(Reconstructor):
+    """A reconstructor without a network and without a law: one picture for each measurement."""
+
+    readouts = ("point",)
+
+    def nfe(self, readout: str) -> int:
+        return 0
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        raise NotImplementedError(f"{self.name} has a point readout only")
+
+
+def mask_of(measurement: Measurement, name: str) -> Tensor:
+    """The mask (B, 1 or C, H, W) that a row reads. Raises RecipeError where the operator is none."""
+    if measurement.observed is None:
+        raise RecipeError(f"eval.methods: `{name}` reads masks only; leave it out for this degradation")
+    return measurement.observed

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
 from invkit.field import GaussianField
+from invkit.grid import Grid
 from invkit.reconstruct.base import Reconstructor
+from invkit.reconstruct.lmmse import Opened
 from invkit.settings import Settings
 
 
@@ -19,6 +21,8 @@ class Sources:
     sample: Sample  # the recipe's sampler
     law: GaussianField | None = None  # that of the pictures, where it is known
     priors: Mapping[str, ConditionalModel] = field(default_factory=dict)  # by run folder: trained on `nothing`
+    training: Opened | None = None  # opens the training split, when a row asks for it
+    grids: tuple[Grid, ...] = ()  # of the table
 
 
 class Method(Settings, ABC):

@@ -1,13 +1,15 @@
 import numpy as np
 
-from invkit.metrics import METRICS, metric_name
+from invkit.metrics import COLUMNS, METRICS, by_name
 from invkit.metrics.calibration import Crps
 
 
 def test_every_metric_of_the_contract_has_its_name():
     names = "psnr psnr_hidden ssim mae crps coverage_50 coverage_80 coverage_90 coverage_95 spread_skill"
-    assert {*METRICS} == {*names.split(), "sample_mse_ratio", "data_misfit"}
-    assert [metric_name(cls()) for cls in METRICS.values()] == [*METRICS]
+    assert {*COLUMNS} == {*names.split(), "sample_mse_ratio", "data_misfit"}
+    more = ("interval_width_90", "sampler_law_slope", "spectral_error", "lpips", "fid", "kid")
+    assert (*COLUMNS, *more) == tuple(METRICS)
+    assert by_name(cls() for cls in METRICS.values()) == {name: cls() for name, cls in METRICS.items()}
 
 
 def test_reduction_pools_before_it_divides():

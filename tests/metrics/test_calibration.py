@@ -1,8 +1,10 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor
 
@@ -15,7 +17,9 @@ from invkit.metrics.calibration import (
     Coverage90,
     Coverage95,
     Crps,
+    IntervalWidth90,
     SampleMseRatio,
+    SamplerLawSlope,
     SpreadSkill,
     central_rank,
     fair_crps,
@@ -102,12 +106,14 @@ def test_what_cannot_be_said_is_said_so():
         Coverage95().components(drawn(19))
     one = drawn(1)
     mean = Outcome(one.truth, one.measurement, "mean", one.mean)
-    for metric in (Crps(), SpreadSkill(), SampleMseRatio()):
+    for metric in (Crps(), SpreadSkill(), SampleMseRatio(), SamplerLawSlope()):
         with pytest.raises(Unavailable, match="2 samples"):
             metric.components(one)
-    for metric in (Coverage90(), SpreadSkill(), SampleMseRatio()):
+    for metric in (Coverage90(), IntervalWidth90(), SpreadSkill(), SampleMseRatio(), SamplerLawSlope()):
         with pytest.raises(Unavailable, match="needs samples"):
             metric.components(mean)
+    with pytest.raises(Unavailable, match="20 samples have no 90 % interval; 19 have"):
+        IntervalWidth90().components(drawn(20))
 
 
 @pytest.mark.parametrize("count", [2, 19])
@@ -130,10 +136,42 @@ def test_sample_error_is_the_mean_over_all_samples():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("count", [19, 39])
+def test_the_width_of_an_interval_is_that_of_normal_order_statistics(count):
+    rank = central_rank(90, count)
+    ways = count * math.comb(count - 1, rank - 1)  # E of the order statistic x_(K+1-r)
+    end = quad(lambda z: z * ways * norm.pdf(z) * norm.cdf(z) ** (count - rank) * norm.sf(z) ** (rank - 1), -8, 8)[0]
+    for shrink in (1.0, 0.5):
+        assert value(IntervalWidth90(), drawn(count, shrink)) == pytest.approx(shrink * DEVIATION * end, rel=0.01)
+
+
+@pytest.mark.parametrize("count", [2, 19])
+def test_the_error_of_a_mean_of_k_falls_as_it_should_for_a_true_posterior(count):
+    assert value(SamplerLawSlope(), drawn(count)) == pytest.approx(1, abs=0.06)
+    assert value(SamplerLawSlope(), drawn(count, shrink=0.8)) == pytest.approx(0.64, abs=0.05)
+
+
+def test_the_slope_is_that_of_the_line_through_the_errors_of_all_means():
+    """By least squares over every choice of k of 5 samples; the mean that the method reads out plays no part."""
+    o = drawn(5, shrink=0.8)
+    shares, errors = [], []
+    for k in range(1, 6):
+        means = torch.stack([o.samples[list(chosen)].double().mean(0) for chosen in combinations(range(5), k)])
+        shares.append(1 / k)
+        errors.append(float(((means - o.truth).square() * o.weight).sum((1, 2, 3, 4)).mean()))
+    slope, intercept = np.polyfit(shares, errors, 1)
+    np.testing.assert_allclose(np.polyval([slope, intercept], shares), errors, rtol=1e-9)  # it is a line
+    found = value(SamplerLawSlope(), o)
+    assert found == pytest.approx(slope / intercept, rel=1e-6)
+    biased = Outcome(o.truth, o.measurement, "sample", o.estimate, o.samples, o.mean + 0.3)
+    assert value(SamplerLawSlope(), biased) == found
+    assert value(SampleMseRatio(), biased) < 0.8 * value(SampleMseRatio(), o)
+
+
 def test_observed_pixels_do_not_count():
     o = drawn(19)
     observed = o.measurement.observed
     spoiled = torch.where(observed, 5.0, o.samples)
     other = Outcome(o.truth, o.measurement, "sample", spoiled[0], spoiled, o.mean)
-    for metric in (Crps(), Coverage90(), SpreadSkill(), SampleMseRatio()):
+    for metric in (Crps(), Coverage90(), IntervalWidth90(), SpreadSkill(), SampleMseRatio(), SamplerLawSlope()):
         assert value(metric, other) == pytest.approx(value(metric, o), rel=1e-9)

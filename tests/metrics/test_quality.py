@@ -89,3 +89,32 @@ def test_mae_is_the_mean_absolute_error_of_what_is_shown():
     o = outcome()
     estimate, truth = shown(o)
     assert Mae().components(o)["sum"].numpy() == pytest.approx(np.abs(estimate - truth).mean((1, 2, 3)), rel=1e-6)
+
+
+def flat(level: float) -> torch.Tensor:
+    return torch.full((1, 3, SIDE, SIDE), level)
+
+
+def test_two_hundred_pairs_constant_ones_included_agree_with_scikit_image():
+    """PSNR within 1e-4 dB and SSIM within 1e-5, on all sorts of pairs: noise of every size, contrast lost, no contrast."""
+    keys = Keys.of(3, "pairs", range(190))
+    truth = keys.uniform("truth", 3, SIDE, SIDE) * 2 - 1
+    smooth = truth.mean(3, keepdim=True) + 0.3 * truth
+    size = torch.logspace(-3, 0.3, 190).view(-1, 1, 1, 1)
+    estimate = torch.where(torch.arange(190).view(-1, 1, 1, 1) % 2 == 0, truth, smooth) + size * keys.normal(
+        "e", 3, SIDE, SIDE
+    )
+    levels = [flat(level) for level in (-1.0, -0.2, 0.0, 0.5, 1.0)]
+    truth = torch.cat([truth, *levels, *levels])
+    estimate = torch.cat(
+        [estimate, *levels[::-1], *(truth[i : i + 1] for i in range(5))]
+    )  # flat for flat, detail for flat
+    open_ = Mask(torch.zeros(200, 1, SIDE, SIDE, dtype=torch.bool))
+    o = Outcome(truth, Measurement(open_, open_.forward(truth)), "mean", estimate)
+    pairs = list(zip(*shown(o), strict=True))
+    same = [bool((e == t).all()) for e, t in pairs]
+    assert (len(pairs), sum(same)) == (200, 1)  # the middle level
+    psnr = [100.0 if s else peak_signal_noise_ratio(t, e, data_range=1) for s, (e, t) in zip(same, pairs, strict=True)]
+    np.testing.assert_allclose(Psnr().components(o)["sum"], psnr, rtol=0, atol=1e-4)
+    ssim = [reference_ssim(e, t, "reflect") for e, t in pairs]
+    np.testing.assert_allclose(Ssim().components(o)["sum"], ssim, rtol=0, atol=1e-5)

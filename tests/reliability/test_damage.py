@@ -198,7 +198,8 @@ def linked_file(folder: Path, outside: Path) -> None:
     place = forge(folder, {"weights.safetensors": GOOD})
     (outside / "secret").write_bytes(GOOD)
     (place / "weights.safetensors").unlink()
-    (place / "weights.safetensors").symlink_to(outside / "secret")
+    # Relative: of a link the size that is looked at is the length of its text.
+    (place / "weights.safetensors").symlink_to(os.path.relpath(outside / "secret", place))
 
 
 def linked_manifest(folder: Path, outside: Path) -> None:

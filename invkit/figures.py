@@ -1,0 +1,133 @@
+"""The diagrams of a report: what samples promise against what is true, and quality against cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+NOMINAL = (50, 80, 90, 95)
+FEW = 1e-3  # of a row's pixels: what a point of the error curve needs
+MARKER = {"point": "^", "mean": "o", "sample": "s"}
+
+Table = Mapping[str, Any]
+
+
+def plain_figure() -> tuple[Figure, Any]:
+    """A figure and its axes in the report's style; no state of pyplot is touched."""
+    figure = Figure(figsize=(4.8, 3.4), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def reliability_figure(table: Table) -> Figure | None:
+    """Share of truths within central intervals of each nominal share, or None where no row samples."""
+    figure, axes = plain_figure()
+    drawn = False
+    several = _several(table["rows"])
+    for row in table["rows"]:
+        entries = [(p, row["metrics"].get(f"coverage_{p}")) for p in NOMINAL]
+        points = [(p, e) for p, e in entries if e and e["value"] is not None]
+        if not points:
+            continue
+        drawn = True
+        x, y = [p for p, _ in points], [100 * e["value"] for _, e in points]
+        axes.errorbar(
+            x,
+            y,
+            yerr=_bars([e for _, e in points], 100),
+            marker="o",
+            ms=4,
+            lw=1.2,
+            capsize=2,
+            label=_label(row, several),
+        )
+    if not drawn:
+        return None
+    axes.plot([40, 100], [40, 100], color="0.6", lw=1, ls="--", zorder=0)
+    axes.set(xlabel="nominal, %", ylabel="truths inside, %", xlim=(45, 100), ylim=(40, 100))
+    _legend(axes, several)
+    return figure
+
+
+def deviation_figure(table: Table) -> Figure | None:
+    """Root mean squared error against predicted deviation, on [0, 1], or None where no row samples."""
+    figure, axes = plain_figure()
+    entries = table.get("calibration", ())
+    several = _several(entries)
+    ends: list[float] = []
+    for entry in entries:
+        total = sum(point["count"] for point in entry["deviations"])
+        points = [point for point in entry["deviations"] if point["count"] >= FEW * total and point["predicted"] > 0]
+        if points:
+            x, y = [point["predicted"] for point in points], [point["error"] for point in points]
+            axes.plot(x, y, marker="o", ms=4, lw=1.2, label=_label(entry, several))
+            ends += [*x, *(value for value in y if value > 0)]
+    if not ends:
+        return None
+    line = [min(ends) / 1.3, max(ends) * 1.3]
+    axes.plot(line, line, color="0.6", lw=1, ls="--", zorder=0)
+    axes.set(
+        xlabel="predicted deviation", ylabel="root mean squared error", xscale="log", yscale="log", xlim=line, ylim=line
+    )
+    _legend(axes, several)
+    return figure
+
+
+def cost_figures(table: Table, cost: Mapping[str, Any]) -> dict[str, Figure]:
+    """CRPS (where a row has it; else PSNR) against seconds a picture, by degradation and grid."""
+    seconds = {_key(row): row["seconds_per_image"] for row in cost["rows"]}
+    found = {}
+    several = _several(table["rows"])
+    for place in dict.fromkeys((row.get("degradation"), *row["grid"]) for row in table["rows"]):
+        rows = [row for row in table["rows"] if (row.get("degradation"), *row["grid"]) == place]
+        metric = next((m for m in ("crps", "psnr") if any(_value(row, m) is not None for row in rows)), None)
+        rows = [row for row in rows if metric and _value(row, metric) is not None and seconds.get(_key(row))]
+        if not rows or metric is None:
+            continue
+        figure, axes = plain_figure()
+        methods = list(dict.fromkeys(row["method"] for row in rows))
+        for row in rows:
+            axes.errorbar(
+                [seconds[_key(row)]], [_value(row, metric)], yerr=_bars([row["metrics"][metric]]), capsize=2, ls="", ms=6,
+                marker=MARKER[row["readout"]], color=f"C{methods.index(row['method']) % 10}",
+                label=f"{row['method']} {row['readout']}" + f" x{row['samples']}" * bool(row["samples"]),
+            )  # fmt: skip
+        better = "lower" if metric == "crps" else "higher"
+        axes.set(xlabel="seconds a picture", ylabel=f"{metric.upper()}, {better} is better", xscale="log")
+        axes.margins(x=0.15)
+        _legend(axes, True)
+        found[_place(rows[0]) + f", {rows[0].get('degradation')}" * several] = figure
+    return found
+
+
+def _bars(entries: Sequence[Mapping[str, Any]], scale: float = 1) -> list[list[float]]:
+    """What a value's interval reaches below and above it."""
+    below = [max(0, e["value"] - (e["value"] if e["lo"] is None else e["lo"])) for e in entries]
+    above = [max(0, (e["value"] if e["hi"] is None else e["hi"]) - e["value"]) for e in entries]
+    return [[scale * length for length in below], [scale * length for length in above]]
+
+
+def _several(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return len({row.get("degradation") for row in rows}) > 1
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return "x".join(map(str, row["grid"]))
+
+
+def _label(row: Mapping[str, Any], several: bool) -> str:
+    return f"{row['method']} {_place(row)}" + f" {row.get('degradation')}" * several
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row.get("degradation"), row["method"], row["readout"], *row["grid"]
+
+
+def _value(row: Mapping[str, Any], metric: str) -> float | None:
+    return row["metrics"].get(metric, {}).get("value")
+
+
+def _legend(axes: Any, outside: bool) -> None:
+    place = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if outside else {}
+    axes.legend(frameon=False, fontsize=8, **place)

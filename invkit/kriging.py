@@ -1,0 +1,198 @@
+"""The posterior of a Gaussian field at a mask, by one small Cholesky factor for each picture.
+
+Few observed pixels are solved for themselves: with `K = C_oo + sigma^2`, the gain is `C_.o K^-1` (Matheron 1963: kriging). Of few
+hidden pixels seen without noise the precision `Q = C^-1`, which has the inverse spectrum, says the same with a matrix of
+their size: mean `-Q_hh^-1 Q_ho y`, covariance `Q_hh^-1` (Rue & Held 2005, theorem 2.5).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from invkit.degradation import Measurement
+from invkit.field import GaussianField
+from invkit.field.basis import Basis
+from invkit.grid import Grid
+
+DENSE_VALUES = 1536  # at most this many values (pixels times channels) are solved by Cholesky
+NUGGET = 1e-5  # noise variance taken where there is none, as a share of the mean prior variance of a measured value
+CONDITION = 1e9  # of a field whose precision is used
+
+
+class AtPoints(ABC):
+    """Solves for some pixels of every picture; `gain` and `variance` are those of `GaussianPosterior`."""
+
+    field: GaussianField
+    measurement: Measurement
+
+    @abstractmethod
+    def gain(self, r: Tensor) -> Tensor:
+        """(S, B, C, H, W), zero where hidden, to the same shape."""
+
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """(B, C, H, W)."""
+
+    @property
+    def grid(self) -> Grid:
+        return self.measurement.grid
+
+    def _gram(self, field: GaussianField, chosen: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Covariance of a field at the chosen (B, 1, H, W) pixels, zero where padded, and which entries are not padding."""
+        self._points, self._valid = _pack(chosen)
+        gram = field.gram(self.grid, self._points, self.measurement.y.to(dtype))
+        keep = self._valid.repeat_interleave(self.grid.channels, 1)
+        return gram * (keep[:, :, None] & keep[:, None]), keep
+
+    def _picked(self, x: Tensor) -> Tensor:
+        """Values of pictures (S, B, C, H, W) at the points: (B, n * C, S)."""
+        s, b, c, n = len(x), len(self._points), self.grid.channels, self._points.shape[1]
+        picked = x.flatten(3).gather(3, self._points[:, None].expand(s, b, c, n)) * self._valid[:, None]
+        return picked.permute(1, 3, 2, 0).reshape(b, n * c, s)
+
+    def _lifted(self, w: Tensor) -> Tensor:
+        """Values at the points (B, n * C, S) as pictures (S, B, C, H, W)."""
+        (b, n), c, s = self._points.shape, self.grid.channels, w.shape[2]
+        w = w.view(b, n, c, s).permute(3, 0, 2, 1) * self._valid[:, None]
+        flat = w.new_zeros(s, b, c, self.grid.pixels)
+        # Padding repeats pixel 0, so its (zero) values are added, never put.
+        return flat.scatter_add_(3, self._points[:, None].expand(s, b, c, n), w).view(s, b, *self.grid.picture)
+
+
+class Observed(AtPoints):
+    """A Cholesky factor of the covariance of the observed values."""
+
+    def __init__(self, field: GaussianField, measurement: Measurement) -> None:
+        self.field, self.measurement = field, measurement
+        observed, y = measurement.observed, measurement.y
+        assert observed is not None
+        gram, keep = self._gram(field, observed, y.dtype)
+        scale = field.deviation(self.grid) ** 2
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, max(measurement.sigma**2, NUGGET * scale), scale))
+        self._cholesky = _factorise(gram)
+
+    def gain(self, r: Tensor) -> Tensor:
+        w = torch.cholesky_solve(self._picked(r).to(self._cholesky), self._cholesky).to(r)
+        return self.field.covariance(self._lifted(w), self.grid)
+
+    def variance(self) -> Tensor:
+        y, c = self.measurement.y, self.grid.channels
+        columns = self.field.columns(self.grid, self._points, y) * self._valid[:, :, None, None, None, None]
+        columns = columns.view(len(y), -1, c * self.grid.pixels)
+        # The inverse of a small factor and a product beat a triangular solve with as many columns as pixels.
+        identity = torch.eye(columns.shape[1], dtype=self._cholesky.dtype, device=y.device)
+        inverse = torch.linalg.solve_triangular(self._cholesky, identity, upper=False).to(y)
+        seen = (inverse @ columns).square().sum(1)
+        return (self.field.variance(self.grid).to(y).flatten() - seen).clamp(min=0).view(len(y), *self.grid.picture)
+
+
+class Hidden(AtPoints):
+    """A Cholesky factor of the precision of the hidden values, in float64; of a noiseless mask."""
+
+    def __init__(self, field: GaussianField, precision: "Precision", measurement: Measurement) -> None:
+        self.field, self.precision, self.measurement = field, precision, measurement
+        observed = measurement.observed
+        assert observed is not None and measurement.sigma == 0
+        gram, keep = self._gram(precision, ~observed, torch.float64)
+        gram.diagonal(dim1=1, dim2=2).add_((~keep).to(gram))
+        self._observed, self._cholesky = observed, torch.linalg.cholesky(gram)
+
+    def gain(self, r: Tensor) -> Tensor:
+        seen = r * self._observed
+        pull = self._picked(self.precision.covariance(seen.double(), self.grid))
+        return seen - self._lifted(torch.cholesky_solve(pull, self._cholesky)).to(r)
+
+    def variance(self) -> Tensor:
+        inverse = torch.cholesky_inverse(self._cholesky)
+        return self._lifted(inverse.diagonal(dim1=1, dim2=2)[:, :, None])[0].to(self.measurement.y)
+
+
+class Parts(AtPoints):
+    """Pictures of several kinds in one batch."""
+
+    def __init__(self, measurement: Measurement, parts: list[tuple[Tensor, AtPoints]]) -> None:
+        self.measurement, self.parts = measurement, parts  # places in the batch, and who solves there
+
+    def gain(self, r: Tensor) -> Tensor:
+        out = torch.empty_like(r)
+        for places, part in self.parts:
+            out[:, places] = part.gain(r[:, places])
+        return out
+
+    def variance(self) -> Tensor:
+        out = torch.empty_like(self.measurement.y)
+        for places, part in self.parts:
+            out[places] = part.variance()
+        return out
+
+
+def at_points(field: GaussianField, measurement: Measurement) -> AtPoints | None:
+    """Whoever solves a mask of all channels together, with the smaller matrix for each picture; None where all are too large."""
+    observed = measurement.observed
+    if observed is None or observed.shape[1] > 1:
+        return None
+    grid, seen = measurement.grid, observed.sum((1, 2, 3))
+    precision = precision_of(field, grid) if measurement.sigma == 0 else None
+    many = seen > grid.pixels - seen if precision else torch.zeros_like(seen, dtype=torch.bool)
+    sizes = torch.where(many, grid.pixels - seen, seen)
+    if int(sizes.max()) * grid.channels > DENSE_VALUES:
+        return None
+    kinds = many * 100 + sizes.clamp(min=64).log2().ceil()  # of nearly one size each: all are padded to the longest
+    found, kind = kinds.unique(return_inverse=True)
+
+    def solver(chosen: Measurement, hidden: bool) -> AtPoints:
+        return Hidden(field, precision, chosen) if precision and hidden else Observed(field, chosen)
+
+    if len(found) == 1:
+        return solver(measurement, bool(many[0]))
+    places = [(kind == i).nonzero()[:, 0] for i in range(len(found))]
+    return Parts(measurement, [(part, solver(measurement[part], bool(many[part[0]]))) for part in places])
+
+
+@dataclass(frozen=True)
+class Precision(GaussianField):
+    """The field whose pixels have the inverse of another's covariance matrix."""
+
+    field: GaussianField
+
+    @property
+    def basis(self) -> Basis:  # type: ignore[override]
+        return self.field.basis
+
+    def spectrum(self, grid: Grid) -> Tensor:
+        return torch.linalg.inv(_matrices(self.field, grid)).permute(2, 3, 0, 1) * grid.area**2
+
+    def mean(self, grid: Grid) -> Tensor:
+        return torch.zeros_like(self.field.mean(grid))
+
+
+@lru_cache(maxsize=32)
+def precision_of(field: GaussianField, grid: Grid) -> Precision | None:
+    """None for a field on a larger domain than the picture, or of too bad a condition."""
+    if field.margin(grid):
+        return None
+    powers = torch.linalg.eigvalsh(_matrices(field, grid))
+    return Precision(field) if float(powers.min()) * CONDITION > float(powers.max()) else None
+
+
+def _matrices(field: GaussianField, grid: Grid) -> Tensor:
+    return field.spectrum(grid).cpu().permute(2, 3, 0, 1)
+
+
+def _pack(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of the chosen pixels (B, n), n >= 1, the rows padded with 0 to the longest, and which are real (B, n)."""
+    flat = chosen.flatten(1)
+    counts = flat.sum(1)
+    order = flat.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : max(1, int(counts.max()))]
+    valid = torch.arange(order.shape[1], device=flat.device) < counts[:, None]
+    return torch.where(valid, order, 0), valid
+
+
+def _factorise(gram: Tensor) -> Tensor:
+    factor, info = torch.linalg.cholesky_ex(gram)
+    if bool(info.any()):  # smooth fields and close points are beyond float32
+        factor = torch.linalg.cholesky(gram.double())
+    return factor

@@ -1,0 +1,94 @@
+"""Masks by small factors: seen or hidden pixels, against the dense closed form."""
+
+import pytest
+import torch
+from test_gaussian import FIELD, closed_form
+
+from invkit.degradation import Measurement, Noise, measure
+from invkit.field import FittedField, MaternField, SquaredExponentialField
+from invkit.gaussian import GaussianPosterior
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.kriging import Hidden, Observed, Parts, at_points, precision_of
+from invkit.operators import Mask
+
+
+def masked(counts: list[int], grid: Grid, sigma: float = 0.0) -> tuple[Measurement, torch.Tensor]:
+    """Masks that show so many pixels, in float64, and their matrices."""
+    keys = Keys.of(0, "kriging", range(len(counts)))
+    seen = keys.permutation("p", grid.pixels) < torch.tensor(counts)[:, None]
+    operator = Mask(seen.view(-1, 1, *grid.shape), grid.channels)
+    x = FIELD.sample(keys, grid).double()
+    y = measure(operator, x, Noise(sigma=sigma), keys).y.double()
+    flat = operator.observed.expand(-1, grid.channels, -1, -1).flatten(1)
+    return Measurement(operator, y, sigma), torch.diag_embed(flat.double())
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind"),
+    [
+        ([9, 14, 11], Observed),
+        ([35, 30, 41], Hidden),
+        ([9, 33, 12, 40], Parts),
+        ([42, 42], Hidden),
+        ([0, 4], Observed),
+        ([0, 0], Observed),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mean_and_covariance_against_the_closed_form(counts, kind, channels):
+    grid = Grid(6, 7, channels)
+    measurement, matrices = masked(counts, grid)
+    assert type(at_points(FIELD, measurement)) is kind
+    posterior = GaussianPosterior(FIELD, measurement)
+    means, covariances = closed_form(FIELD, measurement, matrices)
+    scale = float(means.abs().max())
+    torch.testing.assert_close(posterior.mean(), means, rtol=0, atol=1e-3 * scale)  # the nugget of the observed form
+    variances = torch.stack([c.diagonal().view(grid.picture) for c in covariances])
+    torch.testing.assert_close(posterior.variance(), variances, rtol=0, atol=2e-3)
+    if kind is Hidden:  # no nugget
+        torch.testing.assert_close(posterior.variance(), variances, rtol=0, atol=1e-5)
+        torch.testing.assert_close(measurement.paste(posterior.mean()), posterior.mean(), rtol=0, atol=1e-12)
+
+
+def test_float32_is_good_enough():
+    measurement, _ = masked([300, 301], Grid(20, 20))
+    single = Measurement(measurement.operator, measurement.y.float())
+    exact, got = (GaussianPosterior(FIELD, m) for m in (measurement, single))
+    assert got.mean().dtype == torch.float32
+    torch.testing.assert_close(got.mean().double(), exact.mean(), rtol=0, atol=1e-5)
+
+
+def test_the_batch_changes_nothing():
+    measurement, _ = masked([9, 33, 12, 40], Grid(6, 7))
+    whole, keys = GaussianPosterior(FIELD, measurement), Keys.of(0, "draws", range(4))
+    for i in range(4):
+        one = slice(i, i + 1)
+        alone = GaussianPosterior(FIELD, measurement[one])
+        torch.testing.assert_close(alone.mean(), whole.mean()[one], rtol=0, atol=1e-9)
+        torch.testing.assert_close(alone.sample(keys[one], 2), whole.sample(keys, 2)[:, one], rtol=0, atol=1e-5)
+
+
+def test_a_precision_is_the_inverse():
+    grid = Grid(5, 4)
+    precision, eye = precision_of(FIELD, grid), torch.eye(grid.pixels * 3, dtype=torch.float64).view(-1, *grid.picture)
+    both = precision.covariance(FIELD.covariance(eye, grid), grid)
+    torch.testing.assert_close(both, eye, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "field", [SquaredExponentialField(length=0.5), MaternField(padding=0.5)], ids=["too smooth", "a margin"]
+)
+def test_fields_without_one_are_solved_at_what_is_seen(field):
+    measurement, _ = masked([30, 33], Grid(6, 7))
+    assert precision_of(field, measurement.grid) is None
+    assert type(at_points(field, measurement)) is Observed
+
+
+def test_noise_is_solved_at_what_is_seen():
+    assert type(at_points(FIELD, masked([30, 33], Grid(6, 7), sigma=0.1)[0])) is Observed
+
+
+def test_a_fitted_field_has_one():
+    x = MaternField(exponent=1.3).sample(Keys.of(0, "fit", range(64)), Grid(12, 12))
+    assert precision_of(FittedField.fit(x, Grid(12, 12)), Grid(12, 12)) is not None

@@ -21,7 +21,7 @@ class Dps(Solver):
     """
 
     title: ClassVar[str] = "dps"
-    step: float = Field(0.8, gt=0, description="zeta: length of a step along the normalised gradient, in pixel units")
+    step: float = Field(0.6, gt=0, description="zeta: length of a step along the normalised gradient, in pixel units")
 
     @property
     def cost(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 NOMINAL = (50, 80, 90, 95)
 FEW = 1e-3  # of a row's pixels: what a point of the error curve needs
@@ -70,6 +71,10 @@ def deviation_figure(table: Table) -> Figure | None:
     axes.set(
         xlabel="predicted deviation", ylabel="root mean squared error", xscale="log", yscale="log", xlim=line, ylim=line
     )
+    for axis in (axes.xaxis, axes.yaxis):  # a decade or less: the default labels run into one another
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     _legend(axes, several)
     return figure
 

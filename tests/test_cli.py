@@ -49,7 +49,7 @@ def test_help_and_version_import_no_torch(argument):
 
 
 def test_the_contracts_commands_and_options_are_there(invkit):
-    assert set(cli.cli.commands) >= {"run", "eval", "validate", "show", "doctor", "plugins"}
+    assert set(cli.cli.commands) >= {"run", "eval", "reconstruct", "validate", "show", "doctor", "plugins"}
     code, out, _ = invkit("run", "--help")
     assert code == 0
     for option in ("--out", "--device", "--fresh", "--smoke", "--plugin"):

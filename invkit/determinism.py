@@ -34,9 +34,8 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func.overloadpacket.__name__
-        floats = any(
-            isinstance(a, torch.Tensor) and a.is_floating_point() for a in args
-        )  # of integers any order is the same
+        # Of integers any order is the same.
+        floats = any(isinstance(a, torch.Tensor) and a.is_floating_point() for a in args)
         if floats and not REFUSED.isdisjoint({name, f"{name}.{func._overloadname}"}):
             self.seen.add(name)
         return func(*args, **(kwargs or {}))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from invkit.conformal import scores
 from invkit.metrics import Outcome
+from invkit.metrics.calibration import moments
 
 SCORE, SPREAD = "*score", "*spread"  # no metric's names
 LOW, DECADES, BINS = 1e-3, 3, 15  # bins of the predicted deviation, in units of [0, 1] pictures; the ends take the rest
@@ -24,7 +25,7 @@ def diagnosed(outcome: Outcome) -> dict[str, dict[str, Tensor]]:
     """
     if outcome.samples is None or len(outcome.samples) < 2:
         return {}
-    mean, variance = _moments(outcome.samples)
+    mean, variance = moments(outcome.samples)
     found = {SCORE: {"score": scores(outcome.truth - mean, variance.sqrt(), outcome.weight)}}
     half = len(outcome.samples) // 2
     if half > 1:
@@ -32,18 +33,9 @@ def diagnosed(outcome: Outcome) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-def _moments(
-    samples: Tensor,  # (K, B, C, H, W)
-) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance, (B, C, H, W) float64, without a float64 copy of all samples."""
-    mean = sum((x.double() for x in samples[1:]), samples[0].double()) / len(samples)
-    squares = sum(((x - mean).square() for x in samples[1:]), (samples[0] - mean).square())
-    return mean, squares / (len(samples) - 1)
-
-
 def _binned(outcome: Outcome, placing: Tensor, judged: Tensor) -> dict[str, Tensor]:
     """The sums of one half of the samples in bins by the other half, (B, BINS) float64 each; [0, 1] units."""
-    _, placed = _moments(placing)
+    _, placed = moments(placing)
     bins = ((placed.sqrt() / 2 / LOW).log10() * (BINS / DECADES)).clamp(0, BINS - 1).long()  # of 0: the first
     places = (bins + BINS * torch.arange(len(bins), device=bins.device).view(-1, 1, 1, 1)).cpu().numpy().ravel()
 
@@ -51,7 +43,7 @@ def _binned(outcome: Outcome, placing: Tensor, judged: Tensor) -> dict[str, Tens
         weights = (values * outcome.weight).double().cpu().numpy().ravel()
         return torch.from_numpy(np.bincount(places, weights, BINS * len(bins)).reshape(len(bins), BINS))
 
-    mean, variance = _moments(judged)
+    mean, variance = moments(judged)
     predicted, error = variance * ((len(judged) + 1) / len(judged)) / 4, (outcome.truth - mean).square() / 4
     return {"predicted": summed(predicted), "error": summed(error), "count": summed(torch.ones_like(error))}
 

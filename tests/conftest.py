@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+from invkit import cli
 from invkit.data.base import Dataset, Images, Split
 from invkit.degradation import Degradation
 from invkit.grid import Grid
@@ -73,6 +74,18 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def invkit(capsys):
+    """Runs the command line in this process: exit code, stdout, stderr."""
+
+    def invkit(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(argument) for argument in arguments])
+        return caught.value.code, *capsys.readouterr()
+
+    return invkit
 
 
 @pytest.fixture

@@ -17,18 +17,6 @@ from invkit.lookup import installed
 HEAD = "data: photos\ndegradation: sparse-random\n"
 
 
-@pytest.fixture
-def invkit(capsys):
-    """Runs the command line in this process: exit code, stdout, stderr."""
-
-    def invkit(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main([str(argument) for argument in arguments])
-        return caught.value.code, *capsys.readouterr()
-
-    return invkit
-
-
 def shell(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "invkit", *map(str, arguments)],

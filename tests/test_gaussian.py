@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor
+from toys import Sums
 
 import invkit.kriging
 from invkit.degradation import Measurement, Noise, measure
@@ -13,33 +14,6 @@ from invkit.keys import Keys
 from invkit.operators import LinearOperator, Mask
 
 FIELD = MaternField(std=0.8, length=0.3, exponent=2.0, color=0.5)
-
-
-@dataclass(frozen=True, eq=False)
-class Sums(LinearOperator):
-    """Random weighted sums of the picture: a range that is no picture."""
-
-    rows: Tensor  # (B, M, C, H, W)
-
-    @property
-    def grid(self) -> Grid:
-        return Grid(*self.rows.shape[3:], self.rows.shape[2])
-
-    @property
-    def range_shape(self) -> tuple[int, ...]:
-        return (self.rows.shape[1],)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("bmchw,bchw->bm", self.rows, x)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return torch.einsum("bmchw,bm->bchw", self.rows, y) / self.grid.area
-
-    def pinv(self, y: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 def problem(kind: str, grid: Grid, sigma: float, batch: int = 3) -> tuple[Measurement, Tensor]:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from invkit import cli
-
 HOOKS = (Path(__file__).parent.parent / "docs" / "hooks.md").read_text("utf-8")
 EXAMPLES = [text for text in re.findall(r"```python\n(.*?)```", HOOKS, re.S) if "FlatGrey" in text or "Bias" in text]
 RECIPE = """\
@@ -21,18 +19,6 @@ eval:
   {images: 6, samples: 3, methods: [flat-grey, gaussian], metrics: [brightness_bias, psnr, crps]}
 log: {tensorboard: false}
 """
-
-
-@pytest.fixture
-def invkit(capsys):
-    """Runs the command line in this process: exit code, stdout, stderr."""
-
-    def invkit(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main([str(argument) for argument in arguments])
-        return caught.value.code, *capsys.readouterr()
-
-    return invkit
 
 
 @pytest.fixture

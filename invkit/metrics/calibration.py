@@ -164,6 +164,13 @@ def _moments(outcome: Outcome) -> tuple[Tensor, Tensor]:
         raise Unavailable("needs samples")
     if len(outcome.samples) < 2:
         raise Unavailable("needs 2 samples")
-    mean = sum(x.double() for x in outcome.samples) / len(outcome.samples)
-    squares = sum((x - mean).square() for x in outcome.samples)
-    return mean, squares / (len(outcome.samples) - 1)
+    return moments(outcome.samples)
+
+
+def moments(
+    samples: Tensor,  # (K, B, C, H, W)
+) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance, (B, C, H, W) float64, without a float64 copy of all samples."""
+    mean = sum((x.double() for x in samples[1:]), samples[0].double()) / len(samples)
+    squares = sum(((x - mean).square() for x in samples[1:]), (samples[0] - mean).square())
+    return mean, squares / (len(samples) - 1)

@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from invkit.degradation import Measurement
-from invkit.errors import RecipeError
 from invkit.keys import Keys
+from invkit.metrics.base import Unavailable
 
 
 class Reconstructor(ABC):
@@ -44,7 +44,7 @@ class PointEstimate(Reconstructor):
 
 
 def mask_of(measurement: Measurement, name: str) -> Tensor:
-    """The mask (B, 1 or C, H, W) that a row reads. Raises RecipeError where the operator is none."""
+    """The mask (B, 1 or C, H, W) that a row reads. Raises Unavailable where the operator is none."""
     if measurement.observed is None:
-        raise RecipeError(f"eval.methods: `{name}` reads masks only; leave it out for this degradation")
+        raise Unavailable(f"{name} is made for masks")
     return measurement.observed

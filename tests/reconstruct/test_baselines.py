@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from invkit.degradation import Measurement, Noise, measure
-from invkit.errors import RecipeError
 from invkit.field import MaternField
 from invkit.grid import Grid
 from invkit.keys import Keys
+from invkit.metrics import Unavailable
 from invkit.operators import Mask
 from invkit.reconstruct.gaussian import Gaussian
 from invkit.reconstruct.nearest import Nearest
@@ -28,7 +28,7 @@ def test_nearest_refuses_what_is_no_mask():
     class Other:
         observed = None
 
-    with pytest.raises(RecipeError, match="nearest"):
+    with pytest.raises(Unavailable, match="nearest is made for masks"):
         Nearest().mean(Other())
 
 

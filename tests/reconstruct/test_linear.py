@@ -4,8 +4,8 @@ import torch
 from scipy.interpolate import griddata
 
 from invkit.degradation import Measurement
-from invkit.errors import RecipeError
 from invkit.keys import Keys
+from invkit.metrics import Unavailable
 from invkit.operators import Mask
 from invkit.reconstruct.linear import Linear
 from invkit.reconstruct.nearest import Nearest
@@ -83,5 +83,5 @@ def test_it_reads_masks_only():
     class Other:
         observed = None
 
-    with pytest.raises(RecipeError, match="`linear` reads masks only"):
+    with pytest.raises(Unavailable, match="linear is made for masks"):
         Linear().mean(Other())

@@ -11,7 +11,6 @@ from invkit.degradation import Measurement
 from invkit.diffusion.samplers import Noise
 from invkit.errors import RecipeError
 from invkit.keys import Keys
-from invkit.metrics.base import Unavailable
 from invkit.reconstruct.base import Reconstructor
 from invkit.reconstruct.method import Method, Sources
 from invkit.reconstruct.zeroshot.prior import Prior, TrainedPrior
@@ -105,11 +104,4 @@ def ancestral(x: Tensor, clean: Tensor, here: float, there: float, n: Tensor) ->
     return ratio * x + (1 - ratio) * clean + there * (1 - ratio) ** 0.5 * n
 
 
-def mask_of(measurement: Measurement, name: str) -> Tensor:
-    """The mask of a measurement (B, 1 or C, H, W). Raises Unavailable where the operator is none."""
-    if measurement.observed is None:
-        raise Unavailable(f"{name} is made for masks")
-    return measurement.observed
-
-
-__all__ = ["CHUNK", "Solver", "ZeroShot", "ancestral", "mask_of", "start"]
+__all__ = ["CHUNK", "Solver", "ZeroShot", "ancestral", "start"]

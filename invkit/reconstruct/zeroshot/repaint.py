@@ -9,7 +9,8 @@ from torch import Tensor
 
 from invkit.degradation import Measurement
 from invkit.diffusion.samplers import Noise
-from invkit.reconstruct.zeroshot.base import Solver, ancestral, mask_of, start
+from invkit.reconstruct.base import mask_of
+from invkit.reconstruct.zeroshot.base import Solver, ancestral, start
 from invkit.reconstruct.zeroshot.prior import Prior
 
 

@@ -75,7 +75,7 @@ def train(
     parameters = sum(p.numel() for p in model.parameters())
     if world.first:
         folder.keep_metrics(trainer.step)
-        folder.update_record({"parameters": parameters, "residual_scale": model.constants.scale})
+        folder.update_record({"parameters": parameters, "residual_scale": model.constants.unit.scale})
     length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
     listener.say(
         f"training {parameters / 1e6:.2f} M parameters on {device}: {length} of {settings.batch} pictures"

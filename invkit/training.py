@@ -18,9 +18,10 @@ from invkit.data.feed import Feed
 from invkit.degradation import Degradation, Measurement, Noise, measure
 from invkit.device import Precision, fast_dtype, place, span
 from invkit.diffusion import Diffusion
-from invkit.diffusion.condition import fill_in
+from invkit.diffusion.condition import fill_in, unknown
 from invkit.diffusion.familiar import bounds, statistics
 from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.unit import Unit, expectation
 from invkit.distributed import ALONE, World
 from invkit.errors import NonFiniteError, RecipeError
 from invkit.field import FittedField
@@ -90,8 +91,8 @@ def build_model(
     ids = list(range(min(FIT_IMAGES, len(images), 8 * enough)))
     x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
     prior = FittedField.fit(x, grid)
-    residual, scale, familiar = _residual(problem, network, prior, x[:enough], grid)
-    constants = Constants(prior, residual, scale, max(min(grid.shape) for grid in problem.grids), familiar)
+    residual, unit, familiar = _residual(problem, network, prior, x[:enough], grid)
+    constants = Constants(prior, residual, unit, max(min(grid.shape) for grid in problem.grids), familiar)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(problem.seed)
         model = ConditionalModel(network, diffusion, constants, precision)
@@ -100,28 +101,28 @@ def build_model(
 
 def _residual(
     problem: Problem, network: Network, prior: FittedField, x: Tensor, grid: Grid
-) -> tuple[FittedField, float, Tensor]:
-    """Of some pictures: the law of the residual about the fill at unit deviation, its scale, and what is familiar of them."""
-    parts, seen, squares, count = [], [], 0.0, 0.0
-    law = network.prior or prior
+) -> tuple[FittedField, Unit, Tensor]:
+    """Of some pictures: the law of the residual about the fill at unit deviation, its unit, and what is familiar of them."""
+    parts, units, seen, law = [], [], [], network.prior or prior
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
         fill, deviation = fill_in(network.fill, law, measurement)
         seen.append(statistics(fill, measurement, law))
-        hidden = torch.ones_like(part)
-        if measurement.observed is not None and measurement.sigma == 0:
-            hidden = (~measurement.observed).expand_as(part).to(part)
-        parts.append((part - fill) / deviation * hidden)
-        squares, count = squares + float(parts[-1].double().square().sum()), count + float(hidden.sum())
-    if not math.isfinite(squares):
+        hidden = unknown(measurement)
+        where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
+        parts.append((part - fill) / deviation * where)
+        values = parts[-1].double().square(), where, expectation(deviation, hidden).view(-1, 1)
+        units.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
+    squares, counts, expected = torch.cat(units, 1)
+    if not squares.isfinite().all():
         raise NonFiniteError(
             "the pictures or their measurements are not finite; check the data set and the degradation"
         )
-    scale = max(math.sqrt(squares / max(count, 1)), 1e-4)
-    z = torch.cat(parts) / scale
+    unit = Unit.fit(squares, counts, expected)
+    z = torch.cat(parts) / unit.of(expected).to(x).view(-1, 1, 1, 1)
     residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
-    return residual, scale, bounds(torch.cat(seen))
+    return residual, unit, bounds(torch.cat(seen))
 
 
 @lru_cache(maxsize=4)  # of two epochs on two grids: pictures are read ahead

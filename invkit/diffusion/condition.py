@@ -33,13 +33,11 @@ class Condition:
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
     ) -> "Condition":
-        seen, hidden = torch.ones_like(fill[:, :1]), None
+        seen = torch.ones_like(fill[:, :1])
         if measurement.observed is not None:
             seen = measurement.observed.to(fill).mean(1, keepdim=True)
-            if measurement.sigma == 0:
-                hidden = (~measurement.observed).to(fill)
         back = measurement.operator.pinv(measurement.y)
-        return cls(fill, deviation, back, seen, hidden, _inputs(fill, deviation, back, seen, shape))
+        return cls(fill, deviation, back, seen, unknown(measurement), _inputs(fill, deviation, back, seen, shape))
 
     @property
     def grid(self) -> Grid:
@@ -65,6 +63,13 @@ class Condition:
         if hidden is not None:
             hidden = (F.adaptive_avg_pool2d(hidden, grid.shape) > 0).to(hidden)
         return Condition(fill, deviation, back, seen, hidden, _inputs(fill, deviation, back, seen, shape))
+
+
+def unknown(measurement: Measurement) -> Tensor | None:
+    """`Condition.hidden` of a measurement."""
+    if measurement.observed is None or measurement.sigma > 0:
+        return None
+    return (~measurement.observed).to(measurement.y)
 
 
 def _binned(back: Tensor, seen: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

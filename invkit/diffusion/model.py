@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from invkit.degradation import Measurement
 from invkit.device import Precision, autocast, span
 from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.condition import Condition, fill_in
+from invkit.diffusion.condition import Condition, fill_in, unknown
 from invkit.diffusion.familiar import STATISTICS, statistics
 from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
+from invkit.diffusion.unit import Unit
 from invkit.field import FittedField, GaussianField
 from invkit.grid import Grid
 from invkit.keys import Keys
@@ -28,7 +29,7 @@ class Constants:
 
     prior: FittedField  # law of the pictures
     residual: FittedField  # law of the residual z in its units: mean zero, deviation about one
-    scale: float  # deviation of the picture about the fill, in units of what the fill expects
+    unit: Unit  # of the residual, by what the fill expects
     reference: int  # cells along the shorter side of the finest grid trained on
     familiar: Tensor | None = (
         None  # (3, 2): range of each of `familiar.statistics` in training; None of earlier versions
@@ -36,7 +37,8 @@ class Constants:
 
     def tensors(self) -> dict[str, Tensor]:
         numbers = {
-            "slope": self.prior.slope, "residual_slope": self.residual.slope, "scale": self.scale, "reference": self.reference,
+            "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,
+            "scale": self.unit.scale, "tilt": self.unit.tilt, "expected": self.unit.expected,
         }  # fmt: skip
         familiar = {} if self.familiar is None else {"familiar": self.familiar}
         return familiar | {
@@ -54,7 +56,11 @@ class Constants:
         )
         if (familiar := tensors.get("familiar")) is not None and familiar.shape != (len(STATISTICS), 2):
             raise ValueError(f"familiar is {tuple(familiar.shape)}")
-        return cls(prior, residual, float(tensors["scale"]), int(tensors["reference"]), familiar)
+        unit = Unit(float(tensors["scale"]))
+        if "tilt" in tensors:  # earlier versions had none
+            low, high = tensors["expected"].tolist()
+            unit = Unit(unit.scale, float(tensors["tilt"]), (low, high))
+        return cls(prior, residual, unit, int(tensors["reference"]), familiar)
 
 
 def embed(sigma: Tensor, size: int) -> Tensor:
@@ -96,7 +102,7 @@ class ConditionalModel(nn.Module):
         """Everything that is computed once per measurement; no gradient flows here."""
         with torch.no_grad():
             fill, deviation = fill_in(self.settings.fill, self.fill_prior, measurement)
-            deviation = deviation * self.constants.scale
+            deviation = self.constants.unit(deviation, unknown(measurement))
             return Condition.of(fill, deviation, measurement, self.working(measurement.grid))
 
     @torch.no_grad()

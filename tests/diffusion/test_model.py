@@ -9,6 +9,7 @@ from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.condition import fill_in
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.samplers import Heun
+from invkit.diffusion.unit import Unit
 from invkit.field import Achromatic, FittedField, MaternField
 from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
@@ -26,7 +27,7 @@ def build(fill: str = "gaussian", perturb: float = 0.0, diffusion: Diffusion = D
     torch.manual_seed(0)
     network = NETWORKS["fno-unet"](fill=fill, channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3)
     residual = FittedField.fit(Keys.of(0, "z", range(500)).normal("z", *GRID.picture), GRID, torch.zeros(3).double())
-    model = ConditionalModel(network, diffusion, Constants(PRIOR, residual, SCALE, 16), "float32").eval()
+    model = ConditionalModel(network, diffusion, Constants(PRIOR, residual, Unit(SCALE), 16), "float32").eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(perturb * torch.randn_like(p))

@@ -1,0 +1,92 @@
+import math
+
+import pytest
+import torch
+
+from invkit.compose import Mixture
+from invkit.data.fields import Fields
+from invkit.degradation import Noise
+from invkit.diffusion import Diffusion
+from invkit.diffusion.condition import unknown
+from invkit.diffusion.model import Constants
+from invkit.diffusion.unit import Unit, expectation
+from invkit.field import MaternField
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.nn import NETWORKS
+from invkit.plugins import registry
+from invkit.training import Problem, build_model
+
+COUNT = 400
+VALUES = 200.0  # hidden in each picture
+
+
+def drawn(tilt: float, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Squares, counts and expectations of residuals with deviation 0.3 e^tilt, which varies by a tenth between pictures."""
+    normal = Keys.of(0, "unit", range(len(e))).normal("n", 1)[:, 0].double()
+    deviation = 0.3 * e**tilt * (0.1 * normal).exp()
+    return deviation.square() * VALUES, torch.full_like(e, VALUES), e
+
+
+def test_a_power_law_is_found_and_leaves_residuals_of_deviation_one():
+    e = torch.linspace(0.1, 0.4, COUNT, dtype=torch.float64)
+    squares, counts, _ = drawn(1.9, e)
+    unit = Unit.fit(squares, counts, e)
+    assert unit.tilt == pytest.approx(1.9, abs=0.05)
+    assert unit.expected == pytest.approx((0.1, 0.4))
+    assert unit.scale == pytest.approx(0.3 * 0.2**1.9, rel=0.03)  # at the geometric middle
+    left = squares / unit.of(e).square()
+    for half in (slice(0, COUNT // 2), slice(COUNT // 2, COUNT)):
+        assert float(left[half].sum() / counts[half].sum()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("e", [torch.linspace(0.1, 0.4, COUNT), torch.full((COUNT,), 0.2)], ids=["spread", "one"])
+def test_what_is_not_told_from_none_is_none(e):
+    unit = Unit.fit(*drawn(0.0, e.double()))
+    assert unit.tilt == 0
+    deviation = torch.rand(3, 1, 4, 4)
+    assert torch.equal(unit(deviation, None), deviation * unit.scale)
+
+
+def test_beyond_the_training_its_ends_hold():
+    unit = Unit(0.5, 2.0, (0.1, 0.4))
+    assert unit.of(torch.tensor([0.01, 0.1, 0.2, 0.4, 3.0])).tolist() == pytest.approx([0.125, 0.125, 0.5, 2.0, 2.0])
+
+
+def test_only_what_is_hidden_is_expected():
+    deviation, hidden = torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    deviation[:, :, :2], hidden[0, :, :2], hidden[1] = 3.0, 1, 1
+    assert expectation(deviation, hidden).tolist() == pytest.approx([3, math.sqrt(5)])
+    assert expectation(deviation, None).tolist() == pytest.approx([math.sqrt(5)] * 2)
+    assert expectation(deviation, torch.zeros(2, 3, 4, 4)).isfinite().all()
+
+
+def test_nothing_hidden_leaves_a_unit():
+    zero = torch.zeros(3)
+    assert Unit.fit(zero, zero, zero).scale > 0
+
+
+def test_residuals_of_two_densities_have_one_deviation():
+    """Kriging under a rougher law than the pictures' expects too much, and the more so, the more is seen."""
+    grid, random = Grid(32, 32), registry().degradations["sparse-random"]
+    laws = (random(fraction=0.1), random(fraction=0.4))
+    data = Fields(field=MaternField(std=0.5, length=0.25, exponent=2.5))
+    network = NETWORKS["fno-unet"](
+        prior=MaternField(std=0.5, length=0.2, exponent=1.3), channels=8, mult=(1,), blocks=1
+    )
+    problem = Problem({grid: data.open("train", grid, 0)}, Mixture(of=laws), Noise(sigma=0), 0)
+    model = build_model(problem, network, Diffusion(), "float32", torch.device("cpu"), 128)
+    assert model.constants.unit.tilt > 1
+    deviations = []
+    for law in laws:
+        own = Problem(problem.images, law, problem.noise, 0)
+        x = data.open("test", grid, 0, 32)[list(range(32))]
+        measurement = own.measure(x, Keys.of(0, "unit", range(32)), grid)
+        condition, hidden = model.condition(measurement), unknown(measurement)
+        z = (x - condition.fill) / condition.deviation * hidden
+        deviations.append(math.sqrt(float(z.square().sum() / hidden.sum() / 3)))
+    assert deviations == pytest.approx([1, 1], abs=0.1)
+    loaded = Constants.of(model.constants.tensors())
+    assert loaded.unit == model.constants.unit
+    earlier = {k: v for k, v in model.constants.tensors().items() if k not in ("tilt", "expected")}
+    assert Constants.of(earlier).unit == Unit(model.constants.unit.scale)

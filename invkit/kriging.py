@@ -17,7 +17,9 @@ from invkit.field import GaussianField
 from invkit.field.basis import Basis
 from invkit.grid import Grid
 
-DENSE_VALUES = 1536  # at most this many values (pixels times channels) are solved by Cholesky
+DENSE_VALUES = 4096  # at most this many values (pixels times channels) are solved by Cholesky
+TABLE = 2**27  # entries of a matrix of these by the values of a picture
+AT_ONCE = 2**26  # such entries of the pictures that are solved together
 NUGGET = 1e-5  # noise variance taken where there is none, as a share of the mean prior variance of a measured value
 CONDITION = 1e9  # of a field whose precision is used
 
@@ -129,6 +131,11 @@ class Parts(AtPoints):
         return out
 
 
+def solvable(values: int, grid: Grid) -> bool:
+    """Whether so many values of a picture, pixels times channels, are solved by Cholesky."""
+    return values <= DENSE_VALUES and values * grid.channels * grid.pixels <= TABLE
+
+
 def at_points(field: GaussianField, measurement: Measurement) -> AtPoints | None:
     """Whoever solves a mask of all channels together, with the smaller matrix for each picture; None where all are too large."""
     observed = measurement.observed
@@ -138,17 +145,18 @@ def at_points(field: GaussianField, measurement: Measurement) -> AtPoints | None
     precision = precision_of(field, grid) if measurement.sigma == 0 else None
     many = seen > grid.pixels - seen if precision else torch.zeros_like(seen, dtype=torch.bool)
     sizes = torch.where(many, grid.pixels - seen, seen)
-    if int(sizes.max()) * grid.channels > DENSE_VALUES:
+    if not solvable(largest := int(sizes.max()) * grid.channels, grid):
         return None
+    room = max(1, AT_ONCE // (max(1, largest) * grid.channels * grid.pixels))
     kinds = many * 100 + sizes.clamp(min=64).log2().ceil()  # of nearly one size each: all are padded to the longest
     found, kind = kinds.unique(return_inverse=True)
 
     def solver(chosen: Measurement, hidden: bool) -> AtPoints:
         return Hidden(field, precision, chosen) if precision and hidden else Observed(field, chosen)
 
-    if len(found) == 1:
+    if len(found) == 1 and len(measurement) <= room:
         return solver(measurement, bool(many[0]))
-    places = [(kind == i).nonzero()[:, 0] for i in range(len(found))]
+    places = [part for i in range(len(found)) for part in (kind == i).nonzero()[:, 0].split(room)]
     return Parts(measurement, [(part, solver(measurement[part], bool(many[part[0]]))) for part in places])
 
 

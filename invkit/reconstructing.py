@@ -19,7 +19,7 @@ from invkit.files import make_folder, write_atomic
 from invkit.grid import Grid
 from invkit.inputs import Source, find_sources, picture_grid, read_mask, read_picture
 from invkit.keys import Keys
-from invkit.kriging import DENSE_VALUES
+from invkit.kriging import solvable
 from invkit.lock import locked
 from invkit.metrics import METRICS, Outcome, Unavailable
 from invkit.metrics.base import Readout
@@ -275,8 +275,9 @@ def _solved(measurement: Measurement) -> bool:
     """Whether a model that starts from kriging at a mask knows the deviation of that, see `invkit.kriging`."""
     if measurement.observed is None:
         return True
-    seen = int(measurement.observed.sum())
-    return min(seen, measurement.grid.pixels - seen if measurement.sigma == 0 else seen) <= DENSE_VALUES
+    seen, (height, width) = int(measurement.observed.sum()), measurement.grid.shape
+    values = min(seen, height * width - seen if measurement.sigma == 0 else seen)
+    return solvable(values, Grid(height, width, 1))  # a fill is solved channel by channel
 
 
 def _number(name: str) -> int:

@@ -1,12 +1,10 @@
 """The trainer: a generator of step records over a problem it knows only by its parts."""
 
 import json
-import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -29,6 +27,7 @@ from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn import Network
 from invkit.optim import average_decay, guard, optimisers
+from invkit.stream import picture_ids, quantiles
 from invkit.trainsettings import Log, Train
 
 FIT_IMAGES = 4096  # pictures behind the fitted field
@@ -108,7 +107,7 @@ def _residual(
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
         fill, deviation = fill_in(network.fill, law, measurement)
-        seen.append(statistics(fill, measurement, law))
+        seen.append(statistics(fill, deviation, measurement, law))
         hidden = unknown(measurement)
         where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
         parts.append((part - fill) / deviation * where)
@@ -123,25 +122,6 @@ def _residual(
     z = torch.cat(parts) / unit.of(expected).to(x).view(-1, 1, 1, 1)
     residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
     return residual, unit, bounds(torch.cat(seen))
-
-
-@lru_cache(maxsize=4)  # of two epochs on two grids: pictures are read ahead
-def _epoch(seed: int, epoch: int, count: int) -> Tensor:
-    return Keys.of(seed, "epoch", [epoch]).permutation("order", count)[0]
-
-
-def picture_ids(seed: int, positions: Tensor, count: int) -> list[int]:
-    """Which picture stands at each position of the endless stream of keyed epochs."""
-    return [int(_epoch(seed, p // count, count)[p % count]) for p in positions.tolist()]
-
-
-def quantiles(seed: int, positions: Tensor) -> Tensor:
-    """A low-discrepancy sequence in [0, 1) over the stream: any run of n positions has about one in every interval 1 / n.
-
-    Multiples of the golden ratio, shifted by the seed (Niederreiter 1992, section 3.1).
-    """
-    shift = Keys.of(seed, "quantiles", [0]).uniform("shift", 1).double()
-    return ((shift[0] + positions.double() * ((math.sqrt(5) - 1) / 2)) % 1).float().clamp(max=1 - 1e-7)
 
 
 class Trainer:
@@ -170,9 +150,11 @@ class Trainer:
         self.check_every = 1 if device.type == "cpu" else CHECK_EVERY
         self._sound = torch.ones((), dtype=torch.bool, device=device)
         self._flags: list[Tensor] = []  # of the steps that the host has not asked about
-        self._unproven = settings.compile  # whether the compiled network has worked
+        self._compiled = settings.compile
         if settings.compile:
-            model.network.compile()
+            # Of what is kept from call to call, all is a function of its arguments.
+            warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
+            model.network.compile(dynamic=False)
 
     def share(self, step: int) -> float:
         """How much of the training is done after some steps, from 0 to 1; with a budget, by the clock."""
@@ -215,13 +197,7 @@ class Trainer:
             self.feed.close()
 
     def _update(self) -> tuple[Tensor, Tensor, float]:
-        s, loss = self.settings, torch.zeros((), device=self.device)
-        for part in range(s.accumulate):
-            with span("loss"):
-                mean = self._guarded(self.step, part).sum() / s.batch
-            with span("backward"):
-                mean.backward()
-            loss += mean.detach()
+        s, loss = self.settings, self._gradients()
         with span("optimiser"):
             self.world.sum_([loss, *(p.grad for p in self.model.parameters() if p.grad is not None)])
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
@@ -293,19 +269,29 @@ class Trainer:
             "not finite": [name for name, g in grads.items() if not bool(g.isfinite().all())],
         }
 
-    def _guarded(self, step: int, part: int) -> Tensor:
-        """The losses of a part; a network that does not compile is run as it is from then on."""
+    def _gradients(self) -> Tensor:
+        """The step's loss, its gradients in place; a network that does not compile is run as it is from then on."""
         try:
-            losses = self._losses(step, part)
+            return self._backward()
         except Exception as error:  # compilers fail in many ways; a fault of the recipe's comes again
-            if not self._unproven:
+            if not self._compiled:
                 raise
-            self.model.network._compiled_call_impl = None
+            self._compiled, self.model.network._compiled_call_impl = False, None
+            for p in self.model.parameters():
+                p.grad = None
             first = (str(error).strip() or "no reason given").splitlines()[0]
             warnings.warn(f"train.compile: going on without it ({type(error).__name__}: {first})", stacklevel=2)
-            losses = self._losses(step, part)
-        self._unproven = False
-        return losses
+            return self._backward()
+
+    def _backward(self) -> Tensor:
+        loss = torch.zeros((), device=self.device)
+        for part in range(self.settings.accumulate):
+            with span("loss"):
+                mean = self._losses(self.step, part).sum() / self.settings.batch
+            with span("backward"):
+                mean.backward()
+            loss += mean.detach()
+        return loss
 
     def _grid(self, step: int) -> Grid:
         """The grid of a step's pictures, the same in all processes."""
@@ -394,6 +380,4 @@ def query(measurement: Measurement, keys: Keys, fraction: float) -> Tensor:
     return chosen.view(-1, 1, *grid.shape).to(measurement.y)
 
 
-__all__ = [
-    "Log", "Problem", "StepRecord", "Train", "Trainer", "as_grid", "build_model", "picture_ids", "quantiles", "query",
-]  # fmt: skip
+__all__ = ["Log", "Problem", "StepRecord", "Train", "Trainer", "as_grid", "build_model", "query"]

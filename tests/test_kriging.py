@@ -9,7 +9,7 @@ from invkit.field import FittedField, MaternField, SquaredExponentialField
 from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.kriging import Hidden, Observed, Parts, at_points, precision_of
+from invkit.kriging import Hidden, Observed, Parts, at_points, precision_of, solvable
 from invkit.operators import Mask
 
 
@@ -92,3 +92,20 @@ def test_noise_is_solved_at_what_is_seen():
 def test_a_fitted_field_has_one():
     x = MaternField(exponent=1.3).sample(Keys.of(0, "fit", range(64)), Grid(12, 12))
     assert precision_of(FittedField.fit(x, Grid(12, 12)), Grid(12, 12)) is not None
+
+
+def test_a_large_batch_is_solved_in_parts(monkeypatch):
+    measurement, _ = masked([9, 14, 11, 10, 12], Grid(6, 7, 3))
+    whole = GaussianPosterior(FIELD, measurement)
+    monkeypatch.setattr("invkit.kriging.AT_ONCE", 2 * 14 * 3 * 6 * 7 * 3)
+    parts = at_points(FIELD, measurement)
+    assert isinstance(parts, Parts) and [len(places) for places, _ in parts.parts] == [2, 2, 1]
+    again = GaussianPosterior(FIELD, measurement)
+    torch.testing.assert_close(again.mean(), whole.mean(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(again.variance(), whole.variance(), rtol=0, atol=1e-9)
+
+
+def test_what_is_solved_is_bounded_by_values_and_by_memory():
+    assert solvable(1638, Grid(128, 128, 1))
+    assert not solvable(4097, Grid(96, 96, 1))
+    assert not solvable(4096, Grid(256, 256, 1))

@@ -140,7 +140,7 @@ def test_a_mask_beyond_what_is_solved_is_said_to_be(go, picture, monkeypatch):
         return any("not to be trusted" in text for text in go(picture(), **options)[1])
 
     assert not warned()
-    monkeypatch.setattr("invkit.reconstructing.DENSE_VALUES", 40)
+    monkeypatch.setattr("invkit.kriging.DENSE_VALUES", 40)
     assert warned()
     assert not warned(tiles=True)
 

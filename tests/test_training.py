@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from invkit_sparse import RandomPixels
@@ -9,7 +11,8 @@ from invkit.errors import NonFiniteError, RecipeError
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn import NETWORKS
-from invkit.training import Problem, Train, Trainer, build_model, picture_ids, quantiles, query
+from invkit.stream import picture_ids, quantiles
+from invkit.training import Problem, Train, Trainer, build_model, query
 
 CPU = torch.device("cpu")
 NETWORK = NETWORKS["fno-unet"](channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3, dropout=0.1)
@@ -133,24 +136,37 @@ def test_features_computed_again_are_the_same():
     assert all(a == b if isinstance(a, float) else torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_a_network_that_does_not_compile_is_run_as_it_is(monkeypatch):
-    plain = trainer({"steps": 2})
+@pytest.mark.parametrize("calls", [0, 3], ids=["at once", "in the second step"])
+def test_a_network_that_does_not_compile_is_run_as_it_is(monkeypatch, calls):
+    settings = {"steps": 3, "accumulate": 2}
+    plain = trainer(settings)
     losses = [float(r.loss) for r in plain.run()]
+    left = iter(range(calls))
 
-    def fails(*_, **__):
-        raise RuntimeError("no compiler\nand more")
+    def compiled(self, **_):
+        def call(*args, **kwargs):
+            if next(left, None) is None:
+                raise RuntimeError("no compiler\nand more")
+            return self._call_impl(*args, **kwargs)
 
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: setattr(self, "_compiled_call_impl", fails))
-    t = trainer({"steps": 2, "compile": True})
-    with pytest.warns(UserWarning, match=r"going on without it \(RuntimeError: no compiler\)$"):
+        self._compiled_call_impl = call
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    t = trainer({**settings, "compile": True})
+    with pytest.warns(UserWarning, match=r"going on without it \(RuntimeError: no compiler\)$") as caught:
         assert [float(r.loss) for r in t.run()] == losses
+    assert len(caught) == 1
     assert all(torch.equal(a, b) for a, b in zip(weights(plain), weights(t), strict=True))
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same():
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_compiled_network_learns_the_same(dropout, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.NETWORK", NETWORK.model_copy(update={"dropout": dropout}))
     plain, compiled = trainer({"steps": 3}), trainer({"steps": 3, "compile": True})
-    losses = [[float(r.loss) for r in t.run()] for t in (plain, compiled)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "train.compile")  # it would be the same network
+        losses = [[float(r.loss) for r in t.run()] for t in (plain, compiled)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert [n for n, _ in plain.model.named_parameters()] == [n for n, _ in compiled.model.named_parameters()]
 

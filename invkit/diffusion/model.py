@@ -31,9 +31,8 @@ class Constants:
     residual: FittedField  # law of the residual z in its units: mean zero, deviation about one
     unit: Unit  # of the residual, by what the fill expects
     reference: int  # cells along the shorter side of the finest grid trained on
-    familiar: Tensor | None = (
-        None  # (3, 2): range of each of `familiar.statistics` in training; None of earlier versions
-    )
+    # (4, 2): range of each of `familiar.statistics` in training; None, or without bounds on the last, of earlier versions
+    familiar: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         numbers = {
@@ -54,8 +53,11 @@ class Constants:
         residual = FittedField(
             tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
         )
-        if (familiar := tensors.get("familiar")) is not None and familiar.shape != (len(STATISTICS), 2):
-            raise ValueError(f"familiar is {tuple(familiar.shape)}")
+        if (familiar := tensors.get("familiar")) is not None:
+            if familiar.shape == (3, 2):
+                familiar = torch.cat([familiar, familiar.new_tensor([[0, math.inf]])])
+            if familiar.shape != (len(STATISTICS), 2):
+                raise ValueError(f"familiar is {tuple(familiar.shape)}")
         unit = Unit(float(tensors["scale"]))
         if "tilt" in tensors:  # earlier versions had none
             low, high = tensors["expected"].tolist()
@@ -107,9 +109,8 @@ class ConditionalModel(nn.Module):
 
     @torch.no_grad()
     def statistics(self, measurement: Measurement) -> Tensor:
-        """What tells measurements that look unlike those of the training (B, 3); see `familiar`."""
-        fill, _ = fill_in(self.settings.fill, self.fill_prior, measurement)
-        return statistics(fill, measurement, self.fill_prior)
+        """What tells measurements that look unlike those of the training (B, 4); see `familiar`."""
+        return statistics(*fill_in(self.settings.fill, self.fill_prior, measurement), measurement, self.fill_prior)
 
     def scaling(self, sigma: Tensor, grid: Grid) -> Scaling:
         """The preconditioning at noise levels (B,)."""
@@ -136,7 +137,8 @@ class ConditionalModel(nn.Module):
         embedding = torch.where(mean_wanted[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
         with autocast(x.device, self.precision), span("network"):
-            raw = self.network(x, embedding, seed).float()
+            # a number would be a constant of the compiled network
+            raw = self.network(x, embedding, None if seed is None else torch.tensor(seed)).float()
         out = scaling.skip(z) + scaling.out(raw)
         return out if condition.hidden is None else out * condition.hidden
 

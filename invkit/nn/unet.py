@@ -25,11 +25,14 @@ def _zero(layer: nn.Module) -> None:
         nn.init.zeros_(p)
 
 
-def dropout(x: Tensor, p: float, seed: int | None) -> Tensor:
-    """Dropout from a generator of its own; none without a seed."""
-    if seed is None or p == 0:
-        return x
-    keep = torch.rand(x.shape, generator=torch.Generator(x.device).manual_seed(seed), device=x.device) >= p
+def dropout(x: Tensor, p: float, seed: Tensor | None) -> Tensor:
+    """Dropout from a generator of its own, seeded by a number (); none without one."""
+    return x if seed is None or p == 0 else _dropped(x, p, seed)
+
+
+@torch.compiler.disable
+def _dropped(x: Tensor, p: float, seed: Tensor) -> Tensor:
+    keep = torch.rand(x.shape, generator=torch.Generator(x.device).manual_seed(int(seed)), device=x.device) >= p
     return x * keep / (1 - p)
 
 
@@ -58,7 +61,7 @@ class _Block(nn.Module):
         for layer in (self.affine, self.local2):
             _zero(layer)
 
-    def forward(self, x: Tensor, e: Tensor, seed: int | None) -> Tensor:
+    def forward(self, x: Tensor, e: Tensor, seed: Tensor | None) -> Tensor:
         a = F.silu(self.norm1(x))
         h = self.local1(a)
         if self.spectral is not None and self.mix is not None:
@@ -126,18 +129,18 @@ class UNet(nn.Module):
         self.exit = nn.Conv2d(inner, out_channels * patch**2, 3, padding=1)
         _zero(self.exit)
 
-    def forward(self, x: Tensor, embedding: Tensor, seed: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, seed: Tensor | None = None) -> Tensor:
         h, w = x.shape[-2:]
         x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="replicate")
         e = self.embed(embedding)
         x = self.entry(F.pixel_unshuffle(x, self.patch))
         skips = [x]
-        blocks = count(seed or 0)
+        blocks = count()
 
         def run(layer: nn.Module, x: Tensor) -> Tensor:
             if not isinstance(layer, _Block):
                 return layer(x)
-            own = None if seed is None else next(blocks)
+            own = None if seed is None else seed + next(blocks)
             if self.recompute and torch.is_grad_enabled():
                 return checkpoint(layer, x, e, own, use_reentrant=False, preserve_rng_state=False)
             return layer(x, e, own)

@@ -71,23 +71,28 @@ def test_the_statistics_are_what_they_say():
     )
     for channels in (1, 3):
         mask = Mask(keys.uniform(f"mask of {channels}", channels, *GRID.shape) < 0.3, 3)
-        found = statistics(fill, Measurement(mask, mask.forward(fill)), prior).T
+        deviation = keys.uniform(f"deviation of {channels}", 1, *GRID.shape)
+        found = statistics(fill, deviation, Measurement(mask, mask.forward(fill)), prior).T
         seen = mask.observed.expand(-1, 3, -1, -1).flatten(1).sum(1).numpy()
         np.testing.assert_allclose(found[0], seen / size, rtol=1e-12)
         np.testing.assert_allclose(found[1], (x**2).mean(1) / pixels.diagonal().mean(), rtol=1e-6)
         np.testing.assert_allclose(found[2], (x * np.linalg.solve(pixels, x.T).T).sum(1) / seen, rtol=1e-3)
+        hidden = (~mask.observed).expand(-1, 3, -1, -1).numpy()
+        power = (deviation.expand(-1, 3, -1, -1).numpy() ** 2 * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3))
+        np.testing.assert_allclose(found[3], power**0.5, rtol=1e-5)
 
 
 def test_the_roughness_of_kriged_draws_of_the_prior_is_one():
     prior, keys = MaternField(length=0.3), Keys.of(0, "r", range(100))
     mask = Mask(keys.uniform("mask", 1, *GRID.shape) < 0.3)
     measurement = Measurement(mask, mask.forward(prior.sample(keys, GRID)))
-    found = statistics(GaussianPosterior(prior, measurement).mean(), measurement, prior)[:, 2]
+    posterior = GaussianPosterior(prior, measurement)
+    found = statistics(posterior.mean(), posterior.variance()[:, :1].sqrt(), measurement, prior)[:, 2]
     assert float(found.mean()) == pytest.approx(1, abs=4 * (2 / (100 * 3 * 19)) ** 0.5)
 
 
 def test_bounds_are_quantiles_of_each_statistic():
-    values = Keys.of(0, "v", range(300)).uniform("v", 3).double()
+    values = Keys.of(0, "v", range(300)).uniform("v", 4).double()
     np.testing.assert_allclose(bounds(values), np.quantile(values, [0.005, 0.995], axis=0).T)
 
 
@@ -129,6 +134,8 @@ def test_it_travels_with_the_constants_and_may_be_missing(model):
     old = {name: x for name, x in tensors.items() if name != "familiar"}
     assert Constants.of(old).familiar is None
     assert Constants.of(old).tensors().keys() == old.keys()
+    of_three = Constants.of(tensors | {"familiar": tensors["familiar"][:3]}).familiar
+    assert torch.equal(of_three[:3], model.constants.familiar[:3]) and of_three[3].tolist() == [0, float("inf")]
     settings = load_recipe("quickstart")
     with pytest.raises(DataError, match="constants are not those of a model"):
         rebuild(settings, Checkpoint(1, {"constants": tensors | {"familiar": torch.zeros(2)}}, {}))
@@ -152,10 +159,20 @@ def test_an_evaluation_warns_once_for_each_degradation_and_grid(recipe):  # noqa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         folder = go(recipe, "train.steps=1", "eval.metrics=[psnr]", "data={name: fields, train_size: 64}")
-    assert load(folder).model.constants.familiar.shape == (3, 2)
+    assert load(folder).model.constants.familiar.shape == (4, 2)
     with pytest.warns(
         UserWarning, match=r"^5 of 5 test pictures \(sparse-random, 16x16\) look unlike .*share of"
     ) as caught:
         table = evaluate(folder, ["degradation.fraction=0.6"], "cpu")
     assert len(caught) == 1
     json.dumps(table)
+
+
+def test_more_sensors_on_the_domain_are_told_though_they_are_the_same_share(model, problem):
+    fine = Grid(24, 24)
+    x = Fields(test_size=200).open("test", fine, 0)[range(200)]
+    measurement = problem.measure(x, Keys.of(9, "test", range(200)), fine)
+    found, known = model.statistics(measurement), model.constants.familiar
+    assert float(found[:, 0].mean()) == pytest.approx(0.3, abs=0.01)
+    assert "deviation of the fill down to" in said(model, measurement)
+    assert bool((found[:, 3] < known[3, 0] / 1.25).all())

@@ -40,7 +40,7 @@ def test_every_setting_changes_the_network(change):
 
 def test_dropout_follows_its_generator():
     x = torch.ones(1, 1, 100, 100)
-    first, again = (dropout(x, 0.3, 5) for _ in range(2))
+    first, again = (dropout(x, 0.3, torch.tensor(5)) for _ in range(2))
     assert torch.equal(first, again)
     assert float((first == 0).float().mean()) == pytest.approx(0.3, abs=0.02)
     assert float(first.mean()) == pytest.approx(1, abs=0.03)

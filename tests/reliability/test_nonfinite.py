@@ -13,7 +13,8 @@ from test_training import trainer, weights
 from invkit import training
 from invkit.data.base import Images
 from invkit.errors import NonFiniteError
-from invkit.training import Trainer, picture_ids
+from invkit.stream import picture_ids
+from invkit.training import Trainer
 
 STEPS = 8
 

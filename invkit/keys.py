@@ -87,7 +87,7 @@ class Keys:
     def __len__(self) -> int:
         return len(self.state)
 
-    def __getitem__(self, index: slice) -> "Keys":
+    def __getitem__(self, index: slice | Tensor) -> "Keys":
         return Keys(self.state[index])
 
     def child(self, name: str) -> "Keys":

@@ -107,7 +107,7 @@ def _residual(
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
         fill, deviation = fill_in(network.fill, law, measurement)
-        seen.append(statistics(fill, deviation, measurement, law))
+        seen.append(statistics(fill, measurement, law))
         hidden = unknown(measurement)
         where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
         parts.append((part - fill) / deviation * where)

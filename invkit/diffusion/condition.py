@@ -1,6 +1,7 @@
 """What a network is told of a measurement, and the picture and deviation from which the residual is counted."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ class Condition:
     seen: Tensor  # (B, 1, H, W): share of the channels that a mask shows, one for other operators
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
     inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: fill, back, seen, deviation
+    zoom: float = 1.0  # how many times closer what is seen is than in training; the network's grid is as much finer
 
     @classmethod
     def of(
@@ -32,12 +34,13 @@ class Condition:
         deviation: Tensor,
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
+        zoom: float = 1.0,
     ) -> "Condition":
         seen = torch.ones_like(fill[:, :1])
         if measurement.observed is not None:
             seen = measurement.observed.to(fill).mean(1, keepdim=True)
         back = measurement.operator.pinv(measurement.y)
-        return cls(fill, deviation, back, seen, unknown(measurement), _inputs(fill, deviation, back, seen, shape))
+        return cls(fill, deviation, back, seen, unknown(measurement), _inputs(fill, deviation, back, seen, shape), zoom)
 
     @property
     def grid(self) -> Grid:
@@ -48,12 +51,15 @@ class Condition:
         return len(self.fill)
 
     def __getitem__(self, index: slice) -> "Condition":
-        parts = (getattr(self, f.name) for f in fields(self))
-        return Condition(*(None if t is None else t[index] for t in parts))  # type: ignore[arg-type]
+        return self._each(lambda t: t[index])
 
     def repeat(self, count: int) -> "Condition":
-        parts = (getattr(self, f.name) for f in fields(self))
-        return Condition(*(None if t is None else t.repeat(count, 1, 1, 1) for t in parts))  # type: ignore[arg-type]
+        return self._each(lambda t: t.repeat(count, 1, 1, 1))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed = {name: change(t) for name, t in parts.items() if isinstance(t, Tensor)}
+        return replace(self, **changed)  # type: ignore[arg-type]
 
     def coarsened(self, grid: Grid, shape: tuple[int, int]) -> "Condition":
         """The same on a coarser grid: averages over its cells; known is what was known everywhere in a cell."""
@@ -62,7 +68,7 @@ class Condition:
         hidden = self.hidden
         if hidden is not None:
             hidden = (F.adaptive_avg_pool2d(hidden, grid.shape) > 0).to(hidden)
-        return Condition(fill, deviation, back, seen, hidden, _inputs(fill, deviation, back, seen, shape))
+        return Condition(fill, deviation, back, seen, hidden, _inputs(fill, deviation, back, seen, shape), self.zoom)
 
 
 def unknown(measurement: Measurement) -> Tensor | None:

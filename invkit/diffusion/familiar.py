@@ -1,14 +1,18 @@
 """Whether measurements look like those that a model was trained on: cheap statistics of them beside their ranges in training."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from invkit.degradation import Measurement
-from invkit.diffusion.condition import unknown
-from invkit.diffusion.unit import expectation
 from invkit.field import GaussianField, inner
 
-STATISTICS = ("share of the values measured", "energy of the fill", "roughness of the fill", "deviation of the fill")
+STATISTICS = (
+    "share of the values measured",
+    "energy of the fill",
+    "roughness of the fill",
+    "distance from what is seen",
+)
 QUANTILES = (0.005, 0.995)  # of the training pictures
 FLOOR = 1e-5  # share of the largest power below which roughness is not looked for: rounding lives there
 MARGINS = (
@@ -21,7 +25,6 @@ MARGINS = (
 
 def statistics(
     fill: Tensor,  # (B, C, H, W)
-    deviation: Tensor,  # (B, 1, H, W), expected by the fill
     measurement: Measurement,
     prior: GaussianField,
 ) -> Tensor:
@@ -30,16 +33,35 @@ def statistics(
     How many values were measured, in units of those of a picture: other degradations. The mean square of `f`, the fill less
     the prior's mean, in units of the prior's variance: other brightness and contrast. `<f, C^-1 f>` for each value measured,
     with C the prior's covariance operator: values that vary faster than the pictures do. For a kriged fill without noise
-    that is `r^T K^-1 r / n` of the values r, one on average for draws of the prior. How far the fill expects to be from the truth
-    where it is hidden: denser or sparser sensors on the domain, though they be the same share of a finer or coarser grid.
+    that is `r^T K^-1 r / n` of the values r, one on average for draws of the prior. `distance`: sensors closer
+    together or further apart on the domain, though they be the same share of a finer or coarser grid; 0 where nothing is a mask.
     """
     grid, operator = measurement.grid, measurement.operator
     values = operator.measured(torch.ones_like(measurement.y)).double().flatten(1).sum(1)
     f = (fill - prior.centre(grid, fill)).double()
     energy = f.square().mean((1, 2, 3)) / prior.deviation(grid) ** 2
     roughness = inner(f, prior.operator(f, grid, -1.0, FLOOR), grid) / values.clamp(min=1)
-    expected = expectation(deviation, unknown(measurement)).double()
-    return torch.stack([values / (grid.channels * grid.pixels), energy, roughness, expected], 1)
+    away = torch.zeros_like(values) if measurement.observed is None else distance(measurement.observed)
+    return torch.stack([values / (grid.channels * grid.pixels), energy, roughness, away], 1)
+
+
+def distance(
+    observed: Tensor,  # (B, 1 or C, H, W) boolean
+) -> Tensor:
+    """Mean distance of hidden values from the nearest seen one, by rows or columns, whichever is further: (B,) lengths.
+
+    >>> distance(torch.tensor([True, False, False, False]).view(1, 1, 1, 4).repeat(1, 1, 4, 1))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    count, seen = (~observed).sum((1, 2, 3)), observed.float()
+    total = torch.zeros(len(observed), dtype=torch.float64, device=observed.device)
+    for _ in range(max(observed.shape[2:])):
+        left = (1 - seen).sum((1, 2, 3), dtype=torch.float64)
+        if not left.any():
+            break
+        total = total + left
+        seen = F.max_pool2d(seen, 3, 1, 1)
+    return total / count.clamp(min=1) / min(observed.shape[2:])
 
 
 def bounds(

@@ -1,8 +1,9 @@
 """The conditional model: the residual law around a fill, learned by one network."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -12,7 +13,7 @@ from invkit.degradation import Measurement
 from invkit.device import Precision, autocast, span
 from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.condition import Condition, fill_in, unknown
-from invkit.diffusion.familiar import STATISTICS, statistics
+from invkit.diffusion.familiar import STATISTICS, distance, statistics
 from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
@@ -71,6 +72,11 @@ def embed(sigma: Tensor, size: int) -> Tensor:
     return torch.cat([phase.cos(), phase.sin()], 1)
 
 
+@lru_cache(maxsize=32)  # by identity, so that what is computed of it is found again
+def _zoomed(field: FittedField, zoom: float) -> FittedField:
+    return replace(field, zoom=zoom)
+
+
 class ConditionalModel(nn.Module):
     """`denoise` in residual units: `x = fill + deviation z`; at noise level infinity it returns the mean of z given y."""
 
@@ -96,27 +102,53 @@ class ConditionalModel(nn.Module):
         """The law behind a gaussian fill."""
         return self.settings.prior or self.constants.prior
 
-    def working(self, grid: Grid) -> tuple[int, int]:
-        """Height and width of the grid on which the network works for pictures on `grid`."""
-        return self.settings.working(grid, self.constants.reference)
+    def working(self, grid: Grid, zoom: float = 1.0) -> tuple[int, int]:
+        """Height and width of the grid on which the network works for pictures on `grid`, at most as fine as that by a zoom."""
+        return self.settings.working(grid, self.constants.reference, max(1.0, min(zoom, self._finest(grid))))
 
-    def condition(self, measurement: Measurement) -> Condition:
+    def _finest(self, grid: Grid) -> float:
+        """How many times finer pictures on `grid` are than the network's own."""
+        own = self.settings.working(grid, self.constants.reference)
+        return min(n / m for n, m in zip(grid.shape, own, strict=True))
+
+    def zooms(self, measurement: Measurement) -> Tensor:
+        """How many times closer what a mask shows is than in training: (B,), from 1 to what the grid has, in steps of sqrt(2)."""
+        one, finest = torch.ones(len(measurement), dtype=torch.float64), self._finest(measurement.grid)
+        if measurement.observed is None or self.constants.familiar is None or finest <= 1:
+            return one
+        zoom = float(self.constants.familiar[3, 0]) / distance(measurement.observed).cpu().clamp(min=1e-6)
+        steps = (2 * (finest / zoom.clamp(1, finest)).log2()).round()
+        return (finest * 2 ** (-steps / 2)).clamp(min=1)
+
+    def condition(self, measurement: Measurement, zoom: float = 1.0) -> Condition:
         """Everything that is computed once per measurement; no gradient flows here."""
         with torch.no_grad():
             fill, deviation = fill_in(self.settings.fill, self.fill_prior, measurement)
             deviation = self.constants.unit(deviation, unknown(measurement))
-            return Condition.of(fill, deviation, measurement, self.working(measurement.grid))
+            return Condition.of(fill, deviation, measurement, self.working(measurement.grid, zoom), zoom)
+
+    def _conditions(self, measurement: Measurement) -> Iterator[tuple[Tensor, Condition]]:
+        """Those of the measurements of each zoom, and which they are."""
+        zooms = self.zooms(measurement)
+        for zoom in zooms.unique().tolist():
+            places = (zooms == zoom).nonzero()[:, 0].to(measurement.y.device)
+            yield places, self.condition(measurement[places], zoom)
 
     @torch.no_grad()
     def statistics(self, measurement: Measurement) -> Tensor:
         """What tells measurements that look unlike those of the training (B, 4); see `familiar`."""
-        return statistics(*fill_in(self.settings.fill, self.fill_prior, measurement), measurement, self.fill_prior)
+        fill, _ = fill_in(self.settings.fill, self.fill_prior, measurement)
+        return statistics(fill, measurement, self.fill_prior)
 
-    def scaling(self, sigma: Tensor, grid: Grid) -> Scaling:
+    def residual(self, zoom: float) -> FittedField:
+        """The law of the residual where what is seen is so many times closer: the same, as much finer."""
+        return self.constants.residual if zoom == 1 else _zoomed(self.constants.residual, zoom)
+
+    def scaling(self, sigma: Tensor, condition: Condition) -> Scaling:
         """The preconditioning at noise levels (B,)."""
-        working = Grid(*self.working(grid), grid.channels)
+        grid, (height, width) = condition.grid, condition.inputs.shape[-2:]
         return self.diffusion.preconditioning.scaling(
-            sigma, self.diffusion.field, self.constants.residual, grid, working
+            sigma, self.diffusion.field, self.residual(condition.zoom), grid, Grid(height, width, grid.channels)
         )
 
     def denoise(
@@ -128,7 +160,7 @@ class ConditionalModel(nn.Module):
         scaling: Scaling | None = None,
     ) -> Tensor:
         """E[z_0 | z, y] (B, C, H, W) float32; z is ignored where sigma is infinite."""
-        scaling = scaling or self.scaling(sigma, condition.grid)
+        scaling = scaling or self.scaling(sigma, condition)
         mean_wanted = sigma.isinf()
         z = torch.where(mean_wanted.view(-1, 1, 1, 1), 0.0, z)
         if condition.hidden is not None and self.blanks:
@@ -165,7 +197,7 @@ class ConditionalModel(nn.Module):
         sigma = torch.where(quantiles < mean_share, math.inf, self.diffusion.schedule.train_sigma(level))
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
         z = target + torch.where(sigma.isinf(), 0, sigma).view(-1, 1, 1, 1) * noise
-        scaling = self.scaling(sigma, grid)
+        scaling = self.scaling(sigma, condition)
         error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight
         return self.diffusion.loss(error, where, sigma, scaling.power, self.diffusion.field, grid)
@@ -173,24 +205,28 @@ class ConditionalModel(nn.Module):
     @torch.no_grad()
     def mean(self, measurement: Measurement) -> Tensor:
         """Posterior mean (B, C, H, W) by one network call."""
-        condition = self.condition(measurement)
-        infinity = torch.full((len(measurement),), math.inf, device=condition.fill.device)
-        z = self.denoise(torch.zeros_like(condition.fill), infinity, condition)
-        return condition.fill + condition.deviation * z
+        out = torch.empty(len(measurement), *measurement.grid.picture, device=measurement.y.device)
+        for places, condition in self._conditions(measurement):
+            infinity = torch.full((len(places),), math.inf, device=out.device)
+            z = self.denoise(torch.zeros_like(condition.fill), infinity, condition)
+            out[places] = condition.fill + condition.deviation * z
+        return out
 
     @torch.no_grad()
     def sample(self, measurement: Measurement, keys: Keys, count: int, settings: Sample, chunk: int = 256) -> Tensor:
         """Posterior samples (K, B, C, H, W), keyed by picture; at most `chunk` pictures are in the network at once."""
-        condition, keys = self.condition(measurement), keys.fork(count)
+        out = torch.empty(count, len(measurement), *measurement.grid.picture, device=measurement.y.device)
         levels = self.diffusion.schedule.levels(settings.steps)
-        parts = max(1, chunk // len(measurement))
-        draws = []
-        for first in range(0, count, parts):
-            copies = min(parts, count - first)
-            own = keys[first * len(measurement) : (first + copies) * len(measurement)]
-            draws.append(self._draw(condition.repeat(copies), own, levels, settings))
-        z = torch.cat(draws).unflatten(0, (count, -1))
-        return condition.fill + condition.deviation * z
+        for places, condition in self._conditions(measurement):
+            forked, parts = keys[places].fork(count), max(1, chunk // len(places))
+            draws = []
+            for first in range(0, count, parts):
+                copies = min(parts, count - first)
+                own = forked[first * len(places) : (first + copies) * len(places)]
+                draws.append(self._draw(condition.repeat(copies), own, levels, settings))
+            z = torch.cat(draws).unflatten(0, (count, -1))
+            out[:, places] = condition.fill + condition.deviation * z
+        return out
 
     def _draw(self, condition: Condition, keys: Keys, levels: Tensor, settings: Sample) -> Tensor:
         field = self.diffusion.field
@@ -198,14 +234,15 @@ class ConditionalModel(nn.Module):
         grids = [*(g for g in grids if g.pixels < condition.grid.pixels), condition.grid]
 
         def denoise(grid: Grid) -> Denoise:
-            own = condition if grid == condition.grid else condition.coarsened(grid, self.working(grid))
+            own = condition if grid == condition.grid else condition.coarsened(grid, self.working(grid, condition.zoom))
             return lambda z, sigma: self.denoise(z, torch.full((len(z),), sigma, device=z.device), own)
 
         def noise(grid: Grid) -> Noise:
             stage = "" if grid == condition.grid else f"{grid}/"
             return lambda label: field.sample(keys.child(stage + label), grid)
 
-        limits = [handover(*pair, self.constants.residual, field) for pair in pairwise(grids)]
+        residual = self.residual(condition.zoom)
+        limits = [handover(*pair, residual, field) for pair in pairwise(grids)]
         return sample_progressively(settings.method, grids, denoise, noise, levels, limits)
 
     @staticmethod

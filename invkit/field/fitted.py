@@ -19,6 +19,7 @@ class FittedField(GaussianField):
     color: Tensor  # (C,) float64: mean colour
     slope: float  # power beyond the fitted band falls as |k|^-slope
     basis: Basis = "cosine"
+    zoom: float = 1.0  # draws at x are those of the fit at `zoom x`
 
     @classmethod
     def fit(cls, x: Tensor, grid: Grid, color: Tensor | None = None) -> "FittedField":
@@ -41,16 +42,16 @@ class FittedField(GaussianField):
 
     def spectrum(self, grid: Grid) -> Tensor:
         own = Grid(self.modes.shape[2], self.modes.shape[3], grid.channels)
-        if own == grid:
+        if own == grid and self.zoom == 1:
             return self.modes
-        wanted = frequencies(grid, self.modes.device)
+        wanted = frequencies(grid, self.modes.device) / self.zoom
         limit = torch.tensor([(n - 1) / e for n, e in zip(own.shape, own.extent, strict=True)], device=wanted.device)
         inside = torch.minimum(wanted, limit.view(2, 1, 1).to(wanted))
         place = (2 * inside / limit.view(2, 1, 1) - 1).flip(0).permute(1, 2, 0)[None]
         table = self.modes.flatten(0, 1)[None]
         values = F.grid_sample(table, place.to(table), align_corners=True)[0]
         beyond = (wanted.norm(dim=0) / inside.norm(dim=0).clamp(min=1e-9)).clamp(min=1)
-        return values.view(*self.modes.shape[:2], *grid.shape) * beyond**-self.slope
+        return values.view(*self.modes.shape[:2], *grid.shape) * beyond**-self.slope / self.zoom**2
 
     def mean(self, grid: Grid) -> Tensor:
         return self.color

@@ -25,8 +25,11 @@ class Network(Settings, ABC):
         """E, the size of the noise-level embedding."""
 
     @abstractmethod
-    def working(self, grid: Grid, reference: int) -> tuple[int, int]:
-        """The grid (h, w) it works on for pictures on `grid`; `reference` cells were trained along the shorter side."""
+    def working(self, grid: Grid, reference: int, zoom: float = 1.0) -> tuple[int, int]:
+        """The grid (h, w) it works on for pictures on `grid`; `reference` cells were trained along the shorter side.
+
+        With `zoom` that many times as fine, for what is as much finer than in training.
+        """
 
     @abstractmethod
     def build(self, in_channels: int, out_channels: int) -> nn.Module:

@@ -174,7 +174,7 @@ class UNetSettings(Network):
     def embedding_size(self) -> int:
         return self.embedding
 
-    def working(self, grid: Grid, reference: int) -> tuple[int, int]:
+    def working(self, grid: Grid, reference: int, zoom: float = 1.0) -> tuple[int, int]:
         return grid.shape
 
     def _shape(self) -> _Shape:
@@ -202,9 +202,9 @@ class FnoUNetSettings(UNetSettings):
         description="cells along the shorter side of the grid it works on; null: of the finest of train.grids",
     )
 
-    def working(self, grid: Grid, reference: int) -> tuple[int, int]:
+    def working(self, grid: Grid, reference: int, zoom: float = 1.0) -> tuple[int, int]:
         multiple = self.patch * 2 ** (len(self.mult) - 1)
-        height, width = (e * (self.reference or reference) / multiple for e in grid.extent)
+        height, width = (e * (self.reference or reference) * zoom / multiple for e in grid.extent)
         return multiple * max(1, round(height)), multiple * max(1, round(width))
 
     def _shape(self) -> _Shape:

@@ -1,0 +1,120 @@
+"""What is seen more densely than in training is worked on as much more finely."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from invkit_inpainting import Box
+from invkit_sparse import RandomPixels
+
+from invkit.data.fields import Fields
+from invkit.degradation import Measurement, Noise
+from invkit.diffusion import Diffusion, Sample
+from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.samplers import Dpmpp2M
+from invkit.field import MaternField
+from invkit.grid import Grid
+from invkit.keys import Keys
+from invkit.nn import NETWORKS
+from invkit.operators import Mask
+from invkit.training import Problem, build_model
+
+COARSE, FINE = Grid(16, 16), Grid(32, 32)
+DATA = Fields(field=MaternField(std=0.5, length=0.6, exponent=1.5))  # smooth over many pixels: alike at every scale
+NETWORK = NETWORKS["fno-unet"](channels=8, mult=(1, 2), blocks=1, patch=1, modes=3, embedding=8)
+CPU = torch.device("cpu")
+
+
+def problem(grid: Grid, degradation=RandomPixels(fraction=0.15)) -> Problem:  # noqa: B008
+    return Problem({grid: DATA.open("train", grid, 0)}, degradation, Noise(), 0)
+
+
+def built(grid: Grid = COARSE, degradation=RandomPixels(fraction=0.15), network=NETWORK) -> ConditionalModel:  # noqa: B008
+    torch.manual_seed(0)
+    model = build_model(problem(grid, degradation), network, Diffusion(), "float32", CPU, 256).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    return model
+
+
+def measured(grid: Grid, degradation=RandomPixels(fraction=0.15), n: int = 6) -> Measurement:  # noqa: B008
+    x = DATA.open("test", grid, 0, n)[list(range(n))]
+    return problem(grid, degradation).measure(x, Keys.of(0, "zoom", range(n)), grid)
+
+
+@pytest.fixture(scope="module")
+def model() -> ConditionalModel:
+    return built()
+
+
+def test_the_same_share_of_a_finer_grid_is_as_much_finer(model):
+    assert model.zooms(measured(COARSE)).tolist() == [1] * 6
+    fine = measured(FINE)
+    assert model.zooms(fine).tolist() == [2] * 6
+    assert model.condition(fine, 2.0).inputs.shape[-2:] == (32, 32)
+    assert model.condition(fine).inputs.shape[-2:] == (16, 16)
+    assert model.zooms(measured(Grid(64, 64), RandomPixels(fraction=0.0375))).tolist() == [2] * 6
+
+
+@pytest.mark.parametrize(
+    "degradation",
+    [RandomPixels(fraction=0.15, sensors=16), RandomPixels(fraction=0.03)],
+    ids=["the same sensors", "fewer"],
+)
+def test_what_is_seen_as_densely_is_not(model, degradation):
+    assert model.zooms(measured(FINE, degradation)).tolist() == [1] * 6
+
+
+def test_a_hidden_box_is_as_large_on_every_grid():
+    box = Box(side=0.4)
+    model = built(FINE, box)
+    assert model.zooms(measured(Grid(64, 64), box)).tolist() == [1] * 6
+
+
+def test_what_knows_no_distance_or_no_reference_is_not_zoomed(model):
+    fine = measured(FINE)
+    for familiar in (None, model.constants.familiar[:3]):
+        tensors = replace(model.constants, familiar=None).tensors()
+        old = Constants.of(tensors | ({} if familiar is None else {"familiar": familiar}))
+        earlier = ConditionalModel(NETWORK, Diffusion(), old)
+        assert earlier.zooms(fine).tolist() == [1] * 6
+    plain = built(network=NETWORKS["unet"](channels=8, mult=(1,), blocks=1))
+    assert plain.zooms(fine).tolist() == [1] * 6
+
+
+def test_a_picture_is_what_it_is_alone_whatever_is_beside_it(model):
+    """Of a batch of several densities, and so of several zooms."""
+    fine = measured(FINE)
+    observed = fine.observed.clone()
+    observed[::2] &= Keys.of(0, "half", range(3)).uniform("u", 1, *FINE.shape) < 0.25
+    mixed = Measurement(Mask(observed, 3), fine.y * observed)
+    assert len(model.zooms(mixed).unique()) > 1
+    keys, settings = Keys.of(0, "draws", range(6)), Sample(method=Dpmpp2M(), steps=3)
+    mean, samples = model.mean(mixed), model.sample(mixed, keys, 2, settings)
+    assert samples.shape == (2, 6, *FINE.picture)
+    for i in range(6):
+        one = slice(i, i + 1)
+        torch.testing.assert_close(model.mean(mixed[one]), mean[one], rtol=0, atol=1e-4)
+        torch.testing.assert_close(model.sample(mixed[one], keys[one], 2, settings), samples[:, one], rtol=0, atol=1e-3)
+
+
+def test_the_law_of_the_residual_is_as_much_finer(model):
+    """Against the law measured on the finer grid, which the model never saw."""
+    want = built(FINE).constants.residual.modes.diagonal().mean(-1)
+    errors = [
+        float((model.residual(zoom).spectrum(FINE).diagonal().mean(-1) / want).log().abs().mean())
+        for zoom in (1.0, 2.0)
+    ]
+    assert errors[1] < 0.1 < 0.25 < errors[0]
+
+
+def test_a_zoomed_field_has_the_same_pixels_closer_together(model):
+    field = model.constants.residual
+    zoomed = replace(field, zoom=2.0)
+    near, far = (
+        f.gram(FINE, torch.tensor([[16 * 32 + 10, 16 * 32 + 10 + d]]), torch.zeros(1))[0, 0, 3]
+        for f, d in ((zoomed, 2), (field, 4))
+    )
+    assert float(near) == pytest.approx(float(far), abs=0.1)
+    assert zoomed.deviation(FINE) == pytest.approx(field.deviation(COARSE), rel=0.05)

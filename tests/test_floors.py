@@ -12,7 +12,7 @@ FLOORS = [
     {"device", "distributed", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
     {
         "compose", "convolution", "degradation", "diffusion", "gaussian", "kriging", "leastsquares", "nn", "nothing",
-        "operators", "optim", "points", "separable", "shapes",
+        "operators", "optim", "points", "separable", "shapes", "stream",
     },
     {"data", "metrics", "reconstruct"},
     {

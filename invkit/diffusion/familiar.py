@@ -48,20 +48,19 @@ def statistics(
 def distance(
     observed: Tensor,  # (B, 1 or C, H, W) boolean
 ) -> Tensor:
-    """Mean distance of hidden values from the nearest seen one, by rows or columns, whichever is further: (B,) lengths.
+    """Mean distance of values from the nearest seen one, by rows or columns, whichever is further: (B,) lengths.
 
     >>> distance(torch.tensor([True, False, False, False]).view(1, 1, 1, 4).repeat(1, 1, 4, 1))
-    tensor([0.5000], dtype=torch.float64)
+    tensor([0.3750], dtype=torch.float64)
     """
-    count, seen = (~observed).sum((1, 2, 3)), observed.float()
-    total = torch.zeros(len(observed), dtype=torch.float64, device=observed.device)
+    seen, total = observed.float(), torch.zeros(len(observed), dtype=torch.float64, device=observed.device)
     for _ in range(max(observed.shape[2:])):
-        left = (1 - seen).sum((1, 2, 3), dtype=torch.float64)
+        left = (1 - seen).mean((1, 2, 3), dtype=torch.float64)
         if not left.any():
             break
         total = total + left
         seen = F.max_pool2d(seen, 3, 1, 1)
-    return total / count.clamp(min=1) / min(observed.shape[2:])
+    return total / min(observed.shape[2:])
 
 
 def bounds(

@@ -77,7 +77,9 @@ def test_the_statistics_are_what_they_say():
         np.testing.assert_allclose(found[1], (x**2).mean(1) / pixels.diagonal().mean(), rtol=1e-6)
         np.testing.assert_allclose(found[2], (x * np.linalg.solve(pixels, x.T).T).sum(1) / seen, rtol=1e-3)
         for picture, want in zip(mask.observed.numpy(), found[3], strict=True):
-            apart = [np.abs(np.argwhere(~channel)[:, None] - np.argwhere(channel)).max(2).min(1) for channel in picture]
+            apart = [
+                np.abs(np.argwhere(channel >= 0)[:, None] - np.argwhere(channel)).max(2).min(1) for channel in picture
+            ]
             assert float(want) == pytest.approx(np.concatenate(apart).mean() / 8)
 
 

@@ -15,12 +15,8 @@ STATISTICS = (
 )
 QUANTILES = (0.005, 0.995)  # of the training pictures
 FLOOR = 1e-5  # share of the largest power below which roughness is not looked for: rounding lives there
-MARGINS = (
-    1.25,
-    2.0,
-    2.0,
-    1.25,
-)  # the ranges end this factor beyond the quantiles: few photographs do not tell them better
+# The ranges end this factor beyond the quantiles: few photographs do not tell them better.
+MARGINS = (1.25, 2.0, 2.0, 1.25)
 
 
 def statistics(
@@ -33,8 +29,8 @@ def statistics(
     How many values were measured, in units of those of a picture: other degradations. The mean square of `f`, the fill less
     the prior's mean, in units of the prior's variance: other brightness and contrast. `<f, C^-1 f>` for each value measured,
     with C the prior's covariance operator: values that vary faster than the pictures do. For a kriged fill without noise
-    that is `r^T K^-1 r / n` of the values r, one on average for draws of the prior. `distance`: sensors closer
-    together or further apart on the domain, though they be the same share of a finer or coarser grid; 0 where nothing is a mask.
+    that is `r^T K^-1 r / n` of the values r, one on average for draws of the prior. The `distance` from what a mask shows, 0 for
+    other operators: sensors closer together or further apart, though they be the same share of another grid.
     """
     grid, operator = measurement.grid, measurement.operator
     values = operator.measured(torch.ones_like(measurement.y)).double().flatten(1).sum(1)

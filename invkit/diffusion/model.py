@@ -116,7 +116,9 @@ class ConditionalModel(nn.Module):
         one, finest = torch.ones(len(measurement), dtype=torch.float64), self._finest(measurement.grid)
         if measurement.observed is None or self.constants.familiar is None or finest <= 1:
             return one
-        zoom = float(self.constants.familiar[3, 0]) / distance(measurement.observed).cpu().clamp(min=1e-6)
+        # Measured on the first of the training grids; on the finest a share of the pixels is as much closer.
+        usual = float(self.constants.familiar[3, 0]) * min(self.prior.modes.shape[2:]) / self.constants.reference
+        zoom = usual / distance(measurement.observed).cpu().clamp(min=1e-6)
         steps = (2 * (finest / zoom.clamp(1, finest)).log2()).round()
         return (finest * 2 ** (-steps / 2)).clamp(min=1)
 

@@ -57,6 +57,14 @@ def test_the_same_share_of_a_finer_grid_is_as_much_finer(model):
     assert model.zooms(measured(Grid(64, 64), RandomPixels(fraction=0.0375))).tolist() == [2] * 6
 
 
+def test_of_several_training_grids_the_finest_counts(model):
+    constants = replace(model.constants, reference=32)
+    both = ConditionalModel(NETWORK, Diffusion(), constants)
+    assert both.zooms(measured(FINE)).tolist() == [1] * 6
+    assert both.zooms(measured(Grid(64, 64))).tolist() == [2] * 6
+    assert both.zooms(measured(Grid(64, 64), RandomPixels(fraction=0.0375))).tolist() == [1] * 6
+
+
 @pytest.mark.parametrize(
     "degradation",
     [RandomPixels(fraction=0.15, sensors=16), RandomPixels(fraction=0.03)],

@@ -30,8 +30,9 @@ SMALL = [
 ]  # fmt: skip
 MODEL = ["model.fill=gaussian", "model.channels=32", "model.mult=[1,2]", "model.blocks=2", "model.patch=2"]
 PRIOR = ["model.prior.name=matern", "model.prior.std=0.5", "model.prior.length=0.2", "model.prior.exponent=1.3"]
+SPARSE = "degradation={name: sparse-random, fraction: 0.1}"
 BASES = {
-    "fields": ("oracle_gaussian", [*PRIOR, "eval.methods=[gaussian,model,oracle]"]),
+    "fields": ("oracle_gaussian", [*PRIOR, SPARSE, "eval.methods=[gaussian,model,oracle]"]),
     "photos": ("quickstart", ["eval.methods=[gaussian,model]"]),
 }
 COLOURED = ["diffusion.field.name=matern", "diffusion.field.std=1", "diffusion.field.length=0.2"]

@@ -27,11 +27,8 @@ def _zero(layer: nn.Module) -> None:
 
 def dropout(x: Tensor, p: float, seed: Tensor | None) -> Tensor:
     """Dropout from a generator of its own, seeded by a number (); none without one."""
-    return x if seed is None or p == 0 else _dropped(x, p, seed)
-
-
-@torch.compiler.disable
-def _dropped(x: Tensor, p: float, seed: Tensor) -> Tensor:
+    if seed is None or p == 0:
+        return x
     keep = torch.rand(x.shape, generator=torch.Generator(x.device).manual_seed(int(seed)), device=x.device) >= p
     return x * keep / (1 - p)
 

@@ -56,7 +56,7 @@ class Constants:
         )
         if (familiar := tensors.get("familiar")) is not None:
             if familiar.shape == (3, 2):
-                familiar = torch.cat([familiar, familiar.new_tensor([[0, math.inf]])])
+                familiar = torch.cat([familiar, familiar.new_tensor([[0, torch.finfo(familiar.dtype).max]])])
             if familiar.shape != (len(STATISTICS), 2):
                 raise ValueError(f"familiar is {tuple(familiar.shape)}")
         unit = Unit(float(tensors["scale"]))

@@ -9,6 +9,7 @@ from invkit.field import (
     FittedField,
     MaternField,
     SquaredExponentialField,
+    SupposedField,
     WhiteField,
     dct,
     idct,
@@ -82,6 +83,34 @@ def test_a_fit_recovers_the_field_it_was_drawn_from():
     ratio = fitted.spectrum(fine)[0, 0, 20:, 20:] / truth.spectrum(fine)[0, 0, 20:, 20:]
     assert float(ratio.min()) > 0.3 and float(ratio.max()) < 3
     torch.testing.assert_close(fitted.spectrum(fine)[..., :15, :15], got[..., :15, :15])
+
+
+def test_a_supposed_law_meets_the_pictures_half_way_beyond_the_training():
+    coarse, fine = Grid(8, 12), Grid(16, 24)
+    law, truth = MaternField(std=0.5, length=0.2, exponent=1.3, color=0.5), MaternField(std=0.5, length=0.3, exponent=3)
+    fitted = FittedField.fit(truth.sample(Keys.of(0, "fit", range(500)), coarse), coarse)
+    field = SupposedField(law, fitted, cells=8)
+    assert torch.equal(field.spectrum(coarse), law.spectrum(coarse))
+    got, supposed, measured = (f.spectrum(fine) for f in (field, law, fitted))
+    torch.testing.assert_close(got[..., :8, :12], supposed[..., :8, :12])
+    power = [f.diagonal().sum(-1) for f in (got, supposed, measured)]
+    for beyond in (slice(8, None), slice(None)), (slice(None), slice(12, None)):
+        torch.testing.assert_close(power[0][beyond], (power[1] * power[2])[beyond].sqrt())
+        assert (power[0] < power[1])[beyond].all()  # the pictures are smoother
+    torch.testing.assert_close(got / power[0], supposed / power[1])  # colours are the law's
+
+
+@pytest.mark.parametrize(
+    "law", [MaternField(padding=0.5), MaternField(basis="periodic"), SquaredExponentialField(length=1.0)]
+)
+def test_any_law_is_supposed(law):
+    coarse, fine = Grid(8, 8), Grid(32, 32)
+    fitted = FittedField.fit(MaternField().sample(Keys.of(0, "fit", range(100)), coarse), coarse)
+    field = SupposedField(law, fitted, cells=8)
+    assert torch.equal(field.spectrum(coarse), law.spectrum(coarse))
+    got, supposed = field.spectrum(fine), law.spectrum(fine)
+    assert got.isfinite().all() and (got.diagonal() >= 0).all() and not torch.equal(got, supposed)
+    assert field.sample(Keys.of(0, "s", [0]), fine).shape == (1, 3, 32, 32)
 
 
 def reflected(kernel, i, j, n, reach=6):

@@ -18,7 +18,7 @@ from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
 from invkit.diffusion.unit import Unit
-from invkit.field import FittedField, GaussianField
+from invkit.field import FittedField, GaussianField, SupposedField
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn.base import Network
@@ -100,7 +100,8 @@ class ConditionalModel(nn.Module):
     @property
     def fill_prior(self) -> GaussianField:
         """The law behind a gaussian fill."""
-        return self.settings.prior or self.constants.prior
+        law, constants = self.settings.prior, self.constants
+        return constants.prior if law is None else SupposedField(law, constants.prior, constants.reference)
 
     def working(self, grid: Grid, zoom: float = 1.0) -> tuple[int, int]:
         """Height and width of the grid on which the network works for pictures on `grid`, at most as fine as that by a zoom."""

@@ -4,6 +4,7 @@ from invkit.field.base import Achromatic, GaussianField, inner
 from invkit.field.basis import dct, frequencies, idct, resample
 from invkit.field.fitted import FittedField
 from invkit.field.laws import FIELDS, Law, MaternField, SquaredExponentialField, WhiteField
+from invkit.field.supposed import SupposedField
 
 __all__ = [
     "FIELDS",
@@ -13,6 +14,7 @@ __all__ = [
     "Law",
     "MaternField",
     "SquaredExponentialField",
+    "SupposedField",
     "WhiteField",
     "dct",
     "frequencies",

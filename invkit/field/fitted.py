@@ -42,16 +42,21 @@ class FittedField(GaussianField):
 
     def spectrum(self, grid: Grid) -> Tensor:
         own = Grid(self.modes.shape[2], self.modes.shape[3], grid.channels)
-        if own == grid and self.zoom == 1:
-            return self.modes
-        wanted = frequencies(grid, self.modes.device) / self.zoom
+        return self.modes if own == grid and self.zoom == 1 else self.at(frequencies(grid, self.modes.device))
+
+    def at(
+        self,
+        frequencies: Tensor,  # (2, H, W) half-cycles per unit length
+    ) -> Tensor:
+        """The spectrum at wave numbers: (C, C, H, W)."""
+        own, wanted = Grid(*self.modes.shape[2:]), frequencies / self.zoom
         limit = torch.tensor([(n - 1) / e for n, e in zip(own.shape, own.extent, strict=True)], device=wanted.device)
         inside = torch.minimum(wanted, limit.view(2, 1, 1).to(wanted))
         place = (2 * inside / limit.view(2, 1, 1) - 1).flip(0).permute(1, 2, 0)[None]
         table = self.modes.flatten(0, 1)[None]
         values = F.grid_sample(table, place.to(table), align_corners=True)[0]
         beyond = (wanted.norm(dim=0) / inside.norm(dim=0).clamp(min=1e-9)).clamp(min=1)
-        return values.view(*self.modes.shape[:2], *grid.shape) * beyond**-self.slope / self.zoom**2
+        return values.view(*self.modes.shape[:2], *wanted.shape[1:]) * beyond**-self.slope / self.zoom**2
 
     def mean(self, grid: Grid) -> Tensor:
         return self.color

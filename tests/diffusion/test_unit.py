@@ -5,10 +5,10 @@ import torch
 
 from invkit.compose import Mixture
 from invkit.data.fields import Fields
-from invkit.degradation import Noise
+from invkit.degradation import Degradation, Noise
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import unknown
-from invkit.diffusion.model import Constants
+from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.unit import Unit, expectation
 from invkit.field import MaternField
 from invkit.grid import Grid
@@ -18,6 +18,7 @@ from invkit.plugins import registry
 from invkit.training import Problem, build_model
 
 COUNT = 400
+RANDOM = registry().degradations["sparse-random"]
 VALUES = 200.0  # hidden in each picture
 
 
@@ -66,27 +67,42 @@ def test_nothing_hidden_leaves_a_unit():
     assert Unit.fit(zero, zero, zero).scale > 0
 
 
-def test_residuals_of_two_densities_have_one_deviation():
-    """Kriging under a rougher law than the pictures' expects too much, and the more so, the more is seen."""
-    grid, random = Grid(32, 32), registry().degradations["sparse-random"]
-    laws = (random(fraction=0.1), random(fraction=0.4))
+def supposing(grid: Grid, *laws: Degradation) -> tuple[Fields, ConditionalModel]:
+    """Pictures smoother than the law behind the fill, and a model of them that was measured on one grid."""
     data = Fields(field=MaternField(std=0.5, length=0.25, exponent=2.5))
     network = NETWORKS["fno-unet"](
         prior=MaternField(std=0.5, length=0.2, exponent=1.3), channels=8, mult=(1,), blocks=1
     )
     problem = Problem({grid: data.open("train", grid, 0)}, Mixture(of=laws), Noise(sigma=0), 0)
-    model = build_model(problem, network, Diffusion(), "float32", torch.device("cpu"), 128)
+    return data, build_model(problem, network, Diffusion(), "float32", torch.device("cpu"), 128)
+
+
+def deviation(data: Fields, model: ConditionalModel, law: Degradation, grid: Grid) -> float:
+    """Of the residuals of 32 test pictures where they are hidden, in their unit."""
+    images = data.open("test", grid, 0, 32)
+    x = images[list(range(32))]
+    measurement = Problem({grid: images}, law, Noise(sigma=0), 0).measure(x, Keys.of(0, "unit", range(32)), grid)
+    condition, hidden = model.condition(measurement), unknown(measurement)
+    z = (x - condition.fill) / condition.deviation * hidden
+    return math.sqrt(float(z.square().sum() / hidden.sum() / 3))
+
+
+def test_residuals_of_two_densities_have_one_deviation():
+    """Kriging under a rougher law than the pictures' expects too much, and the more so, the more is seen."""
+    grid, laws = Grid(32, 32), (RANDOM(fraction=0.1), RANDOM(fraction=0.4))
+    data, model = supposing(grid, *laws)
     assert model.constants.unit.tilt > 1
-    deviations = []
-    for law in laws:
-        own = Problem(problem.images, law, problem.noise, 0)
-        x = data.open("test", grid, 0, 32)[list(range(32))]
-        measurement = own.measure(x, Keys.of(0, "unit", range(32)), grid)
-        condition, hidden = model.condition(measurement), unknown(measurement)
-        z = (x - condition.fill) / condition.deviation * hidden
-        deviations.append(math.sqrt(float(z.square().sum() / hidden.sum() / 3)))
-    assert deviations == pytest.approx([1, 1], abs=0.1)
+    assert [deviation(data, model, law, grid) for law in laws] == pytest.approx([1, 1], abs=0.1)
     loaded = Constants.of(model.constants.tensors())
     assert loaded.unit == model.constants.unit
     earlier = {k: v for k, v in model.constants.tensors().items() if k not in ("tilt", "expected")}
     assert Constants.of(earlier).unit == Unit(model.constants.unit.scale)
+
+
+def test_residuals_of_a_finer_grid_have_the_deviation_of_the_training(monkeypatch):
+    """What a wrong law says of modes that no training saw would make the fill rough and the expectation too large."""
+    fine, share, sensors = Grid(64, 64), RANDOM(fraction=0.1), RANDOM(fraction=0.1, sensors=32)
+    data, model = supposing(Grid(32, 32), share, RANDOM(fraction=(0.1, 0.45)))
+    assert [deviation(data, model, law, fine) for law in (sensors, share)] == pytest.approx([1, 1], abs=0.15)
+    monkeypatch.setattr(ConditionalModel, "fill_prior", model.settings.prior)
+    assert deviation(data, model, share, fine) < 0.85

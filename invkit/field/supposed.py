@@ -1,0 +1,45 @@
+"""A law that was supposed, and is held against pictures up to some wave number only."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invkit.field.base import GaussianField
+from invkit.field.basis import Basis, frequencies
+from invkit.field.fitted import FittedField
+from invkit.field.laws import Law
+from invkit.grid import Grid
+
+
+@dataclass(frozen=True)
+class SupposedField(GaussianField):
+    """`law` on the grids that a model was trained on; of what finer grids add, the geometric mean of its power and the pictures'.
+
+    The pictures' is that of the field fitted to them, continued beyond its band. A wrong law says most about what was never
+    seen: on finer grids kriging with it alone has spikes at the sensors that no training met.
+    """
+
+    law: Law
+    fitted: FittedField
+    cells: int  # along the shorter side of the finest grid of the training
+
+    @property
+    def basis(self) -> Basis:  # type: ignore[override]
+        return self.law.basis
+
+    def margin(self, grid: Grid) -> int:
+        return self.law.margin(grid)
+
+    def mean(self, grid: Grid) -> Tensor:
+        return self.law.mean(grid)
+
+    def spectrum(self, grid: Grid) -> Tensor:
+        supposed = self.law.spectrum(grid)
+        k = frequencies(grid, supposed.device, self.basis, self.margin(grid))
+        beyond = k.amax(0) > self.cells - 1e-6
+        if not beyond.any():
+            return supposed
+        measured = self.fitted.at(k.to(self.fitted.modes.device)).to(supposed)
+        ratio = measured.diagonal().sum(-1) / supposed.diagonal().sum(-1).clamp(min=1e-300)
+        return torch.where(beyond, ratio.sqrt(), 1.0) * supposed

@@ -36,8 +36,9 @@ class SupposedField(GaussianField):
 
     def spectrum(self, grid: Grid) -> Tensor:
         supposed = self.law.spectrum(grid)
-        k = frequencies(grid, supposed.device, self.basis, self.margin(grid))
-        beyond = k.amax(0) > self.cells - 1e-6
+        own = Grid(*(max(1, round(self.cells * e)) for e in grid.extent))
+        k, held = (frequencies(g, supposed.device, self.basis, self.margin(g)) for g in (grid, own))
+        beyond = (k > held.amax((1, 2), keepdim=True) + 1e-6).any(0)
         if not beyond.any():
             return supposed
         measured = self.fitted.at(k.to(self.fitted.modes.device)).to(supposed)

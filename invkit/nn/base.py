@@ -17,7 +17,10 @@ class Network(Settings, ABC):
     """Settings of a model: a fill and a network with `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
 
     fill: Fill = Field("gaussian", description="what the model starts from where nothing was seen")
-    prior: Law | None = Field(None, description="field behind a gaussian fill; null: fitted to the training pictures")
+    prior: Law | None = Field(
+        None,
+        description="field behind a gaussian fill, trusted on the grids of the training; null: fitted to its pictures",
+    )
 
     @property
     @abstractmethod

@@ -11,6 +11,7 @@ from invkit.field import (
     SquaredExponentialField,
     SupposedField,
     WhiteField,
+    base,
     dct,
     idct,
     inner,
@@ -193,7 +194,9 @@ def test_a_margin_makes_the_picture_stationary_up_to_its_border():
 
 @pytest.mark.parametrize("field", [MaternField(color=0.3), SquaredExponentialField(basis="periodic", padding=0.25)])
 @pytest.mark.parametrize("shape", [(6, 6), (5, 8)])
-def test_gram_columns_and_variance_are_parts_of_the_covariance(field, shape):
+@pytest.mark.parametrize("kept", [base.DENSE_ENTRIES, 0], ids=["kept", "computed"])
+def test_gram_columns_and_variance_are_parts_of_the_covariance(field, shape, kept, monkeypatch):
+    monkeypatch.setattr(base, "DENSE_ENTRIES", kept)
     grid = Grid(*shape, 2)
     n = grid.pixels * 2
     matrix = field.covariance(torch.eye(n, dtype=torch.float64).view(n, *grid.picture), grid).reshape(2, -1, 2, *shape)

@@ -19,6 +19,8 @@ from invkit.field.basis import Basis, dct, idct, waves
 from invkit.grid import Grid
 from invkit.keys import Keys
 
+DENSE_ENTRIES = 2**24  # at most this many covariances are kept for a grid; of more, those asked for are computed
+
 
 class GaussianField(ABC):
     """A Gaussian law of pictures. Subclasses state the spectrum; every computation is here.
@@ -95,6 +97,10 @@ class GaussianField(ABC):
 
     def gram(self, grid: Grid, points: Tensor, like: Tensor) -> Tensor:
         """Covariance of the colours at some pixels, indices (B, n) in reading order: (B, n * C, n * C)."""
+        if (grid.channels * grid.pixels) ** 2 <= DENSE_ENTRIES:
+            rows = self.columns(grid, points, like).flatten(4)
+            found = rows.gather(4, points[:, None, None, None].expand(*rows.shape[:4], -1))
+            return found.transpose(3, 4).flatten(1, 2).flatten(2)
         table, margin, wide = _lags(self, grid, like.device, like.dtype), self.margin(grid), grid.width
         place = (points // wide + margin, points % wide + margin)
         sides = [n + 2 * margin for n in grid.shape]
@@ -113,6 +119,11 @@ class GaussianField(ABC):
 
     def columns(self, grid: Grid, points: Tensor, like: Tensor) -> Tensor:
         """Covariance of the colours at some pixels, indices (B, n), with all: (B, n, C, C, H, W), the point's colour first."""
+        if (grid.channels * grid.pixels) ** 2 <= DENSE_ENTRIES:
+            return _covariances(self, grid, like.device, like.dtype)[points]
+        return self._columns(grid, points, like)
+
+    def _columns(self, grid: Grid, points: Tensor, like: Tensor) -> Tensor:
         m, power = self.margin(grid), _power(self, grid, 1.0, 0.0, like.device, like.dtype) / grid.area
         rows, columns = (waves(n, self.basis, like.device, like.dtype) for n in power.shape[-2:])
         row, column = rows.T[points // grid.width + m], columns.T[points % grid.width + m]  # (B, n, modes)
@@ -177,6 +188,13 @@ def _power(
         values = values.clamp(min=max(0.0, floor * float(values.max())))  # modes without power are tolerated
         spectrum = (vectors * values.pow(exponent).unsqueeze(-2) @ vectors.mT).permute(2, 3, 0, 1)
     return spectrum.contiguous().to(device, dtype)
+
+
+@lru_cache(maxsize=4)
+def _covariances(field: GaussianField, grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Covariance of the colours of every pixel with all: (H * W, C, C, H, W)."""
+    exact = torch.empty(0, dtype=torch.float64)
+    return field._columns(grid, torch.arange(grid.pixels)[None], exact)[0].to(device, dtype)
 
 
 @lru_cache(maxsize=16)

@@ -19,7 +19,7 @@ from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import fill_in, unknown
 from invkit.diffusion.familiar import bounds, statistics
 from invkit.diffusion.model import ConditionalModel, Constants
-from invkit.diffusion.unit import Unit
+from invkit.diffusion.unit import Unit, expectation
 from invkit.distributed import ALONE, World
 from invkit.errors import NonFiniteError, RecipeError
 from invkit.field import FittedField
@@ -102,7 +102,7 @@ def _residual(
     problem: Problem, network: Network, prior: FittedField, x: Tensor, grid: Grid
 ) -> tuple[FittedField, Unit, Tensor]:
     """Of some pictures: the law of the residual about the fill at unit deviation, its unit, and what is familiar of them."""
-    parts, seen, law = [], [], network.prior or prior
+    parts, units, seen, law = [], [], [], network.prior or prior
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
@@ -110,14 +110,17 @@ def _residual(
         seen.append(statistics(fill, measurement, law))
         hidden = unknown(measurement)
         where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
-        parts.append(((part - fill) / deviation * where, deviation, where))
-    raw, deviation, where = (torch.cat(t) for t in zip(*parts, strict=True))
-    if not raw.isfinite().all():
+        parts.append((part - fill) / deviation * where)
+        values = parts[-1].double().square(), where, expectation(deviation, hidden).view(-1, 1)
+        units.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
+    squares, counts, expected = torch.cat(units, 1)
+    if not squares.isfinite().all():
         raise NonFiniteError(
             "the pictures or their measurements are not finite; check the data set and the degradation"
         )
-    unit = Unit.fit(raw, deviation, where)
-    residual = FittedField.fit(raw / unit.of(deviation), grid, torch.zeros(grid.channels, dtype=torch.float64))
+    unit = Unit.fit(squares, counts, expected)
+    z = torch.cat(parts) / unit.of(expected).to(x).view(-1, 1, 1, 1)
+    residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
     return residual, unit, bounds(torch.cat(seen))
 
 

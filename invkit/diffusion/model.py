@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from invkit.degradation import Measurement
 from invkit.device import Precision, autocast, span
 from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.condition import Condition, fill_in
+from invkit.diffusion.condition import Condition, fill_in, unknown
 from invkit.diffusion.familiar import STATISTICS, distance, statistics
 from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
@@ -38,7 +38,7 @@ class Constants:
     def tensors(self) -> dict[str, Tensor]:
         numbers = {
             "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,
-            "scale": self.unit.scale, "tilt": self.unit.tilt, "deviations": self.unit.deviations,
+            "scale": self.unit.scale, "tilt": self.unit.tilt, "expected": self.unit.expected,
         }  # fmt: skip
         familiar = {} if self.familiar is None else {"familiar": self.familiar}
         return familiar | {
@@ -60,11 +60,9 @@ class Constants:
             if familiar.shape != (len(STATISTICS), 2):
                 raise ValueError(f"familiar is {tuple(familiar.shape)}")
         unit = Unit(float(tensors["scale"]))
-        if "deviations" in tensors:
-            low, high = tensors["deviations"].tolist()
+        if "tilt" in tensors:  # earlier versions had none
+            low, high = tensors["expected"].tolist()
             unit = Unit(unit.scale, float(tensors["tilt"]), (low, high))
-        elif float(tensors.get("tilt", 0)):  # earlier versions had none, or one by picture
-            raise ValueError("the residual's unit is of an earlier version")
         return cls(prior, residual, unit, int(tensors["reference"]), familiar)
 
 
@@ -129,9 +127,8 @@ class ConditionalModel(nn.Module):
         """Everything that is computed once per measurement; no gradient flows here."""
         with torch.no_grad():
             fill, deviation = fill_in(self.settings.fill, self.fill_prior, measurement)
-            return Condition.of(
-                fill, self.constants.unit(deviation), measurement, self.working(measurement.grid, zoom), zoom
-            )
+            deviation = self.constants.unit(deviation, unknown(measurement))
+            return Condition.of(fill, deviation, measurement, self.working(measurement.grid, zoom), zoom)
 
     def _conditions(self, measurement: Measurement) -> Iterator[tuple[Tensor, Condition]]:
         """Those of the measurements of each zoom, and which they are."""

@@ -3,71 +3,69 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-LEAST = (
-    0.3  # tilt below which none is taken: over a factor of two in deviation it changes the unit by less than a quarter
-)
+SIGNIFICANT = 3.0  # standard errors from none, below which no tilt is taken to be seen
 SMALLEST = 1e-4  # scale
-BINS = 8  # of deviation, for every factor of two
-OCTAVES = 24  # below and above a deviation of one that are told apart
-ENDS = 0.005  # share of the hidden values beyond either end of the range of deviations
 
 
 @dataclass(frozen=True)
 class Unit:
-    """`scale d (d / reference)^tilt` for an expected deviation d.
+    """`scale (e / reference)^tilt` times the expected deviation, with e its root mean square over what is hidden.
 
-    A fill under another law than the pictures' expects an error that is wrong by a factor, and by another one nearer to
-    what is seen. Without the power law a model learns well where the residual happens to be large. In the power, d is held to
-    its range in training; the reference is that range's geometric middle.
+    A fill under another law than the pictures' expects an error that is wrong by a factor, and by another one where more is
+    seen. Without the power law a model of many densities learns those well where the residual happens to be large. Beyond
+    the range of e in training its ends hold; the reference is that range's geometric middle.
     """
 
     scale: float
     tilt: float = 0.0
-    deviations: tuple[float, float] = (1.0, 1.0)  # lowest and highest d in training
+    expected: tuple[float, float] = (1.0, 1.0)  # lowest and highest e in training
 
     def __call__(
         self,
         deviation: Tensor,  # (B, 1, H, W)
+        hidden: Tensor | None,  # (B, 1 or C, H, W), as in `Condition`
     ) -> Tensor:
-        return deviation * self.of(deviation)
+        return deviation * self.of(expectation(deviation, hidden)).view(-1, 1, 1, 1)
 
-    def of(self, deviation: Tensor) -> Tensor:
-        """The unit in units of what is expected."""
-        low, high = self.deviations
-        return self.scale * (deviation.clamp(low, high) / math.sqrt(low * high)) ** self.tilt
+    def of(self, e: Tensor) -> Tensor:
+        """Deviation of the residual in units of what is expected, (B,)."""
+        low, high = self.expected
+        return self.scale * (e.clamp(low, high) / math.sqrt(low * high)) ** self.tilt
 
     @classmethod
     def fit(
         cls,
-        residual: Tensor,  # (N, C, H, W): of training pictures, in units of its expected deviation, zero where known
-        deviation: Tensor,  # (N, 1, H, W)
-        hidden: Tensor,  # (N, C, H, W): one where unknown
+        squares: Tensor,  # (N,): sum of the squared residuals of each picture, in units of its expected deviation
+        counts: Tensor,  # (N,): of so many hidden values
+        e: Tensor,  # (N,)
     ) -> "Unit":
-        """The unit in which the residuals have deviation one, whatever is expected of them."""
-        parts = list(zip(residual.split(64), deviation.split(64), hidden.split(64), strict=True))
-        count, total = torch.zeros(2, 2 * OCTAVES * BINS + 1, dtype=torch.float64)
-        for z, d, h in parts:
-            place = ((d.double().log2() + OCTAVES) * BINS).round().clamp(0, len(count) - 1).long().flatten()
-            count.index_add_(0, place, h.double().sum(1).flatten())
-            total.index_add_(0, place, z.double().square().sum(1).flatten())
-        if not float(total.sum()):
+        """The unit in which the residuals of training pictures have deviation one."""
+        squares, counts, e = squares.double(), counts.double(), e.double()
+        kept = (squares > 0) & (e > 0)
+        if not kept.any():
             return cls(SMALLEST)
-        share = (count.cumsum(0) - count / 2) / count.sum()
-        found = ((share > ENDS) & (share < 1 - ENDS) & (total > 0)).nonzero()[:, 0]
-        d = 2 ** (found.double() / BINS - OCTAVES)
-        trial = cls(1.0)
-        if len(found) > 2:
-            slope = _slope(d.log(), (total / count)[found].log() / 2, count[found])
-            trial = cls(1.0, slope if abs(slope) > LEAST else 0.0, (float(d[0]), float(d[-1])))
-        power = sum(float((z / trial.of(d)).double().square().sum()) for z, d, _ in parts) / float(count.sum())
-        return cls(max(math.sqrt(power), SMALLEST), trial.tilt, trial.deviations)
+        expected = float(e[kept].min()), float(e[kept].max())
+        trial = cls(1.0, _slope(e[kept].log(), (squares / counts)[kept].log() / 2), expected)
+        power = float((squares / trial.of(e).square()).sum() / counts.sum())
+        return cls(max(math.sqrt(power), SMALLEST), trial.tilt, expected)
 
 
-def _slope(x: Tensor, y: Tensor, weight: Tensor) -> float:
-    """Least squares."""
-    weight = weight / weight.sum()
-    x, y = x - (weight * x).sum(), y - (weight * y).sum()
-    return float((weight * x * y).sum() / (weight * x * x).sum())
+def expectation(deviation: Tensor, hidden: Tensor | None) -> Tensor:
+    """Root mean square of the expected deviation (B, 1, H, W) over what is hidden: (B,)."""
+    if hidden is None:
+        return deviation.square().mean((1, 2, 3)).sqrt()
+    where = hidden.mean(1, keepdim=True)
+    return ((deviation.square() * where).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp(min=1e-6)).sqrt()
+
+
+def _slope(x: Tensor, y: Tensor) -> float:
+    """Least squares; zero where it is not told from none."""
+    x, y = x - x.mean(), y - y.mean()
+    power = float(x.square().sum())
+    if len(x) < 3 or power < 1e-6 * len(x):
+        return 0.0
+    slope = float((x * y).sum()) / power
+    error = math.sqrt(float((y - slope * x).square().sum()) / (len(x) - 2) / power)
+    return slope if abs(slope) > SIGNIFICANT * error else 0.0

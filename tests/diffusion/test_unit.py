@@ -9,7 +9,7 @@ from invkit.degradation import Degradation, Noise
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import unknown
 from invkit.diffusion.model import ConditionalModel, Constants
-from invkit.diffusion.unit import Unit
+from invkit.diffusion.unit import Unit, expectation
 from invkit.field import MaternField
 from invkit.grid import Grid
 from invkit.keys import Keys
@@ -17,54 +17,54 @@ from invkit.nn import NETWORKS
 from invkit.plugins import registry
 from invkit.training import Problem, build_model
 
+COUNT = 400
 RANDOM = registry().degradations["sparse-random"]
+VALUES = 200.0  # hidden in each picture
 
 
-def drawn(tilt: float, low: float = 0.05, high: float = 0.4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Residuals with deviation 0.3 d^(1 + tilt) in units of d, the d themselves, and what is hidden: three quarters."""
-    keys = Keys.of(0, "unit", range(100))
-    d = low * (high / low) ** keys.uniform("d", 1, 16, 16)
-    hidden = (keys.uniform("hidden", 1, 16, 16) < 0.75).float().expand(-1, 3, -1, -1)
-    return 0.3 * d**tilt * keys.normal("z", 3, 16, 16) * hidden, d, hidden
+def drawn(tilt: float, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Squares, counts and expectations of residuals with deviation 0.3 e^tilt, which varies by a tenth between pictures."""
+    normal = Keys.of(0, "unit", range(len(e))).normal("n", 1)[:, 0].double()
+    deviation = 0.3 * e**tilt * (0.1 * normal).exp()
+    return deviation.square() * VALUES, torch.full_like(e, VALUES), e
 
 
-@pytest.mark.parametrize("tilt", [1.5, -0.5])
-def test_a_power_law_is_found_and_leaves_residuals_of_deviation_one(tilt):
-    z, d, hidden = drawn(tilt)
-    unit = Unit.fit(z, d, hidden)
-    assert unit.tilt == pytest.approx(tilt, abs=0.03)
-    assert unit.deviations == pytest.approx((0.05, 0.4), rel=0.1)
-    low, high = unit.deviations
-    assert unit.scale == pytest.approx(0.3 * math.sqrt(low * high) ** tilt, rel=0.03)
-    left = (z / unit.of(d)).square()
-    for part in (d < 0.1, (d >= 0.1) & (d < 0.2), d >= 0.2):
-        assert float((left * part).sum() / (hidden * part).sum()) == pytest.approx(1, abs=0.06)
-    torch.testing.assert_close(unit(d), d * unit.of(d))
+def test_a_power_law_is_found_and_leaves_residuals_of_deviation_one():
+    e = torch.linspace(0.1, 0.4, COUNT, dtype=torch.float64)
+    squares, counts, _ = drawn(1.9, e)
+    unit = Unit.fit(squares, counts, e)
+    assert unit.tilt == pytest.approx(1.9, abs=0.05)
+    assert unit.expected == pytest.approx((0.1, 0.4))
+    assert unit.scale == pytest.approx(0.3 * 0.2**1.9, rel=0.03)  # at the geometric middle
+    left = squares / unit.of(e).square()
+    for half in (slice(0, COUNT // 2), slice(COUNT // 2, COUNT)):
+        assert float(left[half].sum() / counts[half].sum()) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize(
-    ("tilt", "low"), [(0.0, 0.05), (0.2, 0.05), (1.5, 0.4)], ids=["none", "a small one", "one deviation"]
-)
-def test_what_hardly_differs_has_one_scale(tilt, low):
-    z, d, hidden = drawn(tilt, low)
-    unit = Unit.fit(z, d, hidden)
+@pytest.mark.parametrize("e", [torch.linspace(0.1, 0.4, COUNT), torch.full((COUNT,), 0.2)], ids=["spread", "one"])
+def test_what_is_not_told_from_none_is_none(e):
+    unit = Unit.fit(*drawn(0.0, e.double()))
     assert unit.tilt == 0
-    assert unit.scale == pytest.approx(math.sqrt(float(z.square().sum() / hidden.sum())), rel=1e-5)
-    assert torch.equal(unit(d), d * unit.scale)
+    deviation = torch.rand(3, 1, 4, 4)
+    assert torch.equal(unit(deviation, None), deviation * unit.scale)
 
 
-def test_beyond_the_training_the_power_is_held():
+def test_beyond_the_training_its_ends_hold():
     unit = Unit(0.5, 2.0, (0.1, 0.4))
-    got = unit(torch.tensor([0.01, 0.1, 0.2, 0.4, 3.0])).tolist()
-    assert got == pytest.approx([0.00125, 0.0125, 0.1, 0.8, 6.0])
+    assert unit.of(torch.tensor([0.01, 0.1, 0.2, 0.4, 3.0])).tolist() == pytest.approx([0.125, 0.125, 0.5, 2.0, 2.0])
 
 
-@pytest.mark.parametrize("d", [0.0, 1e-30, 1.0, 1e30])
-def test_any_deviation_leaves_a_unit(d):
-    z, hidden = torch.ones(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
-    unit = Unit.fit(z, torch.full((2, 1, 4, 4), d), hidden)
-    assert (unit.scale, unit.tilt) == (1, 0)
-    assert Unit.fit(0 * z, torch.full((2, 1, 4, 4), d), 0 * hidden).scale > 0  # nothing hidden
+def test_only_what_is_hidden_is_expected():
+    deviation, hidden = torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    deviation[:, :, :2], hidden[0, :, :2], hidden[1] = 3.0, 1, 1
+    assert expectation(deviation, hidden).tolist() == pytest.approx([3, math.sqrt(5)])
+    assert expectation(deviation, None).tolist() == pytest.approx([math.sqrt(5)] * 2)
+    assert expectation(deviation, torch.zeros(2, 3, 4, 4)).isfinite().all()
+
+
+def test_nothing_hidden_leaves_a_unit():
+    zero = torch.zeros(3)
+    assert Unit.fit(zero, zero, zero).scale > 0
 
 
 def supposing(grid: Grid, *laws: Degradation) -> tuple[Fields, ConditionalModel]:
@@ -95,11 +95,8 @@ def test_residuals_of_two_densities_have_one_deviation():
     assert [deviation(data, model, law, grid) for law in laws] == pytest.approx([1, 1], abs=0.1)
     loaded = Constants.of(model.constants.tensors())
     assert loaded.unit == model.constants.unit
-    earlier = {k: v for k, v in model.constants.tensors().items() if k != "deviations"}
-    with pytest.raises(ValueError, match="earlier"):
-        Constants.of(earlier)  # its tilt was by picture
-    for tilt in ({}, {"tilt": torch.tensor(0.0)}):
-        assert Constants.of({**{k: v for k, v in earlier.items() if k != "tilt"}, **tilt}).unit.tilt == 0
+    earlier = {k: v for k, v in model.constants.tensors().items() if k not in ("tilt", "expected")}
+    assert Constants.of(earlier).unit == Unit(model.constants.unit.scale)
 
 
 def test_residuals_of_a_finer_grid_have_the_deviation_of_the_training(monkeypatch):

@@ -13,11 +13,14 @@ Precision = Literal["auto", "bf16", "float32"]
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one."""
+    """`auto` is CUDA where there is one; there float32 is float32 from then on: TF32 would ruin kriging."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise RecipeError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     return torch.device(name)
 
 
@@ -53,7 +56,6 @@ def set_determinism(strict: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(strict)
     torch.backends.cudnn.benchmark = not strict
-    torch.set_float32_matmul_precision("highest" if strict else "high")  # "high" is TF32 on CUDA, nothing on a CPU
 
 
 def span(name: str) -> AbstractContextManager[Any]:

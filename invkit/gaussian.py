@@ -122,6 +122,17 @@ class GaussianPosterior:
             raise ValueError("the variance of this measurement is estimated from samples: give keys")
         return self.sample(keys, draws).var(0)
 
+    def misfit(self, r: Tensor) -> Tensor:
+        """How far measured values less their prior mean (S, B, *range) lie from what the others say of them, (B,).
+
+        The root mean square, over all values, of the error of kriging each by the others in units of the deviation expected:
+        one on average for draws of the field, and a factor on its deviation where it is not theirs (Bachoc 2013, equation 7).
+        With K as above `(K^-1 r)_i / sqrt((K^-1)_ii)` (Dubrule 1983). One where nothing was seen; ValueError without Cholesky.
+        """
+        if self._points is None:
+            raise ValueError("the misfit needs a posterior that is solved by Cholesky")
+        return self._points.misfit(r)
+
     def sample(self, keys: Keys, count: int) -> Tensor:
         """Exact posterior draws (K, B, C, H, W), keyed by picture."""
         forked = keys.fork(count)

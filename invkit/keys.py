@@ -54,8 +54,10 @@ def _circle(bits: Tensor) -> tuple[Tensor, Tensor]:
     quadrant = bits >> 30
     angle = ((bits & 0x3FFFFFFF).to(torch.float32) * 2.0**-30 - 0.5) * (math.pi / 2)
     a2 = angle * angle
-    sin = ((((a2 / 362880 - 1 / 5040) * a2 + 1 / 120) * a2 - 1 / 6) * a2 + 1) * angle
-    cos = (((a2 / 40320 - 1 / 720) * a2 + 1 / 24) * a2 - 1 / 2) * a2 + 1
+    # Over a number CUDA multiplies by the inverse, which rounds twice; over a tensor it divides.
+    eighth, ninth = (a2 / a2.new_full((1,), math.factorial(n)) for n in (8, 9))
+    sin = ((((ninth - 1 / 5040) * a2 + 1 / 120) * a2 - 1 / 6) * a2 + 1) * angle
+    cos = (((eighth - 1 / 720) * a2 + 1 / 24) * a2 - 1 / 2) * a2 + 1
     swap = (quadrant & 1).bool()
     x, y = torch.where(swap, sin, cos), torch.where(swap, cos, sin)
     return torch.where(quadrant >= 2, -x, x), torch.where((quadrant == 1) | (quadrant == 2), -y, y)

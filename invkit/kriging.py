@@ -3,11 +3,13 @@
 Few observed pixels are solved for themselves: with `K = C_oo + sigma^2`, the gain is `C_.o K^-1` (Matheron 1963: kriging). Of few
 hidden pixels seen without noise the precision `Q = C^-1`, which has the inverse spectrum, says the same with a matrix of
 their size: mean `-Q_hh^-1 Q_ho y`, covariance `Q_hh^-1` (Rue & Held 2005, theorem 2.5).
+Either way `K^-1` also says how far each observed value lies from its kriging by the others (Dubrule 1983).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ CONDITION = 1e9  # of a field whose precision is used
 
 
 class AtPoints(ABC):
-    """Solves for some pixels of every picture; `gain` and `variance` are those of `GaussianPosterior`."""
+    """Solves for some pixels of every picture; `gain`, `variance` and `misfit` are those of `GaussianPosterior`."""
 
     field: GaussianField
     measurement: Measurement
@@ -37,6 +39,22 @@ class AtPoints(ABC):
     @abstractmethod
     def variance(self) -> Tensor:
         """(B, C, H, W)."""
+
+    @abstractmethod
+    def weights(self, r: Tensor) -> Tensor:
+        """`K^-1 r` (S, B, C, H, W), zero where hidden."""
+
+    @abstractmethod
+    def precisions(self) -> Tensor:
+        """Diagonal of `K^-1` (B, C, H, W), zero where hidden."""
+
+    def misfit(self, r: Tensor) -> Tensor:
+        """Of values (S, B, C, H, W) together: (B,)."""
+        precisions = self.precisions()
+        squares = self.weights(r).square().sum(0) / precisions.clamp(min=1e-30)
+        counts = len(r) * (precisions > 0).sum((1, 2, 3))
+        mean = squares.sum((1, 2, 3)) / counts.clamp(min=1)
+        return torch.where(counts > 0, mean, 1.0).sqrt()
 
     @property
     def grid(self) -> Grid:
@@ -77,17 +95,25 @@ class Observed(AtPoints):
         self._cholesky = _factorise(gram)
 
     def gain(self, r: Tensor) -> Tensor:
-        w = torch.cholesky_solve(self._picked(r).to(self._cholesky), self._cholesky).to(r)
-        return self.field.covariance(self._lifted(w), self.grid)
+        return self.field.covariance(self.weights(r), self.grid)
+
+    def weights(self, r: Tensor) -> Tensor:
+        return self._lifted(torch.cholesky_solve(self._picked(r).to(self._cholesky), self._cholesky).to(r))
+
+    def precisions(self) -> Tensor:
+        return self._lifted(self._inverse.square().sum(1)[:, :, None])[0]
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        # The inverse of a small factor and a product beat a triangular solve with as many columns as pixels.
+        identity = torch.eye(self._cholesky.shape[-1], dtype=self._cholesky.dtype, device=self._cholesky.device)
+        return torch.linalg.solve_triangular(self._cholesky, identity, upper=False).to(self.measurement.y)
 
     def variance(self) -> Tensor:
         y, c = self.measurement.y, self.grid.channels
         columns = self.field.columns(self.grid, self._points, y) * self._valid[:, :, None, None, None, None]
         columns = columns.view(len(y), -1, c * self.grid.pixels)
-        # The inverse of a small factor and a product beat a triangular solve with as many columns as pixels.
-        identity = torch.eye(columns.shape[1], dtype=self._cholesky.dtype, device=y.device)
-        inverse = torch.linalg.solve_triangular(self._cholesky, identity, upper=False).to(y)
-        seen = (inverse @ columns).square().sum(1)
+        seen = (self._inverse @ columns).square().sum(1)
         return (self.field.variance(self.grid).to(y).flatten() - seen).clamp(min=0).view(len(y), *self.grid.picture)
 
 
@@ -107,6 +133,19 @@ class Hidden(AtPoints):
         pull = self._picked(self.precision.covariance(seen.double(), self.grid))
         return seen - self._lifted(torch.cholesky_solve(pull, self._cholesky)).to(r)
 
+    def weights(self, r: Tensor) -> Tensor:
+        return (self.precision.covariance(self.gain(r).double(), self.grid) * self._observed).to(r)
+
+    def precisions(self) -> Tensor:
+        """Of `Q_oo - Q_oh Q_hh^-1 Q_ho`."""
+        b, c = len(self._observed), self.grid.channels
+        columns = (
+            self.precision.columns(self.grid, self._points, self._cholesky) * self._valid[:, :, None, None, None, None]
+        )
+        pull = torch.linalg.solve_triangular(self._cholesky, columns.view(b, -1, c * self.grid.pixels), upper=False)
+        whole = self.precision.variance(self.grid).to(pull).flatten()
+        return ((whole - pull.square().sum(1)).view(b, *self.grid.picture) * self._observed).to(self.measurement.y)
+
     def variance(self) -> Tensor:
         inverse = torch.cholesky_inverse(self._cholesky)
         return self._lifted(inverse.diagonal(dim1=1, dim2=2)[:, :, None])[0].to(self.measurement.y)
@@ -119,16 +158,20 @@ class Parts(AtPoints):
         self.measurement, self.parts = measurement, parts  # places in the batch, and who solves there
 
     def gain(self, r: Tensor) -> Tensor:
-        out = torch.empty_like(r)
-        for places, part in self.parts:
-            out[:, places] = part.gain(r[:, places])
-        return out
+        return self._each(lambda places, part: part.gain(r[:, places]), dim=1)
+
+    def weights(self, r: Tensor) -> Tensor:
+        return self._each(lambda places, part: part.weights(r[:, places]), dim=1)
 
     def variance(self) -> Tensor:
-        out = torch.empty_like(self.measurement.y)
-        for places, part in self.parts:
-            out[places] = part.variance()
-        return out
+        return self._each(lambda _, part: part.variance())
+
+    def precisions(self) -> Tensor:
+        return self._each(lambda _, part: part.precisions())
+
+    def _each(self, of: Callable[[Tensor, AtPoints], Tensor], dim: int = 0) -> Tensor:
+        order = torch.cat([places for places, _ in self.parts]).argsort()
+        return torch.cat([of(places, part) for places, part in self.parts], dim).index_select(dim, order)
 
 
 def solvable(values: int, grid: Grid) -> bool:

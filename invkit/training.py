@@ -19,7 +19,7 @@ from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import fill_in, unknown
 from invkit.diffusion.familiar import bounds, statistics
 from invkit.diffusion.model import ConditionalModel, Constants
-from invkit.diffusion.unit import Unit, expectation
+from invkit.diffusion.unit import Unit
 from invkit.distributed import ALONE, World
 from invkit.errors import NonFiniteError, RecipeError
 from invkit.field import FittedField
@@ -106,20 +106,20 @@ def _residual(
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
-        fill, deviation = fill_in(network.fill, law, measurement)
+        fill, deviation, misfit = fill_in(network.fill, law, measurement)
         seen.append(statistics(fill, measurement, law))
         hidden = unknown(measurement)
         where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
         parts.append((part - fill) / deviation * where)
-        values = parts[-1].double().square(), where, expectation(deviation, hidden).view(-1, 1)
+        values = parts[-1].double().square(), where, misfit.view(-1, 1)
         units.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
-    squares, counts, expected = torch.cat(units, 1)
+    squares, counts, misfits = torch.cat(units, 1)
     if not squares.isfinite().all():
         raise NonFiniteError(
             "the pictures or their measurements are not finite; check the data set and the degradation"
         )
-    unit = Unit.fit(squares, counts, expected)
-    z = torch.cat(parts) / unit.of(expected).to(x).view(-1, 1, 1, 1)
+    unit = Unit.fit(squares, counts, misfits)
+    z = torch.cat(parts) / unit(misfits).to(x).view(-1, 1, 1, 1)
     residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
     return residual, unit, bounds(torch.cat(seen))
 

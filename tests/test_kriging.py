@@ -51,12 +51,49 @@ def test_mean_and_covariance_against_the_closed_form(counts, kind, channels):
         torch.testing.assert_close(measurement.paste(posterior.mean()), posterior.mean(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+@pytest.mark.parametrize("counts", [[9, 14, 11], [35, 30, 41], [9, 33, 12, 40], [1, 41], [0, 4]])
+def test_misfit_is_that_of_each_value_left_out_and_kriged(counts, sigma):
+    """Against solves without the value, one by one; `r` stands for two pictures' worth of values."""
+    grid = Grid(6, 7, 1)
+    measurement, _ = masked(counts, grid, sigma)
+    r = torch.stack([measurement.y, 2 * measurement.y.roll(1, 0) * measurement.observed])
+    matrix = torch.stack(
+        [FIELD.covariance(e, grid) for e in torch.eye(42, dtype=torch.float64).view(42, 1, 6, 7)]
+    ).view(42, 42)
+    expected = []
+    for i, seen in enumerate(measurement.observed.flatten(1)):
+        squares = []
+        for j in seen.nonzero()[:, 0].tolist():
+            others = seen.clone()
+            others[j] = False
+            gain = torch.linalg.solve(
+                matrix[others][:, others] + sigma**2 * torch.eye(int(others.sum())), matrix[others, j]
+            )
+            error = r[:, i].flatten(1)[:, j] - r[:, i].flatten(1)[:, others] @ gain
+            squares.append(error.square() / (matrix[j, j] + sigma**2 - matrix[j, others] @ gain))
+        expected.append(torch.stack(squares).mean().sqrt() if squares else torch.tensor(1.0, dtype=torch.float64))
+    torch.testing.assert_close(
+        GaussianPosterior(FIELD, measurement).misfit(r), torch.stack(expected), rtol=2e-3, atol=0
+    )
+
+
+def test_misfit_is_one_for_draws_of_the_field_and_follows_their_contrast():
+    measurement, _ = masked([150] * 40, Grid(20, 20))
+    posterior = GaussianPosterior(FIELD, measurement)
+    assert float(posterior.misfit(measurement.y[None]).square().mean()) == pytest.approx(1, abs=0.03)
+    found = GaussianPosterior(FIELD, measurement).misfit(3 * measurement.y[None])
+    torch.testing.assert_close(found, 3 * posterior.misfit(measurement.y[None]))
+
+
 def test_float32_is_good_enough():
     measurement, _ = masked([300, 301], Grid(20, 20))
     single = Measurement(measurement.operator, measurement.y.float())
     exact, got = (GaussianPosterior(FIELD, m) for m in (measurement, single))
     assert got.mean().dtype == torch.float32
     torch.testing.assert_close(got.mean().double(), exact.mean(), rtol=0, atol=1e-5)
+    misfits = [posterior.misfit(m.y[None]).double() for posterior, m in ((exact, measurement), (got, single))]
+    torch.testing.assert_close(*misfits, rtol=1e-3, atol=0)
 
 
 def test_the_batch_changes_nothing():

@@ -39,8 +39,8 @@ def test_the_gaussian_posterior_is_the_prior(measurement):
 
 @pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
 def test_every_fill_is_the_mean(fill, measurement):
-    picture, deviation = fill_in(fill, FIELD, measurement)
-    assert not picture.any()
+    picture, deviation, misfit = fill_in(fill, FIELD, measurement)
+    assert not picture.any() and misfit.tolist() == [1, 1, 1]
     assert bool((deviation > 0).all())
 
 

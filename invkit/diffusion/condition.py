@@ -97,26 +97,27 @@ def fill_in(
     fill: Fill,
     prior: GaussianField,
     measurement: Measurement,
-) -> tuple[Tensor, Tensor]:
-    """The picture a model starts from (B, C, H, W), and how far from it the truth is expected (B, 1, H, W), up to a factor.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The picture a model starts from (B, C, H, W), how far from it the truth is expected (B, 1, H, W), and the misfit (B,).
 
     `gaussian`: the posterior mean; for a mask of few points that of every channel by itself, under the channels' mean field,
-    with its pointwise deviation (one small solve gives both). `mean` and `zero`: the mean colour, or zero, where nothing is
-    known; the deviation is one.
+    with its pointwise deviation and `GaussianPosterior.misfit` (one small solve gives all). `mean` and `zero`: the mean colour,
+    or zero, where nothing is known. Elsewhere deviation and misfit are one.
     """
     operator, y, grid = measurement.operator, measurement.y, measurement.grid
     one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
+    plain = one, one[:, 0, 0, 0]
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
         shared = isinstance(operator, Mask) and operator.observed.shape[1] == 1
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma) if shared else None  # type: ignore[attr-defined]
         posterior = None if grey is None else GaussianPosterior(Achromatic(prior, grid.channels), grey)
         if posterior is None or not posterior.dense:
-            return GaussianPosterior(prior, measurement).mean(), one
+            return GaussianPosterior(prior, measurement).mean(), *plain
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         variance = posterior.variance()
         deviation = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).sqrt()
-        return centre + posterior.gain(missing).squeeze(2).transpose(0, 1), deviation
+        return centre + posterior.gain(missing).squeeze(2).transpose(0, 1), deviation, posterior.misfit(missing)
     if fill == "zero":
-        return operator.pinv(y), one
-    return centre + operator.pinv(y - operator.forward(centre)), one
+        return operator.pinv(y), *plain
+    return centre + operator.pinv(y - operator.forward(centre)), *plain

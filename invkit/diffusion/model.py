@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from invkit.degradation import Measurement
 from invkit.device import Precision, autocast, span
 from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.condition import Condition, fill_in, unknown
+from invkit.diffusion.condition import Condition, fill_in
 from invkit.diffusion.familiar import STATISTICS, distance, statistics
 from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
@@ -30,7 +30,7 @@ class Constants:
 
     prior: FittedField  # law of the pictures
     residual: FittedField  # law of the residual z in its units: mean zero, deviation about one
-    unit: Unit  # of the residual, by what the fill expects
+    unit: Unit  # of the residual, by the fill's misfit
     reference: int  # cells along the shorter side of the finest grid trained on
     # (4, 2): range of each of `familiar.statistics` in training; None, or without bounds on the last, of earlier versions
     familiar: Tensor | None = None
@@ -38,7 +38,7 @@ class Constants:
     def tensors(self) -> dict[str, Tensor]:
         numbers = {
             "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,
-            "scale": self.unit.scale, "tilt": self.unit.tilt, "expected": self.unit.expected,
+            "scale": self.unit.scale, "exponent": self.unit.exponent, "misfit": self.unit.misfit,
         }  # fmt: skip
         familiar = {} if self.familiar is None else {"familiar": self.familiar}
         return familiar | {
@@ -60,9 +60,11 @@ class Constants:
             if familiar.shape != (len(STATISTICS), 2):
                 raise ValueError(f"familiar is {tuple(familiar.shape)}")
         unit = Unit(float(tensors["scale"]))
-        if "tilt" in tensors:  # earlier versions had none
-            low, high = tensors["expected"].tolist()
-            unit = Unit(unit.scale, float(tensors["tilt"]), (low, high))
+        if "exponent" in tensors:  # earlier versions had none
+            low, high = tensors["misfit"].tolist()
+            unit = Unit(unit.scale, float(tensors["exponent"]), (low, high))
+        elif float(tensors.get("tilt", torch.zeros(()))) != 0:
+            raise ValueError("the residual's unit is counted as an earlier version of invkit did")
         return cls(prior, residual, unit, int(tensors["reference"]), familiar)
 
 
@@ -126,8 +128,8 @@ class ConditionalModel(nn.Module):
     def condition(self, measurement: Measurement, zoom: float = 1.0) -> Condition:
         """Everything that is computed once per measurement; no gradient flows here."""
         with torch.no_grad():
-            fill, deviation = fill_in(self.settings.fill, self.fill_prior, measurement)
-            deviation = self.constants.unit(deviation, unknown(measurement))
+            fill, deviation, misfit = fill_in(self.settings.fill, self.fill_prior, measurement)
+            deviation = deviation * self.constants.unit(misfit).view(-1, 1, 1, 1)
             return Condition.of(fill, deviation, measurement, self.working(measurement.grid, zoom), zoom)
 
     def _conditions(self, measurement: Measurement) -> Iterator[tuple[Tensor, Condition]]:
@@ -140,7 +142,7 @@ class ConditionalModel(nn.Module):
     @torch.no_grad()
     def statistics(self, measurement: Measurement) -> Tensor:
         """What tells measurements that look unlike those of the training (B, 4); see `familiar`."""
-        fill, _ = fill_in(self.settings.fill, self.fill_prior, measurement)
+        fill, *_ = fill_in(self.settings.fill, self.fill_prior, measurement)
         return statistics(fill, measurement, self.fill_prior)
 
     def residual(self, zoom: float) -> FittedField:

@@ -9,7 +9,7 @@ from invkit.degradation import Degradation, Noise
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import unknown
 from invkit.diffusion.model import ConditionalModel, Constants
-from invkit.diffusion.unit import Unit, expectation
+from invkit.diffusion.unit import Unit
 from invkit.field import MaternField
 from invkit.grid import Grid
 from invkit.keys import Keys
@@ -22,44 +22,35 @@ RANDOM = registry().degradations["sparse-random"]
 VALUES = 200.0  # hidden in each picture
 
 
-def drawn(tilt: float, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Squares, counts and expectations of residuals with deviation 0.3 e^tilt, which varies by a tenth between pictures."""
-    normal = Keys.of(0, "unit", range(len(e))).normal("n", 1)[:, 0].double()
-    deviation = 0.3 * e**tilt * (0.1 * normal).exp()
-    return deviation.square() * VALUES, torch.full_like(e, VALUES), e
+def drawn(exponent: float, misfit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Squares, counts and misfits of residuals with deviation 0.3 misfit^exponent, which varies by a tenth between pictures."""
+    normal = Keys.of(0, "unit", range(len(misfit))).normal("n", 1)[:, 0].double()
+    deviation = 0.3 * misfit**exponent * (0.1 * normal).exp()
+    return deviation.square() * VALUES, torch.full_like(misfit, VALUES), misfit
 
 
 def test_a_power_law_is_found_and_leaves_residuals_of_deviation_one():
-    e = torch.linspace(0.1, 0.4, COUNT, dtype=torch.float64)
-    squares, counts, _ = drawn(1.9, e)
-    unit = Unit.fit(squares, counts, e)
-    assert unit.tilt == pytest.approx(1.9, abs=0.05)
-    assert unit.expected == pytest.approx((0.1, 0.4))
-    assert unit.scale == pytest.approx(0.3 * 0.2**1.9, rel=0.03)  # at the geometric middle
-    left = squares / unit.of(e).square()
+    misfit = torch.linspace(0.1, 0.4, COUNT, dtype=torch.float64)
+    squares, counts, _ = drawn(0.9, misfit)
+    unit = Unit.fit(squares, counts, misfit)
+    assert unit.exponent == pytest.approx(0.9, abs=0.05)
+    assert unit.misfit == pytest.approx((0.1, 0.4))
+    assert unit.scale == pytest.approx(0.3 * 0.2**0.9, rel=0.03)  # at the geometric middle
+    left = squares / unit(misfit).square()
     for half in (slice(0, COUNT // 2), slice(COUNT // 2, COUNT)):
         assert float(left[half].sum() / counts[half].sum()) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("e", [torch.linspace(0.1, 0.4, COUNT), torch.full((COUNT,), 0.2)], ids=["spread", "one"])
-def test_what_is_not_told_from_none_is_none(e):
-    unit = Unit.fit(*drawn(0.0, e.double()))
-    assert unit.tilt == 0
-    deviation = torch.rand(3, 1, 4, 4)
-    assert torch.equal(unit(deviation, None), deviation * unit.scale)
+@pytest.mark.parametrize("misfit", [torch.linspace(0.1, 0.4, COUNT), torch.ones(COUNT)], ids=["spread", "one"])
+def test_what_is_not_told_from_none_is_none(misfit):
+    unit = Unit.fit(*drawn(0.0, misfit.double()))
+    assert unit.exponent == 0
+    assert unit(torch.rand(3)).tolist() == pytest.approx([unit.scale] * 3)
 
 
 def test_beyond_the_training_its_ends_hold():
     unit = Unit(0.5, 2.0, (0.1, 0.4))
-    assert unit.of(torch.tensor([0.01, 0.1, 0.2, 0.4, 3.0])).tolist() == pytest.approx([0.125, 0.125, 0.5, 2.0, 2.0])
-
-
-def test_only_what_is_hidden_is_expected():
-    deviation, hidden = torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
-    deviation[:, :, :2], hidden[0, :, :2], hidden[1] = 3.0, 1, 1
-    assert expectation(deviation, hidden).tolist() == pytest.approx([3, math.sqrt(5)])
-    assert expectation(deviation, None).tolist() == pytest.approx([math.sqrt(5)] * 2)
-    assert expectation(deviation, torch.zeros(2, 3, 4, 4)).isfinite().all()
+    assert unit(torch.tensor([0.01, 0.1, 0.2, 0.4, 3.0])).tolist() == pytest.approx([0.125, 0.125, 0.5, 2.0, 2.0])
 
 
 def test_nothing_hidden_leaves_a_unit():
@@ -91,12 +82,14 @@ def test_residuals_of_two_densities_have_one_deviation():
     """Kriging under a rougher law than the pictures' expects too much, and the more so, the more is seen."""
     grid, laws = Grid(32, 32), (RANDOM(fraction=0.1), RANDOM(fraction=0.4))
     data, model = supposing(grid, *laws)
-    assert model.constants.unit.tilt > 1
+    assert model.constants.unit.exponent == pytest.approx(1, abs=0.15)
     assert [deviation(data, model, law, grid) for law in laws] == pytest.approx([1, 1], abs=0.1)
     loaded = Constants.of(model.constants.tensors())
     assert loaded.unit == model.constants.unit
-    earlier = {k: v for k, v in model.constants.tensors().items() if k not in ("tilt", "expected")}
+    earlier = {k: v for k, v in model.constants.tensors().items() if k not in ("exponent", "misfit")}
     assert Constants.of(earlier).unit == Unit(model.constants.unit.scale)
+    with pytest.raises(ValueError, match="earlier version"):
+        Constants.of(earlier | {"tilt": torch.tensor(1.9)})
 
 
 def test_residuals_of_a_finer_grid_have_the_deviation_of_the_training(monkeypatch):

@@ -49,6 +49,11 @@ def _log(x: Tensor) -> Tensor:
     return exponent * math.log(2) + s * (tail * s2 + 2)
 
 
+def _sqrt(x: Tensor) -> Tensor:
+    """Root of float32, exactly rounded, which torch's own is neither on CUDA nor on every CPU."""
+    return x.double().sqrt().float()
+
+
 def _circle(bits: Tensor) -> tuple[Tensor, Tensor]:
     """A uniform point of the unit circle from 32 random bits."""
     quadrant = bits >> 30
@@ -118,7 +123,7 @@ class Keys:
         count = math.prod(shape)
         bits = self._bits(label, (count + 1) // 2)
         open_unit = (_shift(bits, 32).to(torch.float32) + 0.5) * 2.0**-32
-        radius = torch.sqrt(_log(open_unit).clamp(max=0) * -2)
+        radius = _sqrt(_log(open_unit).clamp(max=0) * -2)
         x, y = _circle(bits & 0xFFFFFFFF)
         return torch.stack([radius * x, radius * y], -1).view(len(self), -1)[:, :count].reshape(-1, *shape)
 

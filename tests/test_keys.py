@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from invkit.keys import Keys, _log
+from invkit.keys import Keys, _log, _sqrt
 
 
 def test_a_draw_depends_on_the_item_not_on_the_batch():
@@ -58,6 +59,11 @@ def test_a_longer_normal_draw_begins_with_the_shorter():
 def test_the_logarithm_is_accurate():
     x = torch.logspace(-9.6, 0, 10_001)
     torch.testing.assert_close(_log(x), x.double().log().float(), rtol=3e-7, atol=2e-7)
+
+
+def test_roots_are_exactly_rounded():
+    x = Keys.of(0, "root", [0]).uniform("u", 100_000)[0] * 50
+    assert torch.equal(_sqrt(x), torch.from_numpy(np.sqrt(x.numpy())))
 
 
 KNOWN_PERMUTATION = [[0, 1, 3, 4, 5, 6, 2, 7], [6, 5, 7, 0, 4, 2, 1, 3]]

@@ -11,10 +11,12 @@ from invkit.field.fitted import FittedField
 from invkit.field.laws import Law
 from invkit.grid import Grid
 
+PICTURES = 1 / 3  # weight of the pictures' law in the mean
+
 
 @dataclass(frozen=True)
 class SupposedField(GaussianField):
-    """`law` on the grids that a model was trained on; of what finer grids add, the geometric mean of its power and the pictures'.
+    """`law` on the grids that a model was trained on; of what finer grids add, a geometric mean of its power and the pictures'.
 
     The pictures' is that of the field fitted to them, continued beyond its band. A wrong law says most about what was never
     seen: on finer grids kriging with it alone has spikes at the sensors that no training met.
@@ -43,4 +45,4 @@ class SupposedField(GaussianField):
             return supposed
         measured = self.fitted.at(k.to(self.fitted.modes.device)).to(supposed)
         ratio = measured.diagonal().sum(-1) / supposed.diagonal().sum(-1).clamp(min=1e-300)
-        return torch.where(beyond, ratio.sqrt(), 1.0) * supposed
+        return torch.where(beyond, ratio**PICTURES, 1.0) * supposed

@@ -10,7 +10,7 @@ from invkit.reconstruct.gaussian import Gaussian
 from invkit.reconstruct.linear import Linear
 from invkit.reconstruct.lmmse import Lmmse, check_size
 from invkit.reconstruct.method import Method, Sources
-from invkit.reconstruct.model import Model
+from invkit.reconstruct.model import Model, Silent
 from invkit.reconstruct.nearest import Nearest
 from invkit.reconstruct.pinv import PseudoInverse
 from invkit.reconstruct.tv import TotalVariation
@@ -86,11 +86,12 @@ class OracleMethod(Method):
 
 
 class UntrainedMethod(Method):
-    """The model as it was before its first step: what the fill and the preconditioning do alone."""
+    """The model as it was before its first step: what the fill and the preconditioning do alone, without a network."""
 
     def build(self, sources: Sources) -> Reconstructor:
         model = sources.model
         fresh = ConditionalModel(model.settings, model.diffusion, model.constants, model.precision)
+        fresh.network = Silent(model.channels)  # what a new network returns as well, in all its time
         return Model("untrained", fresh.to(next(model.parameters()).device), sources.sample)
 
 

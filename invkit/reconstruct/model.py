@@ -1,12 +1,23 @@
 """A conditional model as a row of the table."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from invkit.degradation import Measurement
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
 from invkit.keys import Keys
 from invkit.reconstruct.base import Reconstructor
+
+
+class Silent(nn.Module):
+    """A network whose output is zero, as that of `Network.build` is before the first step."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor, embedding: Tensor, seed: Tensor | None = None) -> Tensor:
+        return x.new_zeros(len(x), self.channels, *x.shape[2:])
 
 
 class Model(Reconstructor):

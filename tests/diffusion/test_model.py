@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.nn import NETWORKS
 from invkit.operators import Mask
+from invkit.reconstruct import METHODS, Sources
 
 GRID = Grid(16, 16)
 SCALE = 1.2
@@ -145,3 +147,16 @@ def test_infinity_ignores_the_state():
     infinity = torch.full((4,), math.inf)
     a, b = (model.denoise(z, infinity, condition) for z in (torch.zeros(4, 3, 16, 16), torch.randn(4, 3, 16, 16)))
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("fill", ["gaussian", "zero"])
+def test_the_untrained_row_is_a_new_model_without_its_network(fill):
+    _, m = observe(3)
+    trained, new, settings = build(fill, perturb=0.05), build(fill), Sample(steps=3)
+    row = METHODS["untrained"]().build(Sources(trained, settings))
+    assert torch.equal(row.mean(m), new.mean(m)) and row.nfe("sample") == settings.calls
+    found, expected = (
+        work(m, Keys.of(0, "s", range(3)), 2) for work in (row.sample, partial(new.sample, settings=settings))
+    )
+    assert torch.equal(found, expected)
+    assert not torch.equal(trained.mean(m), new.mean(m))

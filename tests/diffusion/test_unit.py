@@ -5,6 +5,7 @@ import torch
 
 from invkit.compose import Mixture
 from invkit.data.fields import Fields
+from invkit.data.photos import Photos
 from invkit.degradation import Degradation, Noise
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import unknown
@@ -68,13 +69,13 @@ def supposing(grid: Grid, *laws: Degradation) -> tuple[Fields, ConditionalModel]
     return data, build_model(problem, network, Diffusion(), "float32", torch.device("cpu"), 128)
 
 
-def deviation(data: Fields, model: ConditionalModel, law: Degradation, grid: Grid) -> float:
-    """Of the residuals of 32 test pictures where they are hidden, in their unit."""
+def deviation(data: Fields, model: ConditionalModel, law: Degradation, grid: Grid, unit: bool = True) -> float:
+    """Of the residuals of 32 test pictures where they are hidden, in their unit or in pixels."""
     images = data.open("test", grid, 0, 32)
     x = images[list(range(32))]
     measurement = Problem({grid: images}, law, Noise(sigma=0), 0).measure(x, Keys.of(0, "unit", range(32)), grid)
     condition, hidden = model.condition(measurement), unknown(measurement)
-    z = (x - condition.fill) / condition.deviation * hidden
+    z = (x - condition.fill) / (condition.deviation if unit else 1) * hidden
     return math.sqrt(float(z.square().sum() / hidden.sum() / 3))
 
 
@@ -93,9 +94,29 @@ def test_residuals_of_two_densities_have_one_deviation():
 
 
 def test_residuals_of_a_finer_grid_have_the_deviation_of_the_training(monkeypatch):
-    """What a wrong law says of modes that no training saw would make the fill rough and the expectation too large."""
+    """By what was seen of every picture; what a wrong law says of modes that no training saw would make the fill rough."""
     fine, share, sensors = Grid(64, 64), RANDOM(fraction=0.1), RANDOM(fraction=0.1, sensors=32)
     data, model = supposing(Grid(32, 32), share, RANDOM(fraction=(0.1, 0.45)))
-    assert [deviation(data, model, law, fine) for law in (sensors, share)] == pytest.approx([1, 1], abs=0.15)
+    assert [deviation(data, model, law, fine) for law in (sensors, share)] == pytest.approx([1, 1], abs=0.06)
+    error = deviation(data, model, share, fine, unit=False)
     monkeypatch.setattr(ConditionalModel, "fill_prior", model.settings.prior)
-    assert deviation(data, model, share, fine) < 0.85
+    assert error < 0.95 * deviation(data, model, share, fine, unit=False)
+
+
+def test_residuals_of_every_contrast_have_the_deviation_of_the_training():
+    """Photographs differ in contrast, and what is seen of each tells its own."""
+    grid, law = Grid(32, 32), RANDOM(fraction=0.1)
+    data = Photos()
+    network = NETWORKS["fno-unet"](channels=8, mult=(1,), blocks=1)
+    images = data.open("train", grid, 0)
+    problem = Problem({grid: images}, law, Noise(sigma=0), 0)
+    model = build_model(problem, network, Diffusion(), "float32", torch.device("cpu"), 512)
+    assert model.constants.unit.exponent == pytest.approx(1, abs=0.15)
+    x = images[list(range(600, 4696, 32))]
+    m = problem.measure(x, Keys.of(0, "unit", range(128)), grid)
+    hidden = unknown(m)
+    squares = ((x - model.condition(m).fill).square() * hidden).mean((1, 2, 3))
+    units = (model.condition(m).deviation.square() * hidden).mean((1, 2, 3))
+    spread, left = float(squares.log().std()), float((squares / units).log().std())
+    assert spread > 1  # the contrasts
+    assert left < spread / 2

@@ -126,7 +126,8 @@ class GaussianPosterior:
         """How far measured values less their prior mean (S, B, *range) lie from what the others say of them, (B,).
 
         The root mean square, over all values, of the error of kriging each by the others in units of the deviation expected:
-        one on average for draws of the field, and a factor on its deviation where it is not theirs (Bachoc 2013, equation 7).
+        one on average for draws of the field, and a factor on its deviation where it is not theirs (Bachoc 2013: cross-validation
+        of the variance).
         With K as above `(K^-1 r)_i / sqrt((K^-1)_ii)` (Dubrule 1983). One where nothing was seen; ValueError without Cholesky.
         """
         if self._points is None:

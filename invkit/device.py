@@ -1,8 +1,9 @@
 """Device, precision and determinism, decided in one place."""
 
 import os
-from contextlib import AbstractContextManager
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal, TypeVar
 
 import torch
 
@@ -58,9 +59,27 @@ def set_determinism(strict: bool) -> None:
     torch.backends.cudnn.benchmark = not strict
 
 
-def span(name: str) -> AbstractContextManager[Any]:
+_awaited: torch.device | None = None  # by every span, see `awaiting`
+
+
+@contextmanager
+def span(name: str) -> Iterator[None]:
     """A named part of a step, for `invkit run --profile`."""
-    return torch.profiler.record_function(f"invkit/{name}")
+    with torch.profiler.record_function(f"invkit/{name}"):
+        yield
+        if _awaited is not None:
+            synchronise(_awaited)
+
+
+@contextmanager
+def awaiting(device: torch.device) -> Iterator[None]:
+    """Within, a span lasts until the device has done its work, whichever thread asked for it."""
+    global _awaited
+    _awaited = device
+    try:
+        yield
+    finally:
+        _awaited = None
 
 
 def synchronise(device: torch.device) -> None:

@@ -18,7 +18,7 @@ from invkit.device import autocast, pick_device
 from invkit.diffusion.samplers import SAMPLERS
 from invkit.distributed import join
 from invkit.errors import Interrupted
-from invkit.experiment import Listener, load, run
+from invkit.experiment import Listener, load, profile, run
 from invkit.field import MaternField
 from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
@@ -227,6 +227,12 @@ def test_nccl_carries_what_a_world_sends(monkeypatch):
         assert alone.any(True) and not alone.any(False)
     finally:
         dist.destroy_process_group()
+
+
+def test_the_parts_of_a_step_are_told_apart(tmp_path):
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    rows = {row["part"]: row["share"] for row in profile(load_recipe(tmp_path / "r.yaml"), "cuda")}
+    assert rows["backward"] > 0.05 and rows["network, forward"] > 0.05 and rows["rest"] < 0.5
 
 
 def test_the_command_line_says_the_device(tmp_path):

@@ -131,6 +131,8 @@ def rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
     """An unfilled model with the measured constants of a checkpoint."""
     try:
         constants = Constants.of(checkpoint.tensors["constants"])
+    except DataError:
+        raise
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"the checkpoint's constants are not those of a model ({error!r}); use --fresh") from None
     return ConditionalModel(recipe.model, recipe.diffusion, constants, recipe.train.precision)

@@ -18,6 +18,7 @@ from invkit.diffusion.preconditioning import Scaling
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
 from invkit.diffusion.unit import Unit
+from invkit.errors import DataError
 from invkit.field import FittedField, GaussianField, SupposedField
 from invkit.grid import Grid
 from invkit.keys import Keys
@@ -50,6 +51,7 @@ class Constants:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Constants":
+        """Raises DataError for those of a version whose models are not read any more."""
         prior = FittedField(tensors["modes"], tensors["color"], float(tensors["slope"]))
         residual = FittedField(
             tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
@@ -64,7 +66,10 @@ class Constants:
             low, high = tensors["misfit"].tolist()
             unit = Unit(unit.scale, float(tensors["exponent"]), (low, high))
         elif float(tensors.get("tilt", torch.zeros(()))) != 0:
-            raise ValueError("the residual's unit is counted as an earlier version of invkit did")
+            raise DataError(
+                "the checkpoint is of an earlier version, which counted the residual in another unit; train again: `invkit run "
+                "RECIPE --fresh`"
+            )
         return cls(prior, residual, unit, int(tensors["reference"]), familiar)
 
 

@@ -11,6 +11,7 @@ from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import unknown
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.unit import Unit
+from invkit.errors import DataError
 from invkit.field import MaternField
 from invkit.grid import Grid
 from invkit.keys import Keys
@@ -89,7 +90,7 @@ def test_residuals_of_two_densities_have_one_deviation():
     assert loaded.unit == model.constants.unit
     earlier = {k: v for k, v in model.constants.tensors().items() if k not in ("exponent", "misfit")}
     assert Constants.of(earlier).unit == Unit(model.constants.unit.scale)
-    with pytest.raises(ValueError, match="earlier version"):
+    with pytest.raises(DataError, match=r"earlier version.*--fresh"):
         Constants.of(earlier | {"tilt": torch.tensor(1.9)})
 
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ DENSE_VALUES = 4096  # at most this many values (pixels times channels) are solv
 TABLE = 2**27  # entries of a matrix of these by the values of a picture
 AT_ONCE = 2**26  # such entries of the pictures that are solved together
 NUGGET = 1e-5  # noise variance taken where there is none, as a share of the mean prior variance of a measured value
+SOLVED = 64  # triangular matrices up to this size are inverted by a solve
+BANDS = 4  # of rows, in products with a triangular matrix
 CONDITION = 1e9  # of a field whose precision is used
 
 
@@ -106,14 +109,12 @@ class Observed(AtPoints):
     @cached_property
     def _inverse(self) -> Tensor:
         # The inverse of a small factor and a product beat a triangular solve with as many columns as pixels.
-        identity = torch.eye(self._cholesky.shape[-1], dtype=self._cholesky.dtype, device=self._cholesky.device)
-        return torch.linalg.solve_triangular(self._cholesky, identity, upper=False).to(self.measurement.y)
+        return _inverted(self._cholesky).to(self.measurement.y)
 
     def variance(self) -> Tensor:
         y, c = self.measurement.y, self.grid.channels
-        columns = self.field.columns(self.grid, self._points, y) * self._valid[:, :, None, None, None, None]
-        columns = columns.view(len(y), -1, c * self.grid.pixels)
-        seen = (self._inverse @ columns).square().sum(1)
+        columns = self.field.columns(self.grid, self._points, y).view(len(y), -1, c * self.grid.pixels)
+        seen = _squares(self._inverse * self._valid.repeat_interleave(c, 1)[:, None], columns)
         return (self.field.variance(self.grid).to(y).flatten() - seen).clamp(min=0).view(len(y), *self.grid.picture)
 
 
@@ -240,6 +241,25 @@ def _pack(chosen: Tensor) -> tuple[Tensor, Tensor]:
     order = flat.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : max(1, int(counts.max()))]
     valid = torch.arange(order.shape[1], device=flat.device) < counts[:, None]
     return torch.where(valid, order, 0), valid
+
+
+def _inverted(factor: Tensor) -> Tensor:
+    """The inverse of lower triangular matrices (B, n, n), by halves: mostly products, which are faster than solves."""
+    n = factor.shape[-1]
+    if n <= SOLVED:
+        identity = torch.eye(n, dtype=factor.dtype, device=factor.device)
+        return torch.linalg.solve_triangular(factor, identity, upper=False)
+    m, out = n // 2, torch.zeros_like(factor)
+    out[:, :m, :m], out[:, m:, m:] = _inverted(factor[:, :m, :m]), _inverted(factor[:, m:, m:])
+    out[:, m:, :m] = -out[:, m:, m:] @ factor[:, m:, :m] @ out[:, :m, :m]
+    return out
+
+
+def _squares(lower: Tensor, columns: Tensor) -> Tensor:
+    """Squared norms (B, p) of the columns (B, n, p) under lower triangular matrices (B, n, n), whose zeros are left out."""
+    ends = [round(lower.shape[1] * i / BANDS) for i in range(BANDS + 1)]
+    rows = (lower[:, a:b, :b] @ columns[:, :b] for a, b in pairwise(ends) if a < b)
+    return torch.stack([torch.linalg.vecdot(r, r, dim=1) for r in rows]).sum(0)
 
 
 def _factorise(gram: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from invkit.field import FittedField, MaternField, SquaredExponentialField
 from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.kriging import Hidden, Observed, Parts, at_points, precision_of, solvable
+from invkit.kriging import Hidden, Observed, Parts, _inverted, _squares, at_points, precision_of, solvable
 from invkit.operators import Mask
 
 
@@ -146,3 +146,12 @@ def test_what_is_solved_is_bounded_by_values_and_by_memory():
     assert solvable(1638, Grid(128, 128, 1))
     assert not solvable(4097, Grid(96, 96, 1))
     assert not solvable(4096, Grid(256, 256, 1))
+
+
+@pytest.mark.parametrize("n", [1, 3, 64, 65, 200])
+def test_triangular_matrices_are_inverted_and_applied(n):
+    keys = Keys.of(0, "tri", range(2))
+    lower = (keys.normal("l", n, n).double().tril(-1) / n) + torch.eye(n)
+    columns = keys.normal("c", n, 7).double()
+    torch.testing.assert_close(_inverted(lower) @ lower, torch.eye(n).double().expand(2, n, n), rtol=0, atol=1e-12)
+    torch.testing.assert_close(_squares(lower, columns), (lower @ columns).square().sum(1))

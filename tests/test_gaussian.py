@@ -116,6 +116,8 @@ def test_pointwise_variance_of_other_operators_is_estimated():
     torch.testing.assert_close(got.flatten(1), covariance.diagonal(dim1=1, dim2=2), rtol=0.25, atol=1e-3)
     with pytest.raises(ValueError, match="give keys"):
         GaussianPosterior(FIELD, measurement).variance()
+    with pytest.raises(ValueError, match="solved by Cholesky"):
+        GaussianPosterior(FIELD, measurement).misfit(measurement.y[None])
 
 
 @dataclass(frozen=True, eq=False)

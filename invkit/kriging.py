@@ -95,7 +95,7 @@ class Observed(AtPoints):
         gram, keep = self._gram(field, observed, y.dtype)
         scale = field.deviation(self.grid) ** 2
         gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, max(measurement.sigma**2, NUGGET * scale), scale))
-        self._cholesky = _factorise(gram)
+        self._cholesky = factorise(gram)
 
     def gain(self, r: Tensor) -> Tensor:
         return self.field.covariance(self.weights(r), self.grid)
@@ -109,12 +109,12 @@ class Observed(AtPoints):
     @cached_property
     def _inverse(self) -> Tensor:
         # The inverse of a small factor and a product beat a triangular solve with as many columns as pixels.
-        return _inverted(self._cholesky).to(self.measurement.y)
+        return inverted(self._cholesky).to(self.measurement.y)
 
     def variance(self) -> Tensor:
         y, c = self.measurement.y, self.grid.channels
         columns = self.field.columns(self.grid, self._points, y).view(len(y), -1, c * self.grid.pixels)
-        seen = _squares(self._inverse * self._valid.repeat_interleave(c, 1)[:, None], columns)
+        seen = squares(self._inverse * self._valid.repeat_interleave(c, 1)[:, None], columns)
         return (self.field.variance(self.grid).to(y).flatten() - seen).clamp(min=0).view(len(y), *self.grid.picture)
 
 
@@ -243,26 +243,26 @@ def _pack(chosen: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(valid, order, 0), valid
 
 
-def _inverted(factor: Tensor) -> Tensor:
+def inverted(factor: Tensor) -> Tensor:
     """The inverse of lower triangular matrices (B, n, n), by halves: mostly products, which are faster than solves."""
     n = factor.shape[-1]
     if n <= SOLVED:
         identity = torch.eye(n, dtype=factor.dtype, device=factor.device)
         return torch.linalg.solve_triangular(factor, identity, upper=False)
     m, out = n // 2, torch.zeros_like(factor)
-    out[:, :m, :m], out[:, m:, m:] = _inverted(factor[:, :m, :m]), _inverted(factor[:, m:, m:])
+    out[:, :m, :m], out[:, m:, m:] = inverted(factor[:, :m, :m]), inverted(factor[:, m:, m:])
     out[:, m:, :m] = -out[:, m:, m:] @ factor[:, m:, :m] @ out[:, :m, :m]
     return out
 
 
-def _squares(lower: Tensor, columns: Tensor) -> Tensor:
+def squares(lower: Tensor, columns: Tensor) -> Tensor:
     """Squared norms (B, p) of the columns (B, n, p) under lower triangular matrices (B, n, n), whose zeros are left out."""
     ends = [round(lower.shape[1] * i / BANDS) for i in range(BANDS + 1)]
     rows = (lower[:, a:b, :b] @ columns[:, :b] for a, b in pairwise(ends) if a < b)
     return torch.stack([torch.linalg.vecdot(r, r, dim=1) for r in rows]).sum(0)
 
 
-def _factorise(gram: Tensor) -> Tensor:
+def factorise(gram: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(gram)
     if bool(info.any()):  # smooth fields and close points are beyond float32
         factor = torch.linalg.cholesky(gram.double())

@@ -9,7 +9,7 @@ from invkit.field import FittedField, MaternField, SquaredExponentialField
 from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.kriging import Hidden, Observed, Parts, _inverted, _squares, at_points, precision_of, solvable
+from invkit.kriging import Hidden, Observed, Parts, at_points, inverted, precision_of, solvable, squares
 from invkit.operators import Mask
 
 
@@ -153,5 +153,5 @@ def test_triangular_matrices_are_inverted_and_applied(n):
     keys = Keys.of(0, "tri", range(2))
     lower = (keys.normal("l", n, n).double().tril(-1) / n) + torch.eye(n)
     columns = keys.normal("c", n, 7).double()
-    torch.testing.assert_close(_inverted(lower) @ lower, torch.eye(n).double().expand(2, n, n), rtol=0, atol=1e-12)
-    torch.testing.assert_close(_squares(lower, columns), (lower @ columns).square().sum(1))
+    torch.testing.assert_close(inverted(lower) @ lower, torch.eye(n).double().expand(2, n, n), rtol=0, atol=1e-12)
+    torch.testing.assert_close(squares(lower, columns), (lower @ columns).square().sum(1))

@@ -11,6 +11,7 @@ from invkit.degradation import Measurement
 from invkit.field import Achromatic, GaussianField, resample
 from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
+from invkit.neighbourhoods import Local, krige
 from invkit.nn.base import Fill
 from invkit.operators import Mask
 
@@ -100,9 +101,9 @@ def fill_in(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The picture a model starts from (B, C, H, W), how far from it the truth is expected (B, 1, H, W), and the misfit (B,).
 
-    `gaussian`: the posterior mean; for a mask of few points that of every channel by itself, under the channels' mean field,
-    with its pointwise deviation and `GaussianPosterior.misfit` (one small solve gives all). `mean` and `zero`: the mean colour,
-    or zero, where nothing is known. Elsewhere deviation and misfit are one.
+    `gaussian`: the posterior mean; for a mask that of every channel by itself, under the channels' mean field, with its
+    pointwise deviation and `GaussianPosterior.misfit` (one small solve gives all; for many values, one in each
+    neighbourhood). `mean` and `zero`: the mean colour, or zero, where nothing is known. Elsewhere deviation and misfit are one.
     """
     operator, y, grid = measurement.operator, measurement.y, measurement.grid
     one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
@@ -111,13 +112,19 @@ def fill_in(
     if fill == "gaussian":
         shared = isinstance(operator, Mask) and operator.observed.shape[1] == 1
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma) if shared else None  # type: ignore[attr-defined]
-        posterior = None if grey is None else GaussianPosterior(Achromatic(prior, grid.channels), grey)
-        if posterior is None or not posterior.dense:
+        if grey is None:
             return GaussianPosterior(prior, measurement).mean(), *plain
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
-        variance = posterior.variance()
-        deviation = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).sqrt()
-        return centre + posterior.gain(missing).squeeze(2).transpose(0, 1), deviation, posterior.misfit(missing)
+        found = _channel_by_channel(Achromatic(prior, grid.channels), grey, missing)
+        deviation = (found.variance + 1e-4 * found.variance.mean((2, 3), keepdim=True)).sqrt()
+        return centre + found.mean.squeeze(2).transpose(0, 1), deviation, found.misfit
     if fill == "zero":
         return operator.pinv(y), *plain
     return centre + operator.pinv(y - operator.forward(centre)), *plain
+
+
+def _channel_by_channel(field: GaussianField, grey: Measurement, missing: Tensor) -> Local:
+    posterior = GaussianPosterior(field, grey)
+    if not posterior.dense:
+        return krige(field, grey, missing)
+    return Local(posterior.gain(missing), posterior.variance(), posterior.misfit(missing))

@@ -1,4 +1,4 @@
-"""Kriging by moving neighbourhoods (Chiles & Delfiner 2012, section 3.6): masks of more values than one factor holds.
+"""Kriging by moving neighbourhoods (Chilès & Delfiner 2012, chapter 3): masks of more values than one factor holds.
 
 The picture is cut into windows, and each is krigged from the values nearest to it. Where sensors lie around it, those further
 away change little: they are screened.

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"device", "distributed", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
     {
-        "compose", "convolution", "degradation", "diffusion", "gaussian", "kriging", "leastsquares", "nn", "nothing",
-        "operators", "optim", "points", "separable", "shapes", "stream",
+        "compose", "convolution", "degradation", "diffusion", "gaussian", "kriging", "leastsquares", "neighbourhoods", "nn",
+        "nothing", "operators", "optim", "points", "separable", "shapes", "stream",
     },
     {"data", "metrics", "reconstruct"},
     {

@@ -42,9 +42,11 @@ def krige(
     flat, values = observed.flatten(1), r.flatten(2).permute(1, 2, 0)  # (B, N) and (B, N, S)
     count = min(nearest, int(flat.sum(1).max()))
     mean, variance = torch.zeros_like(values), torch.zeros_like(values[..., 0])
+    prior = field.variance(grid).to(r).flatten()
     if count == 0:
-        prior = field.variance(grid).to(r).expand(len(flat), *grid.picture)
-        return Local(torch.zeros_like(r), prior, torch.ones_like(variance[:, 0]))
+        return Local(
+            torch.zeros_like(r), prior.view(grid.picture).expand(len(flat), -1, -1, -1), torch.ones_like(variance[:, 0])
+        )
     noise = max(measurement.sigma**2, NUGGET * field.deviation(grid) ** 2)
     total, seen = variance.new_zeros(len(flat)), variance.new_zeros(len(flat))
     for window, away in _windows(grid, float(flat.float().mean()), nearest, flat.device):
@@ -52,16 +54,14 @@ def krige(
         near, points = distance.topk(count, largest=False)
         valid = near.isfinite()
         both = torch.cat([points, window.expand(len(flat), -1)], 1)
-        gram = field.gram(grid, both, r)
-        keep = valid[:, :, None] & valid[:, None]
-        own = gram[:, :count, :count] * keep
+        gram = field.gram(grid, points, r, both)
+        own = gram[:, :, :count] * (valid[:, :, None] & valid[:, None])
         own.diagonal(dim1=1, dim2=2).add_(torch.where(valid, noise, 1.0))
         lower = inverted(factorise(own)).to(r)
         white = lower @ (values.gather(1, points[:, :, None].expand(-1, -1, len(r))) * valid[:, :, None])
-        cross = gram[:, :count, count:] * valid[:, :, None]
+        cross = gram[:, :, count:] * valid[:, :, None]
         mean[:, window] = (lower @ cross).mT @ white
-        prior = gram[:, count:, count:].diagonal(dim1=1, dim2=2)
-        variance[:, window] = (prior - squares(lower, cross)).clamp(min=0)
+        variance[:, window] = (prior[window] - squares(lower, cross)).clamp(min=0)
         inside = valid & (near == 0)  # every value counts once, where it has neighbours all around
         errors = (lower.mT @ white).square().sum(2) / lower.square().sum(1)
         total, seen = total + (errors * inside).sum(1), seen + len(r) * inside.sum(1)

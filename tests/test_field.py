@@ -240,3 +240,12 @@ def test_resampling_keeps_functions_of_the_band():
         .expand(1, 1, 16, 16)
     )
     torch.testing.assert_close(resample(k, (8, 8)), torch.zeros(1, 1, 8, 8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("grid", [Grid(6, 5, 2), Grid(48, 50, 2)])  # from kept covariances, and by lags
+@pytest.mark.parametrize("law", [MaternField(color=0.4), MaternField(basis="periodic"), MaternField(padding=0.5)])
+def test_a_gram_between_two_sets_is_part_of_the_whole(law, grid):
+    keys, like = Keys.of(0, "sets", range(2)), torch.zeros(0, dtype=torch.float64)
+    points = keys.permutation("p", grid.pixels)[:, :9]
+    whole = law.gram(grid, points, like)
+    torch.testing.assert_close(law.gram(grid, points[:, :4], like, points[:, 2:]), whole[:, :8, 4:])

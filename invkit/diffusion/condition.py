@@ -110,10 +110,9 @@ def fill_in(
     plain = one, one[:, 0, 0, 0]
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
-        shared = isinstance(operator, Mask) and operator.observed.shape[1] == 1
-        grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma) if shared else None  # type: ignore[attr-defined]
-        if grey is None:
+        if not isinstance(operator, Mask) or operator.observed.shape[1] > 1:
             return GaussianPosterior(prior, measurement).mean(), *plain
+        grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         found = _channel_by_channel(Achromatic(prior, grid.channels), grey, missing)
         deviation = (found.variance + 1e-4 * found.variance.mean((2, 3), keepdim=True)).sqrt()

@@ -65,7 +65,7 @@ class Constants:
         if "exponent" in tensors:  # earlier versions had none
             low, high = tensors["misfit"].tolist()
             unit = Unit(unit.scale, float(tensors["exponent"]), (low, high))
-        elif float(tensors.get("tilt", torch.zeros(()))) != 0:
+        elif float(tensors.get("tilt", 0)):
             raise DataError(
                 "the checkpoint is of an earlier version, which counted the residual in another unit; train again: `invkit run "
                 "RECIPE --fresh`"

@@ -95,27 +95,30 @@ class GaussianField(ABC):
         """Sum of the eigenvalues that the grid holds, over all channels: bounded in the grid for trace-class fields."""
         return float(self.spectrum(grid).diagonal().sum())
 
-    def gram(self, grid: Grid, points: Tensor, like: Tensor) -> Tensor:
-        """Covariance of the colours at some pixels, indices (B, n) in reading order: (B, n * C, n * C)."""
+    def gram(self, grid: Grid, points: Tensor, like: Tensor, others: Tensor | None = None) -> Tensor:
+        """Covariance of the colours at some pixels, indices (B, n) in reading order, with those at others (B, m), or at the same.
+
+        (B, n * C, m * C).
+        """
+        others = points if others is None else others
         if (grid.channels * grid.pixels) ** 2 <= DENSE_ENTRIES:
             rows = self.columns(grid, points, like).flatten(4)
-            found = rows.gather(4, points[:, None, None, None].expand(*rows.shape[:4], -1))
+            found = rows.gather(4, others[:, None, None, None].expand(*rows.shape[:4], -1))
             return found.transpose(3, 4).flatten(1, 2).flatten(2)
         table, margin, wide = _lags(self, grid, like.device, like.dtype), self.margin(grid), grid.width
-        place = (points // wide + margin, points % wide + margin)
+        first, second = ((p // wide + margin, p % wide + margin) for p in (points, others))
         sides = [n + 2 * margin for n in grid.shape]
         lags = []
-        for p, n in zip(place, sides, strict=True):
-            apart = (p[:, :, None] - p[:, None]).abs()
-            lags.append([apart, p[:, :, None] + p[:, None] + 1] if self.basis == "cosine" else [apart % n])
+        for p, q, n in zip(first, second, sides, strict=True):
+            apart = (p[:, :, None] - q[:, None]).abs()
+            lags.append([apart, p[:, :, None] + q[:, None] + 1] if self.basis == "cosine" else [apart % n])
         total: Tensor | float = 0.0
         for row in lags[0]:
             for column in lags[1]:
                 total = total + table[(row * 2 * sides[1] + column).view(-1)]
-        b, n = points.shape
+        (b, n), m, c = points.shape, others.shape[1], grid.channels
         assert isinstance(total, Tensor)
-        colours = (grid.channels, grid.channels)
-        return total.view(b, n, n, *colours).transpose(2, 3).reshape(b, n * grid.channels, n * grid.channels)
+        return total.view(b, n, m, c, c).transpose(2, 3).reshape(b, n * c, m * c)
 
     def columns(self, grid: Grid, points: Tensor, like: Tensor) -> Tensor:
         """Covariance of the colours at some pixels, indices (B, n), with all: (B, n, C, C, H, W), the point's colour first."""

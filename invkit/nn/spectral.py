@@ -16,34 +16,36 @@ def kept_modes(n: int, modes: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _waves(n: int, modes: int, both_signs: bool, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _waves(n: int, modes: int, both_signs: bool) -> tuple[Tensor, Tensor]:
     """Cosine and sine (frequency, cell) of the kept frequencies: 0..m, or -m..m."""
     m = kept_modes(n, modes)
     k = torch.arange(-m if both_signs else 0, m + 1, dtype=torch.float64)
     phase = 2 * math.pi / n * k[:, None] * torch.arange(n, dtype=torch.float64)
-    return phase.cos().to(device, dtype), phase.sin().to(device, dtype)
+    return phase.cos(), phase.sin()
 
 
 @lru_cache(maxsize=64)
-def _analysis(h: int, w: int, modes: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Matrices of the forward transform, columns then rows: real cells to stacked (real, imaginary) coefficients."""
-    cos, sin = _waves(w, modes, False, device, dtype)
-    columns = torch.cat([cos, -sin]).T / w  # (W, 2 K)
-    cos, sin = _waves(h, modes, True, device, dtype)
-    rows = torch.cat([torch.cat([cos, sin], 1), torch.cat([-sin, cos], 1)]) / h  # (2 J, 2 H)
-    return columns.contiguous(), rows.contiguous()
+def _transforms(
+    h: int, w: int, modes: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Matrices of the transform, rows then columns, and of its inverse, columns then rows.
 
-
-@lru_cache(maxsize=64)
-def _synthesis(h: int, w: int, modes: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Matrices of the inverse transform, rows then columns; the imaginary part of the result is never formed."""
-    cos, sin = _waves(h, modes, True, device, dtype)
-    rows = torch.cat([torch.cat([cos.T, -sin.T], 1), torch.cat([sin.T, cos.T], 1)])  # (2 H, 2 J)
-    cos, sin = _waves(w, modes, False, device, dtype)
-    twice = torch.full((len(cos), 1), 2.0, device=device, dtype=dtype)
+    A frequency of the rows has two numbers, by the cosine and by the sine; one of both axes has a real part and an imaginary
+    one. The imaginary part of the inverse is never formed.
+    """
+    cos, sin = _waves(h, modes, True)
+    rows = torch.stack([cos, sin], 1).flatten(0, 1)  # (2 J, H)
+    cos, sin = _waves(w, modes, False)
+    columns = torch.cat([torch.cat([cos, -sin], 1), torch.cat([-sin, -cos], 1)])  # (2 K, 2 W)
+    twice = torch.full((len(cos), 1), 2.0, dtype=cos.dtype)
     twice[0] = 1  # the other half of the spectrum is the conjugate, but for frequency zero
-    columns = torch.cat([cos * twice, -sin * twice])  # (2 K, W)
-    return rows.contiguous(), columns.contiguous()
+    back = (columns * twice.repeat(2, 1)).T  # (2 W, 2 K)
+    return tuple(m.to(device, dtype).contiguous() for m in (rows / h, columns / w, back, rows.T))  # type: ignore[return-value]
+
+
+def _each(matrix: Tensor, x: Tensor) -> Tensor:
+    """`matrix` times every matrix of x (B, n, m); one of the batch each, which spares the copies of a broadcast product."""
+    return torch.bmm(matrix.expand(len(x), -1, -1), x)
 
 
 class SpectralConv(nn.Module):
@@ -66,36 +68,31 @@ class SpectralConv(nn.Module):
             self.enter = nn.Parameter(torch.randn(inner, channels) / math.sqrt(channels))
             self.leave = nn.Parameter(torch.randn(channels, inner) / math.sqrt(inner))
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W), best in channels_last, as the result is
         b, c, h, w = x.shape
         j, k = kept_modes(h, self.modes), kept_modes(w, self.modes) + 1
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        columns, rows = _analysis(h, w, self.modes, x.device, dtype)
-        z = (x.to(dtype) @ columns).view(b, c, h, 2, k).movedim(3, 2).reshape(b, c, 2 * h, k)
-        z = rows @ z  # (B, C, 2 J, K): real parts, then imaginary ones
+        rows, columns, back, out = _transforms(h, w, self.modes, x.device, dtype)
+        z = _each(rows, x.to(dtype).permute(0, 2, 3, 1).reshape(b, h, w * c))
+        z = _each(columns, z.view(-1, 2 * w, c)).view(b, -1, 2, k, c)  # (B, J, 2, K, C): real parts, imaginary ones
         if self.enter is not None:
-            z = (self.enter.to(dtype) @ z.flatten(2)).view(b, -1, *z.shape[2:])
+            z = z @ self.enter.to(dtype).T
         z = self._mix(z, self.weight[:, self.modes - j : self.modes + j + 1, :k].to(dtype))
         if self.leave is not None:
-            z = (self.leave.to(dtype) @ z.flatten(2)).view(b, c, *z.shape[2:])
-        rows, columns = _synthesis(h, w, self.modes, x.device, dtype)
-        y = (rows @ z).view(b, c, 2, h, k).movedim(2, 3).reshape(b, c, h, 2 * k)
-        return y @ columns
+            z = z @ self.leave.to(dtype).T
+        z = _each(back, z.view(-1, 2 * k, c))
+        return _each(out, z.view(b, -1, w * c)).view(b, h, w, c).permute(0, 3, 1, 2)
 
     def _mix(
         self,
-        z: Tensor,  # (B, C, 2 J, K)
+        z: Tensor,  # (B, J, 2, K, C)
         kernel: Tensor,  # (2, J, K, C[, C])
     ) -> Tensor:
-        b, c, _, k = z.shape
-        j = kernel.shape[1]
-        parts = z.view(b, c, 2, j, k)
-        real, imaginary = parts[:, :, 0], parts[:, :, 1]
+        (real, imaginary), (a, d) = z.unbind(2), kernel
         if kernel.ndim == 4:
-            a, d = kernel.movedim(3, 1)  # (C, J, K)
-            return torch.cat([real * a - imaginary * d, real * d + imaginary * a], 2)
+            return torch.stack([real * a - imaginary * d, real * d + imaginary * a], 2)
+        b, j, _, k, c = z.shape
         a, d = kernel.flatten(1, 2)  # (modes, C, C)
         block = torch.cat([torch.cat([a, d], 2), torch.cat([-d, a], 2)], 1)  # (modes, 2 C, 2 C)
-        flat = parts.permute(3, 4, 0, 2, 1).reshape(-1, b, 2 * c)
-        mixed = torch.bmm(flat, block).view(j, k, b, 2, c).permute(2, 4, 3, 0, 1)
-        return mixed.reshape(b, c, 2 * j, k)
+        flat = z.permute(1, 3, 0, 2, 4).reshape(-1, b, 2 * c)
+        return torch.bmm(flat, block).view(j, k, b, 2, c).permute(2, 0, 3, 1, 4).contiguous()

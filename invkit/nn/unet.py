@@ -130,7 +130,7 @@ class UNet(nn.Module):
         h, w = x.shape[-2:]
         x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="replicate")
         e = self.embed(embedding)
-        x = self.entry(F.pixel_unshuffle(x, self.patch))
+        x = self.entry(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
         skips = [x]
         blocks = count()
 

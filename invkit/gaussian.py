@@ -122,17 +122,25 @@ class GaussianPosterior:
             raise ValueError("the variance of this measurement is estimated from samples: give keys")
         return self.sample(keys, draws).var(0)
 
-    def misfit(self, r: Tensor) -> Tensor:
-        """How far measured values less their prior mean (S, B, *range) lie from what the others say of them, (B,).
+    def weights(self, r: Tensor) -> Tensor:
+        """`K^-1 r` for values less their prior mean (S, B, C, H, W), zero where hidden: `C` times these is `gain(r)`.
+
+        ValueError without Cholesky.
+        """
+        if self._points is None:
+            raise ValueError("the weights need a posterior that is solved by Cholesky")
+        return self._points.weights(r)
+
+    def misfit(self, weights: Tensor) -> Tensor:
+        """How far measured values lie from what the others say of them, (B,), from `weights(r)` (S, B, C, H, W).
 
         The root mean square, over all values, of the error of kriging each by the others in units of the deviation expected:
         one on average for draws of the field, and a factor on its deviation where it is not theirs (Bachoc 2013: cross-validation
         of the variance).
-        With K as above `(K^-1 r)_i / sqrt((K^-1)_ii)` (Dubrule 1983). One where nothing was seen; ValueError without Cholesky.
+        With K as above `(K^-1 r)_i / sqrt((K^-1)_ii)` (Dubrule 1983). One where nothing was seen.
         """
-        if self._points is None:
-            raise ValueError("the misfit needs a posterior that is solved by Cholesky")
-        return self._points.misfit(r)
+        assert self._points is not None
+        return self._points.misfit(weights)
 
     def sample(self, keys: Keys, count: int) -> Tensor:
         """Exact posterior draws (K, B, C, H, W), keyed by picture."""

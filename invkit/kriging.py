@@ -30,7 +30,7 @@ CONDITION = 1e9  # of a field whose precision is used
 
 
 class AtPoints(ABC):
-    """Solves for some pixels of every picture; `gain`, `variance` and `misfit` are those of `GaussianPosterior`."""
+    """Solves for some pixels of every picture; `gain`, `variance`, `weights` and `misfit` are those of `GaussianPosterior`."""
 
     field: GaussianField
     measurement: Measurement
@@ -45,17 +45,17 @@ class AtPoints(ABC):
 
     @abstractmethod
     def weights(self, r: Tensor) -> Tensor:
-        """`K^-1 r` (S, B, C, H, W), zero where hidden."""
+        """Of (S, B, C, H, W), zero where hidden, as the result is."""
 
     @abstractmethod
     def precisions(self) -> Tensor:
         """Diagonal of `K^-1` (B, C, H, W), zero where hidden."""
 
-    def misfit(self, r: Tensor) -> Tensor:
-        """Of values (S, B, C, H, W) together: (B,)."""
+    def misfit(self, weights: Tensor) -> Tensor:
+        """(B,), of all (S, B, C, H, W) together."""
         precisions = self.precisions()
-        squares = self.weights(r).square().sum(0) / precisions.clamp(min=1e-30)
-        counts = len(r) * (precisions > 0).sum((1, 2, 3))
+        squares = weights.square().sum(0) / precisions.clamp(min=1e-30)
+        counts = len(weights) * (precisions > 0).sum((1, 2, 3))
         mean = squares.sum((1, 2, 3)) / counts.clamp(min=1)
         return torch.where(counts > 0, mean, 1.0).sqrt()
 

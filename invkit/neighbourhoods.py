@@ -27,7 +27,8 @@ class Local:
 
     mean: Tensor  # (S, B, 1, H, W)
     variance: Tensor  # (B, 1, H, W)
-    misfit: Tensor  # (B,), see `GaussianPosterior.misfit`
+    weights: Tensor  # (S, B, 1, H, W), see `GaussianPosterior`
+    misfit: Tensor  # (B,)
 
 
 def krige(
@@ -36,17 +37,16 @@ def krige(
     r: Tensor,  # (S, B, 1, H, W): values less their prior mean, zero where hidden
     nearest: int = NEAREST,
 ) -> Local:
-    """Posterior mean of the deviations from the prior mean, variance and misfit, each as of the `nearest` values to a window."""
+    """Posterior mean of the deviations from the prior mean, and the rest, each as of the `nearest` values to a window."""
     observed, grid = measurement.observed, measurement.grid
     assert observed is not None
     flat, values = observed.flatten(1), r.flatten(2).permute(1, 2, 0)  # (B, N) and (B, N, S)
     count = min(nearest, int(flat.sum(1).max()))
-    mean, variance = torch.zeros_like(values), torch.zeros_like(values[..., 0])
+    mean, variance, weights = torch.zeros_like(values), torch.zeros_like(values[..., 0]), torch.zeros_like(values)
     prior = field.variance(grid).to(r).flatten()
     if count == 0:
-        return Local(
-            torch.zeros_like(r), prior.view(grid.picture).expand(len(flat), -1, -1, -1), torch.ones_like(variance[:, 0])
-        )
+        spread = prior.view(grid.picture).expand(len(flat), -1, -1, -1)
+        return Local(torch.zeros_like(r), spread, torch.zeros_like(r), torch.ones_like(variance[:, 0]))
     noise = max(measurement.sigma**2, NUGGET * field.deviation(grid) ** 2)
     total, seen = variance.new_zeros(len(flat)), variance.new_zeros(len(flat))
     for window, away in _windows(grid, float(flat.float().mean()), nearest, flat.device):
@@ -63,10 +63,13 @@ def krige(
         mean[:, window] = (lower @ cross).mT @ white
         variance[:, window] = (prior[window] - squares(lower, cross)).clamp(min=0)
         inside = valid & (near == 0)  # every value counts once, where it has neighbours all around
-        errors = (lower.mT @ white).square().sum(2) / lower.square().sum(1)
-        total, seen = total + (errors * inside).sum(1), seen + len(r) * inside.sum(1)
+        own = (lower.mT @ white) * inside[:, :, None]
+        weights.scatter_add_(1, points[:, :, None].expand_as(own), own)
+        errors = own.square().sum(2) / lower.square().sum(1)
+        total, seen = total + errors.sum(1), seen + len(r) * inside.sum(1)
     misfit = torch.where(seen > 0, total / seen.clamp(min=1), 1.0).sqrt()
-    return Local(mean.permute(2, 0, 1).view_as(r), variance.view(-1, 1, *grid.shape), misfit)
+    mean, weights = (x.permute(2, 0, 1).view_as(r) for x in (mean, weights))
+    return Local(mean, variance.view(-1, 1, *grid.shape), weights, misfit)
 
 
 def _windows(grid: Grid, density: float, nearest: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

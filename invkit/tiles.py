@@ -142,9 +142,12 @@ class TiledModel:
         alone = [model.condition(parts[group]) for group in groups]
         self.fill = self.tiles.blend(torch.cat([c.fill for c in alone]))
         self.deviation = self.tiles.blend(torch.cat([c.deviation for c in alone]))
-        working = model.working(self.tiles.grid)
-        fill, deviation = self.tiles.cut(self.fill), self.tiles.cut(self.deviation)
-        self.condition = Condition.of(fill, deviation, parts, working)
+        fill, deviation, back = (
+            self.tiles.cut(self.fill),
+            self.tiles.cut(self.deviation),
+            torch.cat([c.back for c in alone]),
+        )
+        self.condition = Condition.of(fill, deviation, back, parts, model.working(self.tiles.grid))
 
     def _denoiser(self, count: int) -> Callable[[Tensor, float], Tensor]:
         def denoise(z: Tensor, sigma: float, part: slice) -> Tensor:

@@ -130,7 +130,7 @@ def averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Tr
 def rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
     """An unfilled model with the measured constants of a checkpoint."""
     try:
-        constants = Constants.of(checkpoint.tensors["constants"])
+        constants = Constants.of(checkpoint.tensors["constants"], recipe.model.fill)
     except DataError:
         raise
     except (KeyError, ValueError, TypeError, RuntimeError) as error:

@@ -106,12 +106,12 @@ def _residual(
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
-        fill, deviation, misfit = fill_in(network.fill, law, measurement)
-        seen.append(statistics(fill, measurement, law))
+        filled = fill_in(network.fill, law, measurement)
+        seen.append(statistics(filled.picture, measurement, law))
         hidden = unknown(measurement)
         where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
-        parts.append((part - fill) / deviation * where)
-        values = parts[-1].double().square(), where, misfit.view(-1, 1)
+        parts.append((part - filled.picture) / filled.deviation * where)
+        values = parts[-1].double().square(), where, filled.misfit.view(-1, 1)
         units.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
     squares, counts, misfits = torch.cat(units, 1)
     if not squares.isfinite().all():

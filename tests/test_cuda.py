@@ -70,7 +70,7 @@ def test_gaussian_posterior(fraction, sigma, what):
         operator = RandomPixels(fraction=fraction).sample(keys, GRID)
         posterior = GaussianPosterior(FIELD, m := measure(operator, FIELD.sample(keys, GRID), Noise(sigma=sigma), keys))
         if what == "misfit":
-            return posterior.misfit(m.y[None])
+            return posterior.misfit(posterior.weights(m.y[None]))
         return posterior.sample(keys, 3) if what == "sample" else getattr(posterior, what)()
 
     both(work, rtol=1e-3, atol=1e-3)

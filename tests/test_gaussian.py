@@ -117,7 +117,7 @@ def test_pointwise_variance_of_other_operators_is_estimated():
     with pytest.raises(ValueError, match="give keys"):
         GaussianPosterior(FIELD, measurement).variance()
     with pytest.raises(ValueError, match="solved by Cholesky"):
-        GaussianPosterior(FIELD, measurement).misfit(measurement.y[None])
+        GaussianPosterior(FIELD, measurement).weights(measurement.y[None])
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,17 +73,32 @@ def test_misfit_is_that_of_each_value_left_out_and_kriged(counts, sigma):
             error = r[:, i].flatten(1)[:, j] - r[:, i].flatten(1)[:, others] @ gain
             squares.append(error.square() / (matrix[j, j] + sigma**2 - matrix[j, others] @ gain))
         expected.append(torch.stack(squares).mean().sqrt() if squares else torch.tensor(1.0, dtype=torch.float64))
-    torch.testing.assert_close(
-        GaussianPosterior(FIELD, measurement).misfit(r), torch.stack(expected), rtol=2e-3, atol=0
-    )
+    posterior = GaussianPosterior(FIELD, measurement)
+    torch.testing.assert_close(posterior.misfit(posterior.weights(r)), torch.stack(expected), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+@pytest.mark.parametrize("count", [60, 200])
+def test_weights_tell_what_another_law_would_make_of_the_picture(count, sigma):
+    """The first order of the mean in a change of the law: a convolution of the weights, less its kriging."""
+    grid = Grid(16, 16)
+    measurement, _ = masked([count, count + 9], grid, sigma)
+    other = FIELD.model_copy(update={"exponent": FIELD.exponent + 1e-3})
+    one, two = GaussianPosterior(FIELD, measurement), GaussianPosterior(other, measurement)
+    weights = one.weights(measurement.y[None])
+    torch.testing.assert_close(FIELD.covariance(weights, grid), one.gain(measurement.y[None]), rtol=0, atol=1e-4)
+    change = other.covariance(weights, grid) - FIELD.covariance(weights, grid)
+    expected = (change - one.gain(change * measurement.observed))[0]
+    apart = two.mean() - one.mean()
+    assert float((apart - expected).norm() / apart.norm()) < 0.01
 
 
 def test_misfit_is_one_for_draws_of_the_field_and_follows_their_contrast():
     measurement, _ = masked([150] * 40, Grid(20, 20))
     posterior = GaussianPosterior(FIELD, measurement)
-    assert float(posterior.misfit(measurement.y[None]).square().mean()) == pytest.approx(1, abs=0.03)
-    found = GaussianPosterior(FIELD, measurement).misfit(3 * measurement.y[None])
-    torch.testing.assert_close(found, 3 * posterior.misfit(measurement.y[None]))
+    once, thrice = (posterior.misfit(posterior.weights(c * measurement.y[None])) for c in (1, 3))
+    assert float(once.square().mean()) == pytest.approx(1, abs=0.03)
+    torch.testing.assert_close(thrice, 3 * once)
 
 
 def test_float32_is_good_enough():
@@ -92,7 +107,8 @@ def test_float32_is_good_enough():
     exact, got = (GaussianPosterior(FIELD, m) for m in (measurement, single))
     assert got.mean().dtype == torch.float32
     torch.testing.assert_close(got.mean().double(), exact.mean(), rtol=0, atol=1e-5)
-    misfits = [posterior.misfit(m.y[None]).double() for posterior, m in ((exact, measurement), (got, single))]
+    pairs = ((exact, measurement), (got, single))
+    misfits = [posterior.misfit(posterior.weights(m.y[None])).double() for posterior, m in pairs]
     torch.testing.assert_close(*misfits, rtol=1e-3, atol=0)
 
 

@@ -39,9 +39,9 @@ def test_the_gaussian_posterior_is_the_prior(measurement):
 
 @pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
 def test_every_fill_is_the_mean(fill, measurement):
-    picture, deviation, misfit = fill_in(fill, FIELD, measurement)
-    assert not picture.any() and misfit.tolist() == [1, 1, 1]
-    assert bool((deviation > 0).all())
+    filled = fill_in(fill, FIELD, measurement)
+    assert not filled.picture.any() and not filled.back.any() and filled.misfit.tolist() == [1, 1, 1]
+    assert bool((filled.deviation > 0).all())
 
 
 def test_metrics_have_a_value_or_none_and_never_fail(measurement):

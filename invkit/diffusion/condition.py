@@ -22,7 +22,7 @@ class Condition:
 
     fill: Tensor  # (B, C, H, W): the picture the residual is counted from
     deviation: Tensor  # (B, 1, H, W): the residual's unit
-    back: Tensor  # (B, C, H, W): the measurement brought back by the pseudo-inverse
+    back: Tensor  # (B, C, H, W): see `Filled`
     seen: Tensor  # (B, 1, H, W): share of the channels that a mask shows, one for other operators
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
     inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: fill, back, seen, deviation
@@ -33,6 +33,7 @@ class Condition:
         cls,
         fill: Tensor,
         deviation: Tensor,
+        back: Tensor,
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
         zoom: float = 1.0,
@@ -40,7 +41,6 @@ class Condition:
         seen = torch.ones_like(fill[:, :1])
         if measurement.observed is not None:
             seen = measurement.observed.to(fill).mean(1, keepdim=True)
-        back = measurement.operator.pinv(measurement.y)
         return cls(fill, deviation, back, seen, unknown(measurement), _inputs(fill, deviation, back, seen, shape), zoom)
 
     @property
@@ -94,36 +94,59 @@ def _inputs(fill: Tensor, deviation: Tensor, back: Tensor, seen: Tensor, shape: 
     return torch.cat([fill, back, seen, deviation], 1)
 
 
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """What a model starts from."""
+
+    picture: Tensor  # (B, C, H, W)
+    deviation: Tensor  # (B, 1, H, W): how far from it the truth is expected
+    misfit: Tensor  # (B,): see `GaussianPosterior.misfit`
+    back: Tensor  # (B, C, H, W): what was measured, brought back to the pixels; of a kriged mask `K^-1 r`, of size one
+
+
 def fill_in(
     fill: Fill,
     prior: GaussianField,
     measurement: Measurement,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The picture a model starts from (B, C, H, W), how far from it the truth is expected (B, 1, H, W), and the misfit (B,).
+) -> Filled:
+    """The picture a model starts from, and what else is known then.
 
     `gaussian`: the posterior mean; for a mask that of every channel by itself, under the channels' mean field, with its
-    pointwise deviation and `GaussianPosterior.misfit` (one small solve gives all; for many values, one in each
-    neighbourhood). `mean` and `zero`: the mean colour, or zero, where nothing is known. Elsewhere deviation and misfit are one.
+    pointwise deviation, the misfit and the weights `K^-1 r` (one small solve gives all; for many values, one in each
+    neighbourhood). `mean` and `zero`: the mean colour, or zero, where nothing is known. Elsewhere deviation and misfit are
+    one, and the measurement is brought back by the pseudo-inverse.
+
+    The weights tell a network what the values seen, which the fill shows already, do not: how another law would fill in.
+    With D the difference of the covariances its mean is, to first order, another by `(1 - C A^T K^-1 A) D A^T K^-1 r`: a
+    convolution of the weights, less its own kriging.
     """
     operator, y, grid = measurement.operator, measurement.y, measurement.grid
     one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
-    plain = one, one[:, 0, 0, 0]
+    plain = one, one[:, 0, 0, 0], operator.pinv(y)
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
         if not isinstance(operator, Mask) or operator.observed.shape[1] > 1:
-            return GaussianPosterior(prior, measurement).mean(), *plain
+            return Filled(GaussianPosterior(prior, measurement).mean(), *plain)
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         found = _channel_by_channel(Achromatic(prior, grid.channels), grey, missing)
         deviation = (found.variance + 1e-4 * found.variance.mean((2, 3), keepdim=True)).sqrt()
-        return centre + found.mean.squeeze(2).transpose(0, 1), deviation, found.misfit
+        mean, weights = (x.squeeze(2).transpose(0, 1) for x in (found.mean, found.weights))
+        return Filled(centre + mean, deviation, found.misfit, _of_size_one(weights, operator.observed))
     if fill == "zero":
-        return operator.pinv(y), *plain
-    return centre + operator.pinv(y - operator.forward(centre)), *plain
+        return Filled(operator.pinv(y), *plain)
+    return Filled(centre + operator.pinv(y - operator.forward(centre)), *plain)
 
 
 def _channel_by_channel(field: GaussianField, grey: Measurement, missing: Tensor) -> Local:
     posterior = GaussianPosterior(field, grey)
     if not posterior.dense:
         return krige(field, grey, missing)
-    return Local(posterior.gain(missing), posterior.variance(), posterior.misfit(missing))
+    weights = posterior.weights(missing)
+    return Local(posterior.gain(missing), posterior.variance(), weights, posterior.misfit(weights))
+
+
+def _of_size_one(values: Tensor, observed: Tensor) -> Tensor:
+    """Values of a mask over their root mean square in each picture; zero stays zero."""
+    power = values.square().sum((1, 2, 3)) / (values.shape[1] * observed.sum((1, 2, 3))).clamp(min=1)
+    return values / power.sqrt().clamp(min=torch.finfo(values.dtype).tiny).view(-1, 1, 1, 1)

@@ -22,7 +22,9 @@ from invkit.errors import DataError
 from invkit.field import FittedField, GaussianField, SupposedField
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.nn.base import Network
+from invkit.nn.base import Fill, Network
+
+VERSION = 2  # of what the network is told
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Constants:
     def tensors(self) -> dict[str, Tensor]:
         numbers = {
             "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,
-            "scale": self.unit.scale, "exponent": self.unit.exponent, "misfit": self.unit.misfit,
+            "scale": self.unit.scale, "exponent": self.unit.exponent, "misfit": self.unit.misfit, "version": VERSION,
         }  # fmt: skip
         familiar = {} if self.familiar is None else {"familiar": self.familiar}
         return familiar | {
@@ -50,8 +52,8 @@ class Constants:
         }
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> "Constants":
-        """Raises DataError for those of a version whose models are not read any more."""
+    def of(cls, tensors: Mapping[str, Tensor], fill: Fill = "gaussian") -> "Constants":
+        """Raises DataError for those of a version whose models with this fill are not read any more."""
         prior = FittedField(tensors["modes"], tensors["color"], float(tensors["slope"]))
         residual = FittedField(
             tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
@@ -65,10 +67,11 @@ class Constants:
         if "exponent" in tensors:  # earlier versions had none
             low, high = tensors["misfit"].tolist()
             unit = Unit(unit.scale, float(tensors["exponent"]), (low, high))
-        elif float(tensors.get("tilt", 0)):
+        kriged = fill == "gaussian" and ("exponent" not in tensors or unit.misfit != (1, 1))  # only masks have a misfit
+        if kriged and int(tensors.get("version", 1)) < VERSION:
             raise DataError(
-                "the checkpoint is of an earlier version, which counted the residual in another unit; train again: `invkit run "
-                "RECIPE --fresh`"
+                "the checkpoint is of an earlier version, whose network was told the values seen and not their weights; "
+                "train again: `invkit run RECIPE --fresh`"
             )
         return cls(prior, residual, unit, int(tensors["reference"]), familiar)
 
@@ -133,9 +136,10 @@ class ConditionalModel(nn.Module):
     def condition(self, measurement: Measurement, zoom: float = 1.0) -> Condition:
         """Everything that is computed once per measurement; no gradient flows here."""
         with torch.no_grad():
-            fill, deviation, misfit = fill_in(self.settings.fill, self.fill_prior, measurement)
-            deviation = deviation * self.constants.unit(misfit).view(-1, 1, 1, 1)
-            return Condition.of(fill, deviation, measurement, self.working(measurement.grid, zoom), zoom)
+            filled = fill_in(self.settings.fill, self.fill_prior, measurement)
+            deviation = filled.deviation * self.constants.unit(filled.misfit).view(-1, 1, 1, 1)
+            working = self.working(measurement.grid, zoom)
+            return Condition.of(filled.picture, deviation, filled.back, measurement, working, zoom)
 
     def _conditions(self, measurement: Measurement) -> Iterator[tuple[Tensor, Condition]]:
         """Those of the measurements of each zoom, and which they are."""
@@ -147,8 +151,8 @@ class ConditionalModel(nn.Module):
     @torch.no_grad()
     def statistics(self, measurement: Measurement) -> Tensor:
         """What tells measurements that look unlike those of the training (B, 4); see `familiar`."""
-        fill, *_ = fill_in(self.settings.fill, self.fill_prior, measurement)
-        return statistics(fill, measurement, self.fill_prior)
+        filled = fill_in(self.settings.fill, self.fill_prior, measurement)
+        return statistics(filled.picture, measurement, self.fill_prior)
 
     def residual(self, zoom: float) -> FittedField:
         """The law of the residual where what is seen is so many times closer: the same, as much finer."""

@@ -62,7 +62,8 @@ def test_at_step_zero_the_mean_is_kriging():
 @pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
 def test_fills(fill):
     _, m = observe()
-    out, deviation, _ = fill_in(fill, PRIOR, m)
+    filled = fill_in(fill, PRIOR, m)
+    out, deviation = filled.picture, filled.deviation
     assert deviation.shape == (4, 1, 16, 16) and (deviation > 0).all()
     torch.testing.assert_close(out * m.observed, m.y, rtol=0, atol=2e-2 if fill == "gaussian" else 1e-6)
     hidden = out[~m.observed.expand_as(out)]

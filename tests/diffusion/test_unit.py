@@ -88,10 +88,19 @@ def test_residuals_of_two_densities_have_one_deviation():
     assert [deviation(data, model, law, grid) for law in laws] == pytest.approx([1, 1], abs=0.1)
     loaded = Constants.of(model.constants.tensors())
     assert loaded.unit == model.constants.unit
-    earlier = {k: v for k, v in model.constants.tensors().items() if k not in ("exponent", "misfit")}
-    assert Constants.of(earlier).unit == Unit(model.constants.unit.scale)
-    with pytest.raises(DataError, match=r"earlier version.*--fresh"):
-        Constants.of(earlier | {"tilt": torch.tensor(1.9)})
+
+
+def test_models_that_were_told_something_else_are_refused():
+    _, model = supposing(Grid(16, 16), RANDOM(fraction=0.1))
+    tensors = model.constants.tensors()
+    second = {k: v for k, v in tensors.items() if k != "version"}
+    first = {k: v for k, v in second.items() if k not in ("exponent", "misfit")}
+    for earlier in (first, second):
+        with pytest.raises(DataError, match=r"earlier version.*--fresh"):
+            Constants.of(earlier)
+    assert Constants.of(first, "mean").unit == Unit(model.constants.unit.scale)
+    one = torch.ones(2, dtype=torch.float64)  # an operator that is no mask
+    assert Constants.of(second | {"misfit": one}).unit.misfit == (1, 1)
 
 
 def test_residuals_of_a_finer_grid_have_the_deviation_of_the_training(monkeypatch):

@@ -179,13 +179,14 @@ class ConditionalModel(nn.Module):
         z = torch.where(mean_wanted.view(-1, 1, 1, 1), 0.0, z)
         if condition.hidden is not None and self.blanks:
             z = z * condition.hidden
-        state = scaling.into(z)
+        u = scaling.analysis(z)
+        state = scaling.into(u)
         embedding = torch.where(mean_wanted[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
         with autocast(x.device, self.precision), span("network"):
             # a number would be a constant of the compiled network
             raw = self.network(x, embedding, None if seed is None else torch.tensor(seed)).float()
-        out = scaling.skip(z) + scaling.out(raw)
+        out = scaling.synthesis(scaling.skip(u) + scaling.out(raw))
         return out if condition.hidden is None else out * condition.hidden
 
     def loss(
@@ -249,7 +250,12 @@ class ConditionalModel(nn.Module):
 
         def denoise(grid: Grid) -> Denoise:
             own = condition if grid == condition.grid else condition.coarsened(grid, self.working(grid, condition.zoom))
-            return lambda z, sigma: self.denoise(z, torch.full((len(z),), sigma, device=z.device), own)
+
+            def at(z: Tensor, sigma: float) -> Tensor:
+                levels = torch.full((len(z),), sigma, device=z.device)
+                return self.denoise(z, levels, own, scaling=self.scaling(levels[:1], own))
+
+            return at
 
         def noise(grid: Grid) -> Noise:
             stage = "" if grid == condition.grid else f"{grid}/"

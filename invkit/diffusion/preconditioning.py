@@ -1,12 +1,12 @@
-"""Preconditioning: how a network of unit-scale inputs and outputs becomes a denoiser `D(z, s) = skip z + out F(into z, s)`."""
+"""Preconditioning: how a network F of unit-scale inputs and outputs becomes a denoiser `D(z, s) = skip z + out F(into z, s)`."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -19,14 +19,18 @@ Map = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Scaling:
-    """The three maps at given noise levels: from pictures (B, C, H, W) to the network's grid (B, C, h, w), and back.
+    """`D = synthesis (skip + out F into) analysis` at noise levels (B,), or one for all of a batch.
 
-    A mode has the same size in the network, and on its way out of it, whatever the grid of the picture.
+    From pictures (B, C, H, W) to the network's grid (B, C, h, w), and back; `analysis` and `synthesis` lead to coordinates, of
+    the picture's shape, in which the other maps are simple. A mode has the same size in the network, and on its way out of
+    it, whatever the grid of the picture.
     """
 
-    skip: Map  # picture to picture
-    out: Map  # network to picture
-    into: Map  # picture to network
+    analysis: Map  # picture to coordinates
+    into: Map  # coordinates to network
+    skip: Map  # coordinates to coordinates
+    out: Map  # network to coordinates
+    synthesis: Map  # coordinates to picture
     power: Tensor  # (B,): pixel power of `out` of unit white noise on the picture's grid
 
 
@@ -36,7 +40,7 @@ class Preconditioning(Settings, ABC):
     @abstractmethod
     def scaling(
         self,
-        sigma: Tensor,  # (B,) in (0, inf]: multiples of the noise field
+        sigma: Tensor,  # (B,) in (0, inf]: multiples of the noise field; of length one: for any batch
         noise: GaussianField,
         data: GaussianField,  # the law of the residual, measured on training pictures
         grid: Grid,
@@ -68,8 +72,8 @@ class ScalarPreconditioning(Preconditioning, ABC):
             return resample(resample(z, working.shape), grid.shape)
 
         return Scaling(
-            lambda z: skip * lowpass(z), lambda f: out * resample(f, grid.shape), lambda z: into * resample(z, working.shape),
-            out.square().view(-1),
+            _same, lambda z: into * resample(z, working.shape), lambda z: skip * lowpass(z),
+            lambda f: out * resample(f, grid.shape), _same, out.square().view(-1),
         )  # fmt: skip
 
 
@@ -121,17 +125,37 @@ class SpectralPreconditioning(Preconditioning):
         out = torch.where(mean, gain, finite * gain / (gain + finite)).sqrt()
         into = torch.where(mean, 0.0, (gain + finite).rsqrt())
         norm = decode.square().sum(0)  # (C, H, W)
-        unit = math.sqrt(grid.pixels / working.pixels)  # a function of unit modes on one grid has others on another
+        height, width = (min(n, m) for n, m in zip(grid.shape, working.shape, strict=True))
+        within = ..., slice(height), slice(width)  # the modes that picture and network share
+        rotate = rotate[within]
         return Scaling(
-            lambda z: idct(_mix(decode, skip * _mix(encode, dct(z)))),
-            lambda f: idct(_mix(decode, out * _mix(rotate.transpose(0, 1), dct(resample(f, grid.shape))))) / unit,
-            lambda z: resample(idct(_mix(rotate, into * _mix(encode, dct(z)))), working.shape) * unit,
+            lambda z: _mix(encode, dct(z)),
+            lambda u: idct(_fitted(_mix(rotate, into[within] * u[within]), working)),
+            lambda u: skip * u,
+            lambda f: _fitted(out[within] * _mix(rotate.transpose(0, 1), dct(f)[within]), grid),
+            lambda u: idct(_mix(decode, u)),
             (out.square() * norm).sum(1).mean((1, 2)) / grid.channels,
         )
 
 
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _fitted(modes: Tensor, grid: Grid) -> Tensor:
+    """Modes (B, C, h, w) on a grid that has as many or more, the others zero."""
+    return F.pad(modes, (0, grid.width - modes.shape[3], 0, grid.height - modes.shape[2]))
+
+
 def _mix(matrix: Tensor, modes: Tensor) -> Tensor:
-    return torch.einsum("cdhw,bdhw->bchw", matrix, modes)
+    """Colours of every mode under a matrix of its own: (C, D, H, W) times (B, D, H, W)."""
+    first, *others = zip(
+        matrix.unbind(1), modes.split(1, 1), strict=True
+    )  # sums of few products beat many tiny matrices
+    total = first[0] * first[1]
+    for column, mode in others:
+        total = torch.addcmul(total, column, mode)
+    return total
 
 
 @lru_cache(maxsize=32)

@@ -68,7 +68,7 @@ class AtPoints(ABC):
         self._points, self._valid = _pack(chosen)
         gram = field.gram(self.grid, self._points, self.measurement.y.to(dtype))
         keep = self._valid.repeat_interleave(self.grid.channels, 1)
-        return gram * (keep[:, :, None] & keep[:, None]), keep
+        return gram * keep[:, :, None].to(gram) * keep[:, None].to(gram), keep  # not by booleans, which is slower
 
     def _picked(self, x: Tensor) -> Tensor:
         """Values of pictures (S, B, C, H, W) at the points: (B, n * C, S)."""

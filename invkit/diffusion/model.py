@@ -181,7 +181,8 @@ class ConditionalModel(nn.Module):
             z = z * condition.hidden
         u = scaling.analysis(z)
         state = scaling.into(u)
-        embedding = torch.where(mean_wanted[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
+        seen = (sigma * condition.zoom).clamp(max=1e6)  # the level at which modes so many times coarser were as noisy
+        embedding = torch.where(mean_wanted[:, None], self.token, embed(seen, len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
         with autocast(x.device, self.precision), span("network"):
             # a number would be a constant of the compiled network
@@ -238,7 +239,7 @@ class ConditionalModel(nn.Module):
             for first in range(0, count, parts):
                 copies = min(parts, count - first)
                 own = forked[first * len(places) : (first + copies) * len(places)]
-                draws.append(self._draw(condition.repeat(copies), own, levels, settings))
+                draws.append(self._draw(condition.repeat(copies), own, levels / condition.zoom, settings))
             z = torch.cat(draws).unflatten(0, (count, -1))
             out[:, places] = condition.fill + condition.deviation * z
         return out

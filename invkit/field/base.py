@@ -102,9 +102,9 @@ class GaussianField(ABC):
         """
         others = points if others is None else others
         if (grid.channels * grid.pixels) ** 2 <= DENSE_ENTRIES:
-            rows = self.columns(grid, points, like).flatten(4)
-            found = rows.gather(4, others[:, None, None, None].expand(*rows.shape[:4], -1))
-            return found.transpose(3, 4).flatten(1, 2).flatten(2)
+            table = _covariances(self, grid, like.device, like.dtype).flatten(3)
+            found = table[points[:, :, None], :, :, others[:, None]]  # (B, n, m, C, C)
+            return found.transpose(2, 3).flatten(1, 2).flatten(2)
         table, margin, wide = _lags(self, grid, like.device, like.dtype), self.margin(grid), grid.width
         first, second = ((p // wide + margin, p % wide + margin) for p in (points, others))
         sides = [n + 2 * margin for n in grid.shape]

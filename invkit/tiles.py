@@ -147,7 +147,9 @@ class TiledModel:
             self.tiles.cut(self.deviation),
             torch.cat([c.back for c in alone]),
         )
-        self.condition = Condition.of(fill, deviation, back, parts, model.working(self.tiles.grid))
+        finer = float(model.fineness(parts).log().mean().exp())  # one law for all, which meet at every level
+        working = model.working(self.tiles.grid)
+        self.condition = Condition.of(fill, deviation, back, alone[0].weights, parts, working, fineness=finer)
 
     def _denoiser(self, count: int) -> Callable[[Tensor, float], Tensor]:
         def denoise(z: Tensor, sigma: float, part: slice) -> Tensor:

@@ -17,7 +17,7 @@ from invkit.degradation import Degradation, Measurement, Noise, measure
 from invkit.device import Precision, fast_dtype, place, span
 from invkit.diffusion import Diffusion
 from invkit.diffusion.condition import fill_in, unknown
-from invkit.diffusion.familiar import bounds, statistics
+from invkit.diffusion.familiar import bounds, fineness, statistics
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.unit import Unit
 from invkit.distributed import ALONE, World
@@ -32,6 +32,7 @@ from invkit.trainsettings import Log, Train
 
 FIT_IMAGES = 4096  # pictures behind the fitted field
 SCALE_IMAGES = 512  # pictures behind the residual's law
+MIDDLE = 32  # of them at least, that show what amid the training is shown, for a law of the residual of their own
 CHECK_EVERY = 20  # steps between the host's questions to a device
 PATIENCE = 10  # steps in a row that may be left out
 
@@ -102,10 +103,11 @@ def _residual(
     problem: Problem, network: Network, prior: FittedField, x: Tensor, grid: Grid
 ) -> tuple[FittedField, Unit, Tensor]:
     """Of some pictures: the law of the residual about the fill at unit deviation, its unit, and what is familiar of them."""
-    parts, units, seen, law = [], [], [], network.prior or prior
+    parts, units, seen, measurements, law = [], [], [], [], network.prior or prior
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
+        measurements.append(measurement)
         filled = fill_in(network.fill, law, measurement)
         seen.append(statistics(filled.picture, measurement, law))
         hidden = unknown(measurement)
@@ -120,8 +122,12 @@ def _residual(
         )
     unit = Unit.fit(squares, counts, misfits)
     z = torch.cat(parts) / unit(misfits).to(x).view(-1, 1, 1, 1)
+    known = bounds(torch.cat(seen))
+    middle = torch.cat([fineness(m, known) for m in measurements]) == 1
+    if int(middle.sum()) >= MIDDLE:  # a law for these, from which those of the others follow
+        z = z[middle]
     residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
-    return residual, unit, bounds(torch.cat(seen))
+    return residual, unit, known
 
 
 class Trainer:

@@ -23,10 +23,12 @@ class Condition:
     fill: Tensor  # (B, C, H, W): the picture the residual is counted from
     deviation: Tensor  # (B, 1, H, W): the residual's unit
     back: Tensor  # (B, C, H, W): see `Filled`
+    weights: bool  # whether that is kriging's weights, which add up over cells
     seen: Tensor  # (B, 1, H, W): share of the channels that a mask shows, one for other operators
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
     inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: fill, back, seen, deviation
     zoom: float = 1.0  # how many times closer what is seen is than in training; the network's grid is as much finer
+    fineness: float = 1.0  # how many times closer that is than amid the training; the residual's law is as much finer
 
     @classmethod
     def of(
@@ -34,14 +36,17 @@ class Condition:
         fill: Tensor,
         deviation: Tensor,
         back: Tensor,
+        weights: bool,
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
         zoom: float = 1.0,
+        fineness: float = 1.0,
     ) -> "Condition":
         seen = torch.ones_like(fill[:, :1])
         if measurement.observed is not None:
             seen = measurement.observed.to(fill).mean(1, keepdim=True)
-        return cls(fill, deviation, back, seen, unknown(measurement), _inputs(fill, deviation, back, seen, shape), zoom)
+        inputs = _inputs(fill, deviation, back, weights, seen, shape)
+        return cls(fill, deviation, back, weights, seen, unknown(measurement), inputs, zoom, fineness)
 
     @property
     def grid(self) -> Grid:
@@ -65,11 +70,12 @@ class Condition:
     def coarsened(self, grid: Grid, shape: tuple[int, int]) -> "Condition":
         """The same on a coarser grid: averages over its cells; known is what was known everywhere in a cell."""
         fill, deviation = (F.adaptive_avg_pool2d(t, grid.shape) for t in (self.fill, self.deviation))
-        back, seen = _binned(self.back, self.seen, grid.shape)
+        back, seen = _binned(self.back, self.weights, self.seen, grid.shape)
         hidden = self.hidden
         if hidden is not None:
             hidden = (F.adaptive_avg_pool2d(hidden, grid.shape) > 0).to(hidden)
-        return Condition(fill, deviation, back, seen, hidden, _inputs(fill, deviation, back, seen, shape), self.zoom)
+        inputs = _inputs(fill, deviation, back, self.weights, seen, shape)
+        return Condition(fill, deviation, back, self.weights, seen, hidden, inputs, self.zoom, self.fineness)
 
 
 def unknown(measurement: Measurement) -> Tensor | None:
@@ -79,18 +85,28 @@ def unknown(measurement: Measurement) -> Tensor | None:
     return (~measurement.observed).to(measurement.y)
 
 
-def _binned(back: Tensor, seen: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Sensors on another grid: a cell shows the mean of what was seen in it, and counts as seen to at most one pixel."""
+def _binned(back: Tensor, weights: bool, seen: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Sensors on another grid: a cell shows the mean of what was seen in it, or, but for a factor, the sum of its weights.
+
+    It counts as seen to at most one pixel.
+    """
     weight = F.adaptive_avg_pool2d(seen, shape)
-    values = F.adaptive_avg_pool2d(back * seen, shape) / weight.clamp(min=1e-6)
+    values = F.adaptive_avg_pool2d(back * seen, shape)
+    if not weights:
+        values = values / weight.clamp(min=1e-6)
     cells = max(1.0, seen[0, 0].numel() / (shape[0] * shape[1]))
     return values, (weight * cells).clamp(max=1)
 
 
-def _inputs(fill: Tensor, deviation: Tensor, back: Tensor, seen: Tensor, shape: tuple[int, int]) -> Tensor:
+def _inputs(
+    fill: Tensor, deviation: Tensor, back: Tensor, weights: bool, seen: Tensor, shape: tuple[int, int]
+) -> Tensor:
     if tuple(fill.shape[-2:]) != tuple(shape):
         fill, deviation = resample(fill, shape), F.adaptive_avg_pool2d(deviation, shape)
-        back, seen = _binned(back, seen, shape)
+        back, seen = _binned(back, weights, seen, shape)
+    if weights:  # over their root mean square where something was seen
+        size = back.square().sum((1, 2, 3)) / (back.shape[1] * (seen > 0).sum((1, 2, 3))).clamp(min=1)
+        back = back / size.sqrt().clamp(min=torch.finfo(back.dtype).tiny).view(-1, 1, 1, 1)
     return torch.cat([fill, back, seen, deviation], 1)
 
 
@@ -101,7 +117,8 @@ class Filled:
     picture: Tensor  # (B, C, H, W)
     deviation: Tensor  # (B, 1, H, W): how far from it the truth is expected
     misfit: Tensor  # (B,): see `GaussianPosterior.misfit`
-    back: Tensor  # (B, C, H, W): what was measured, brought back to the pixels; of a kriged mask `K^-1 r`, of size one
+    back: Tensor  # (B, C, H, W): what was measured, brought back to the pixels; of a kriged mask the weights `K^-1 r`
+    weights: bool = False  # whether it is these
 
 
 def fill_in(
@@ -132,7 +149,7 @@ def fill_in(
         found = _channel_by_channel(Achromatic(prior, grid.channels), grey, missing)
         deviation = (found.variance + 1e-4 * found.variance.mean((2, 3), keepdim=True)).sqrt()
         mean, weights = (x.squeeze(2).transpose(0, 1) for x in (found.mean, found.weights))
-        return Filled(centre + mean, deviation, found.misfit, _of_size_one(weights, operator.observed))
+        return Filled(centre + mean, deviation, found.misfit, weights, weights=True)
     if fill == "zero":
         return Filled(operator.pinv(y), *plain)
     return Filled(centre + operator.pinv(y - operator.forward(centre)), *plain)
@@ -144,9 +161,3 @@ def _channel_by_channel(field: GaussianField, grey: Measurement, missing: Tensor
         return krige(field, grey, missing)
     weights = posterior.weights(missing)
     return Local(posterior.gain(missing), posterior.variance(), weights, posterior.misfit(weights))
-
-
-def _of_size_one(values: Tensor, observed: Tensor) -> Tensor:
-    """Values of a mask over their root mean square in each picture; zero stays zero."""
-    power = values.square().sum((1, 2, 3)) / (values.shape[1] * observed.sum((1, 2, 3))).clamp(min=1)
-    return values / power.sqrt().clamp(min=torch.finfo(values.dtype).tiny).view(-1, 1, 1, 1)

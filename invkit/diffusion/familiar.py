@@ -1,5 +1,7 @@
 """Whether measurements look like those that a model was trained on: cheap statistics of them beside their ranges in training."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,6 +59,18 @@ def distance(
         total = total + left
         seen = F.max_pool2d(seen, 3, 1, 1)
     return total / min(observed.shape[2:])
+
+
+def fineness(
+    measurement: Measurement,
+    known: Tensor | None,  # (4, 2): what `bounds` gave
+) -> Tensor:
+    """See `ConditionalModel.fineness`."""
+    usual = 0.0 if known is None else math.sqrt(float(known[3].prod()))
+    if measurement.observed is None or not 0 < usual < math.inf:
+        return torch.ones(len(measurement), dtype=torch.float64)
+    closer = usual / distance(measurement.observed).cpu().clamp(min=1e-6)
+    return 2 ** ((2 * closer.clamp(1 / 8, 8).log2()).round() / 2)
 
 
 def bounds(

@@ -13,8 +13,8 @@ from invkit.degradation import Measurement
 from invkit.device import Precision, autocast, span
 from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.condition import Condition, fill_in
-from invkit.diffusion.familiar import STATISTICS, distance, statistics
-from invkit.diffusion.preconditioning import Scaling
+from invkit.diffusion.familiar import STATISTICS, distance, fineness, statistics
+from invkit.diffusion.preconditioning import Scaling, together
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
 from invkit.diffusion.unit import Unit
@@ -133,20 +133,28 @@ class ConditionalModel(nn.Module):
         steps = (2 * (finest / zoom.clamp(1, finest)).log2()).round()
         return (finest * 2 ** (-steps / 2)).clamp(min=1)
 
-    def condition(self, measurement: Measurement, zoom: float = 1.0) -> Condition:
+    def fineness(self, measurement: Measurement) -> Tensor:
+        """How many times closer what a mask shows is than amid the training: (B,) float64, from 1/8 to 8 in steps of sqrt(2).
+
+        Each residual then has a law of its own, that of the middle as much finer. One for other operators.
+        """
+        return fineness(measurement, self.constants.familiar)
+
+    def condition(self, measurement: Measurement, zoom: float = 1.0, fineness: float = 1.0) -> Condition:
         """Everything that is computed once per measurement; no gradient flows here."""
         with torch.no_grad():
             filled = fill_in(self.settings.fill, self.fill_prior, measurement)
             deviation = filled.deviation * self.constants.unit(filled.misfit).view(-1, 1, 1, 1)
             working = self.working(measurement.grid, zoom)
-            return Condition.of(filled.picture, deviation, filled.back, measurement, working, zoom)
+            back, weights = filled.back, filled.weights
+            return Condition.of(filled.picture, deviation, back, weights, measurement, working, zoom, fineness)
 
     def _conditions(self, measurement: Measurement) -> Iterator[tuple[Tensor, Condition]]:
-        """Those of the measurements of each zoom, and which they are."""
-        zooms = self.zooms(measurement)
-        for zoom in zooms.unique().tolist():
-            places = (zooms == zoom).nonzero()[:, 0].to(measurement.y.device)
-            yield places, self.condition(measurement[places], zoom)
+        """Those of the measurements of each zoom and fineness, and which they are."""
+        both = torch.stack([self.zooms(measurement), self.fineness(measurement)], 1)
+        for zoom, finer in both.unique(dim=0).tolist():
+            places = ((both[:, 0] == zoom) & (both[:, 1] == finer)).nonzero()[:, 0].to(measurement.y.device)
+            yield places, self.condition(measurement[places], zoom, finer)
 
     @torch.no_grad()
     def statistics(self, measurement: Measurement) -> Tensor:
@@ -154,16 +162,24 @@ class ConditionalModel(nn.Module):
         filled = fill_in(self.settings.fill, self.fill_prior, measurement)
         return statistics(filled.picture, measurement, self.fill_prior)
 
-    def residual(self, zoom: float) -> FittedField:
+    def residual(self, fineness: float) -> FittedField:
         """The law of the residual where what is seen is so many times closer: the same, as much finer."""
-        return self.constants.residual if zoom == 1 else _zoomed(self.constants.residual, zoom)
+        return self.constants.residual if fineness == 1 else _zoomed(self.constants.residual, fineness)
 
     def scaling(self, sigma: Tensor, condition: Condition) -> Scaling:
         """The preconditioning at noise levels (B,)."""
         grid, (height, width) = condition.grid, condition.inputs.shape[-2:]
         return self.diffusion.preconditioning.scaling(
-            sigma, self.diffusion.field, self.residual(condition.zoom), grid, Grid(height, width, grid.channels)
+            sigma, self.diffusion.field, self.residual(condition.fineness), grid, Grid(height, width, grid.channels)
         )
+
+    def _scaling_of_each(self, sigma: Tensor, condition: Condition, fineness: Tensor) -> Scaling:
+        """That of pictures of several finenesses (B,)."""
+        parts = []
+        for value in fineness.unique().tolist():
+            places = (fineness == value).nonzero()[:, 0].to(sigma.device)
+            parts.append((places, self.scaling(sigma[places], replace(condition, fineness=value))))
+        return parts[0][1] if len(parts) == 1 else together(parts)
 
     def denoise(
         self,
@@ -181,8 +197,7 @@ class ConditionalModel(nn.Module):
             z = z * condition.hidden
         u = scaling.analysis(z)
         state = scaling.into(u)
-        seen = (sigma * condition.zoom).clamp(max=1e6)  # the level at which modes so many times coarser were as noisy
-        embedding = torch.where(mean_wanted[:, None], self.token, embed(seen, len(self.token)))
+        embedding = torch.where(mean_wanted[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
         with autocast(x.device, self.precision), span("network"):
             # a number would be a constant of the compiled network
@@ -213,7 +228,7 @@ class ConditionalModel(nn.Module):
         sigma = torch.where(quantiles < mean_share, math.inf, self.diffusion.schedule.train_sigma(level))
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
         z = target + torch.where(sigma.isinf(), 0, sigma).view(-1, 1, 1, 1) * noise
-        scaling = self.scaling(sigma, condition)
+        scaling = self._scaling_of_each(sigma, condition, self.fineness(measurement))
         error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight
         return self.diffusion.loss(error, where, sigma, scaling.power, self.diffusion.field, grid)
@@ -239,7 +254,7 @@ class ConditionalModel(nn.Module):
             for first in range(0, count, parts):
                 copies = min(parts, count - first)
                 own = forked[first * len(places) : (first + copies) * len(places)]
-                draws.append(self._draw(condition.repeat(copies), own, levels / condition.zoom, settings))
+                draws.append(self._draw(condition.repeat(copies), own, levels, settings))
             z = torch.cat(draws).unflatten(0, (count, -1))
             out[:, places] = condition.fill + condition.deviation * z
         return out
@@ -262,7 +277,7 @@ class ConditionalModel(nn.Module):
             stage = "" if grid == condition.grid else f"{grid}/"
             return lambda label: field.sample(keys.child(stage + label), grid)
 
-        residual = self.residual(condition.zoom)
+        residual = self.residual(condition.fineness)
         limits = [handover(*pair, residual, field) for pair in pairwise(grids)]
         return sample_progressively(settings.method, grids, denoise, noise, levels, limits)
 

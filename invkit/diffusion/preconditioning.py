@@ -34,6 +34,22 @@ class Scaling:
     power: Tensor  # (B,): pixel power of `out` of unit white noise on the picture's grid
 
 
+def together(
+    parts: list[tuple[Tensor, Scaling]],  # places in the batch, and what scales there
+) -> Scaling:
+    """One for a batch of several laws."""
+    order = torch.cat([places for places, _ in parts]).argsort()
+
+    def each(which: Callable[[Scaling], Map]) -> Map:
+        return lambda x: torch.cat([which(part)(x[places]) for places, part in parts])[order]
+
+    power = torch.cat([part.power for _, part in parts])[order]
+    return Scaling(
+        each(lambda s: s.analysis), each(lambda s: s.into), each(lambda s: s.skip), each(lambda s: s.out),
+        each(lambda s: s.synthesis), power,
+    )  # fmt: skip
+
+
 class Preconditioning(Settings, ABC):
     """At noise level infinity every one reads `skip = 0, into = 0`: the output is the mean itself."""
 

@@ -42,6 +42,7 @@ from invkit.trained import Trained, evaluated
 from invkit.training import Problem, Trainer, as_grid, build_model
 
 FREE_OF_SAVED = ("eval.metrics", "eval.paired_to")
+TRAINED = ("model", "diffusion", "train")  # sections of a recipe that its weights are trained with
 NOTICED = 128  # test pictures that are looked at for whether they are like those of the training
 
 
@@ -88,8 +89,14 @@ def evaluate(
 
     Overrides of `eval` and `sample` re-do the run's table; with any other (`degradation`, `noise`, `data`) the table is
     computed and returned, and the run's own stays. So it does with `from_saved`: the table of the stored
-    reconstructions, without the model.
+    reconstructions, without the model. Raises RecipeError for those of what is trained.
     """
+    for text in overrides:
+        if text.split("=")[0].split(".")[0] in TRAINED:
+            raise RecipeError(
+                f"command line: {text}: the weights were trained without that, and an evaluation would not use it; train with it: "
+                f"`invkit run RECIPE {text} --out ANOTHER_FOLDER`"
+            )
     if from_saved:
         return _from_saved(*RunFolder.open(path, tuple(overrides), registry), overrides, pick_device(device))
     with stop_requests() as stop, join(pick_device(device)) as (world, where):

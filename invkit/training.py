@@ -32,7 +32,7 @@ from invkit.trainsettings import Log, Train
 
 FIT_IMAGES = 4096  # pictures behind the fitted field
 SCALE_IMAGES = 512  # pictures behind the residual's law
-MIDDLE = 32  # of them at least, that show what amid the training is shown, for a law of the residual of their own
+MIDDLE = 32  # pictures of the middle fineness that give the residual's law; all do where there are fewer
 CHECK_EVERY = 20  # steps between the host's questions to a device
 PATIENCE = 10  # steps in a row that may be left out
 

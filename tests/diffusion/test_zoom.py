@@ -10,6 +10,7 @@ from invkit_sparse import RandomPixels
 from invkit.data.fields import Fields
 from invkit.degradation import Measurement, Noise
 from invkit.diffusion import Diffusion, Sample
+from invkit.diffusion.condition import fill_in
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.samplers import Dpmpp2M
 from invkit.field import MaternField
@@ -55,6 +56,22 @@ def test_the_same_share_of_a_finer_grid_is_as_much_finer(model):
     assert model.condition(fine, 2.0).inputs.shape[-2:] == (32, 32)
     assert model.condition(fine).inputs.shape[-2:] == (16, 16)
     assert model.zooms(measured(Grid(64, 64), RandomPixels(fraction=0.0375))).tolist() == [2] * 6
+
+
+def test_on_a_coarser_grid_weights_add_up(model):
+    """A convolution of them there is then that of all of them, however many are in a cell."""
+    fine = measured(FINE)
+    given = model.condition(fine).inputs[:, 3:6]
+    assert given.shape[-2:] == (16, 16)
+    sums = fill_in("gaussian", model.fill_prior, fine).back.unflatten(3, (16, 2)).unflatten(2, (16, 2)).sum((3, 5))
+    ratio = given / sums
+    assert bool((fine.observed.sum() > (sums != 0).sum() / 3).all())  # some cells show several
+    for picture in ratio:
+        found = picture[picture.isfinite()]
+        torch.testing.assert_close(found, found[:1].expand_as(found), rtol=1e-3, atol=0)
+        assert float(found[0]) > 0
+    power = given.square().sum((1, 2, 3)) / (3 * (sums != 0).any(1).sum((1, 2)))
+    torch.testing.assert_close(power, torch.ones(6))
 
 
 def test_of_several_training_grids_the_finest_counts(model):

@@ -139,11 +139,14 @@ def fill_in(
     """
     operator, y, grid = measurement.operator, measurement.y, measurement.grid
     one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
-    plain = one, one[:, 0, 0, 0], operator.pinv(y)
+
+    def plain(picture: Tensor) -> Filled:
+        return Filled(picture, one, one[:, 0, 0, 0], operator.pinv(y))
+
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
         if not isinstance(operator, Mask) or operator.observed.shape[1] > 1:
-            return Filled(GaussianPosterior(prior, measurement).mean(), *plain)
+            return plain(GaussianPosterior(prior, measurement).mean())
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         found = _channel_by_channel(Achromatic(prior, grid.channels), grey, missing)
@@ -151,8 +154,8 @@ def fill_in(
         mean, weights = (x.squeeze(2).transpose(0, 1) for x in (found.mean, found.weights))
         return Filled(centre + mean, deviation, found.misfit, weights, weights=True)
     if fill == "zero":
-        return Filled(operator.pinv(y), *plain)
-    return Filled(centre + operator.pinv(y - operator.forward(centre)), *plain)
+        return plain(operator.pinv(y))
+    return plain(centre + operator.pinv(y - operator.forward(centre)))
 
 
 def _channel_by_channel(field: GaussianField, grey: Measurement, missing: Tensor) -> Local:

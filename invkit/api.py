@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import Field
 
-    from invkit.convolution import Convolution
+    from invkit.core.errors import DataError, RecipeError
+    from invkit.core.grid import Grid
+    from invkit.core.keys import Keys
+    from invkit.core.settings import PathSetting, Settings
     from invkit.data.base import Dataset, Images, Split
-    from invkit.degradation import Degradation, Measurement
-    from invkit.errors import DataError, RecipeError
-    from invkit.grid import Grid
-    from invkit.hookspecs import hookimpl
-    from invkit.keys import Keys
-    from invkit.leastsquares import least_squares
-    from invkit.metrics.base import Means, Metric, Outcome, Unavailable
-    from invkit.operators import LinearOperator, Mask
-    from invkit.reconstruct import Method, Sources
-    from invkit.reconstruct.base import Reconstructor
-    from invkit.separable import Separable, strongest
-    from invkit.settings import PathSetting, Settings
-    from invkit.shapes import strokes
+    from invkit.evaluation.metrics.base import Means, Metric, Outcome, Unavailable
+    from invkit.physics.degradation import Degradation, Measurement
+    from invkit.physics.operators.base import LinearOperator, Mask
+    from invkit.physics.operators.convolution import Convolution
+    from invkit.physics.operators.least_squares import least_squares
+    from invkit.physics.operators.separable import Separable, strongest
+    from invkit.physics.strokes import strokes
+    from invkit.plugins.hookspecs import hookimpl
+    from invkit.reconstructors import Method, Sources
+    from invkit.reconstructors.base import Reconstructor
 
 __all__ = [
     "Convolution",
@@ -54,21 +54,21 @@ __all__ = [
 
 _HOMES = {
     "pydantic": ["Field"],
-    "invkit.convolution": ["Convolution"],
+    "invkit.physics.operators.convolution": ["Convolution"],
     "invkit.data.base": ["Dataset", "Images", "Split"],
-    "invkit.degradation": ["Degradation", "Measurement"],
-    "invkit.errors": ["DataError", "RecipeError"],
-    "invkit.grid": ["Grid"],
-    "invkit.hookspecs": ["hookimpl"],
-    "invkit.keys": ["Keys"],
-    "invkit.leastsquares": ["least_squares"],
-    "invkit.metrics.base": ["Means", "Metric", "Outcome", "Unavailable"],
-    "invkit.operators": ["LinearOperator", "Mask"],
-    "invkit.reconstruct": ["Method", "Sources"],
-    "invkit.reconstruct.base": ["Reconstructor"],
-    "invkit.separable": ["Separable", "strongest"],
-    "invkit.settings": ["PathSetting", "Settings"],
-    "invkit.shapes": ["strokes"],
+    "invkit.physics.degradation": ["Degradation", "Measurement"],
+    "invkit.core.errors": ["DataError", "RecipeError"],
+    "invkit.core.grid": ["Grid"],
+    "invkit.plugins.hookspecs": ["hookimpl"],
+    "invkit.core.keys": ["Keys"],
+    "invkit.physics.operators.least_squares": ["least_squares"],
+    "invkit.evaluation.metrics.base": ["Means", "Metric", "Outcome", "Unavailable"],
+    "invkit.physics.operators.base": ["LinearOperator", "Mask"],
+    "invkit.reconstructors": ["Method", "Sources"],
+    "invkit.reconstructors.base": ["Reconstructor"],
+    "invkit.physics.operators.separable": ["Separable", "strongest"],
+    "invkit.core.settings": ["PathSetting", "Settings"],
+    "invkit.physics.strokes": ["strokes"],
 }
 
 

@@ -12,16 +12,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-from invkit import cli
+from invkit.cli import main as cli
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.core.settings import PathSetting
 from invkit.data.base import Dataset, Images, Split
-from invkit.degradation import Degradation
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics import METRICS
-from invkit.operators import LinearOperator
-from invkit.plugins import Registry, registry
-from invkit.reconstruct import METHODS
-from invkit.settings import PathSetting
+from invkit.evaluation.metrics import METRICS
+from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator
+from invkit.plugins.registry import Registry, registry
+from invkit.reconstructors import METHODS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

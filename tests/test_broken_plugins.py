@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from invkit import cli
+from invkit.cli import main as cli
 
 GOOD = """
 from invkit.api import Degradation, Field, Settings, hookimpl

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from invkit.checkpoint import latest_checkpoint, save_checkpoint
-from invkit.errors import DataError
+from invkit.core.errors import DataError
+from invkit.training.checkpoint import latest_checkpoint, save_checkpoint
 
 
 def tensors(value: float) -> dict[str, dict[str, torch.Tensor]]:

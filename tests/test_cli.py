@@ -11,8 +11,9 @@ import warnings
 import click
 import pytest
 
-from invkit import cli, errors
-from invkit.lookup import installed
+from invkit.cli import main as cli
+from invkit.core import errors
+from invkit.recipe.read import installed
 
 HEAD = "data: photos\ndegradation: sparse-random\n"
 
@@ -27,7 +28,7 @@ def shell(*arguments, **environment):
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_help_and_version_import_no_torch(argument):
     code = (
-        "import sys, atexit; from invkit.cli import main\n"
+        "import sys, atexit; from invkit.cli.main import main\n"
         f"atexit.register(lambda: print('torch' in sys.modules, 'pydantic' in sys.modules))\nmain(['{argument}'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -305,7 +306,7 @@ def test_a_warning_is_one_line_without_source_code(invkit, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         monkeypatch.setattr(cli, "_registry", lambda _: warnings.warn("it is\n  damaged", stacklevel=1))
-        monkeypatch.setattr("invkit.inventory.listing", lambda _: {})
+        monkeypatch.setattr("invkit.plugins.inventory.listing", lambda _: {})
         assert invkit("plugins", "list", "--json") == (0, "{}\n", "warning: it is damaged\n")
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import invkit
-from invkit import cli
+from invkit.cli import main as cli
 
 PAGE = Path(__file__).parent.parent / "docs" / "reconstruct.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
@@ -189,7 +189,7 @@ def test_a_signal_stops_it_and_nothing_is_half_written(run, tmp_path):
 
 def test_its_help_imports_no_torch():
     code = (
-        "import sys, atexit; from invkit.cli import main\n"
+        "import sys, atexit; from invkit.cli.main import main\n"
         "atexit.register(lambda: print('torch' in sys.modules, 'pydantic' in sys.modules))\nmain(['reconstruct', '--help'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -2,13 +2,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from invkit.compose import Compose, Composed, Mixed, Mixture
-from invkit.degradation import Degradation, Noise, measure
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import LinearOperator, Mask
-from invkit.plugins import registry
-from invkit.separable import Separable
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Degradation, Noise, measure
+from invkit.physics.degradations import Compose, Composed, Mixed, Mixture
+from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.operators.separable import Separable
+from invkit.plugins.registry import registry
 from invkit.testing import check_degradation
 
 GRID = Grid(12, 8)

@@ -6,9 +6,9 @@ import pytest
 from scipy import stats
 from test_evaluation import Draws, Exact, Flat, table_of
 
-from invkit import conformal
-from invkit.conformal import LEVEL, calibrate, scores, split, threshold, wilson
-from invkit.keys import Keys
+from invkit.core.keys import Keys
+from invkit.evaluation import conformal
+from invkit.evaluation.conformal import LEVEL, calibrate, scores, split, threshold, wilson
 
 TIMES, SIZE = 500, 100  # calibrations, and the pictures of each
 HALF = SIZE // 2

@@ -2,8 +2,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from invkit.convolution import Convolution
-from invkit.grid import Grid
+from invkit.core.grid import Grid
+from invkit.physics.operators.convolution import Convolution
 
 
 def kernels(count: int, grid: Grid) -> torch.Tensor:

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from invkit.degradation import Noise, measure
-from invkit.keys import Keys
-from invkit.operators import Mask
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Noise, measure
+from invkit.physics.operators.base import Mask
 
 
 def setup(batch=4):

@@ -4,12 +4,12 @@ import pytest
 import torch
 from test_evaluation import Exact, table_of
 
-from invkit import deviations
-from invkit.degradation import Measurement
-from invkit.deviations import BINS, SCORE, SPREAD, by_deviation, diagnosed
-from invkit.keys import Keys
-from invkit.metrics import Outcome
-from invkit.operators import Mask
+from invkit.core.keys import Keys
+from invkit.evaluation import spread_skill as deviations
+from invkit.evaluation.metrics import Outcome
+from invkit.evaluation.spread_skill import BINS, SCORE, SPREAD, by_deviation, diagnosed
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
 
 COUNT = 8  # samples: few, so that their deviation is badly known
 

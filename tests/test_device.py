@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from invkit.device import autocast, pick_device, place
-from invkit.errors import RecipeError
+from invkit.core.device import autocast, pick_device, place
+from invkit.core.errors import RecipeError
 
 
 def test_devices():

@@ -19,21 +19,21 @@ import torch
 from invkit_sparse import RandomPixels
 from torch import Tensor
 
-from invkit import distributed
-from invkit.checkpoint import latest_checkpoint
+from invkit.core import distributed
+from invkit.core.distributed import ALONE, World, _code, join, launch
+from invkit.core.errors import DataError, Interrupted, PeerError, RecipeError
+from invkit.core.grid import Grid
 from invkit.data.base import Images
-from invkit.data.fields import Fields
-from invkit.degradation import Noise
+from invkit.data.gaussian_fields import Fields
 from invkit.diffusion import Diffusion, Sample
-from invkit.distributed import ALONE, World, _code, join, launch
-from invkit.errors import DataError, Interrupted, PeerError, RecipeError
-from invkit.evaluation import Eval, evaluate_rows
-from invkit.experiment import Listener, run
-from invkit.grid import Grid
-from invkit.nn import NETWORKS
-from invkit.recipe import load_recipe
-from invkit.reconstruct import METHODS, Sources
-from invkit.training import Problem, Train, Trainer, build_model
+from invkit.diffusion.networks import NETWORKS
+from invkit.evaluation.evaluator import Eval, evaluate_rows
+from invkit.experiment.evaluate import Listener, run
+from invkit.physics.degradation import Noise
+from invkit.recipe.recipe import load_recipe
+from invkit.reconstructors import METHODS, Sources
+from invkit.training.checkpoint import latest_checkpoint
+from invkit.training.trainer import Problem, Train, Trainer, build_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks processes")
 CPU = torch.device("cpu")

@@ -8,18 +8,18 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from invkit.core.distributed import ALONE, World
+from invkit.core.errors import NonFiniteError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.data.base import Images
-from invkit.degradation import Degradation, Measurement, Noise
-from invkit.distributed import ALONE, World
-from invkit.errors import NonFiniteError
-from invkit.evaluation import Eval, Evaluation, evaluate_rows
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics import COLUMNS, METRICS, Unavailable
-from invkit.operators import LinearOperator, Mask
-from invkit.partial import Partial
-from invkit.reconstruct import METHODS
-from invkit.reconstruct.base import Reconstructor
+from invkit.evaluation.cache import Partial
+from invkit.evaluation.evaluator import Eval, Evaluation, evaluate_rows
+from invkit.evaluation.metrics import COLUMNS, METRICS, Unavailable
+from invkit.physics.degradation import Degradation, Measurement, Noise
+from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.reconstructors import METHODS
+from invkit.reconstructors.base import Reconstructor
 
 DEVIATION = 0.3
 GRID = Grid(16, 16)

@@ -13,16 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from invkit.checkpoint import latest_checkpoint
-from invkit.device import set_determinism
-from invkit.errors import DataError, Interrupted, NonFiniteError, RecipeError
-from invkit.experiment import Listener, evaluate, load, run
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.pictures import CELL, GAP, HEADER
-from invkit.points import measure_points
-from invkit.recipe import load_recipe
-from invkit.training import Problem, Trainer
+from invkit.core.device import set_determinism
+from invkit.core.errors import DataError, Interrupted, NonFiniteError, RecipeError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.evaluation.report.images import CELL, GAP, HEADER
+from invkit.experiment.evaluate import Listener, evaluate, load, run
+from invkit.physics.measurement import measure_points
+from invkit.recipe.recipe import load_recipe
+from invkit.training.checkpoint import latest_checkpoint
+from invkit.training.trainer import Problem, Trainer
 
 RECIPE = """\
 seed: 3

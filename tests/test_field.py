@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
-from invkit.field import (
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.gaussian import (
     FIELDS,
     Achromatic,
     FittedField,
@@ -11,14 +13,12 @@ from invkit.field import (
     SquaredExponentialField,
     SupposedField,
     WhiteField,
-    base,
     dct,
     idct,
     inner,
     resample,
 )
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.physics.gaussian import field as base
 
 
 def test_dct_is_orthonormal_and_inverted():

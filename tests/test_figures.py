@@ -1,6 +1,6 @@
 import pytest
 
-from invkit.figures import cost_figures, deviation_figure, reliability_figure
+from invkit.evaluation.report.figures import cost_figures, deviation_figure, reliability_figure
 
 
 def entry(value: float | None, lo: float | None = None, hi: float | None = None) -> dict:

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from toys import Sums
 
-import invkit.kriging
-from invkit.degradation import Measurement, Noise, measure
-from invkit.field import FittedField, MaternField, dct, idct
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import LinearOperator, Mask
+import invkit.physics.gaussian.kriging
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.gaussian import FittedField, MaternField, dct, idct
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.operators.base import LinearOperator, Mask
 
 FIELD = MaternField(std=0.8, length=0.3, exponent=2.0, color=0.5)
 

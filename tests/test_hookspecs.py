@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from invkit import hookspecs
+from invkit.core.grid import Grid
 from invkit.data.base import Dataset
-from invkit.degradation import Degradation
-from invkit.grid import Grid
-from invkit.plugins import HOOKS, load
+from invkit.physics.degradation import Degradation
+from invkit.plugins import hookspecs
+from invkit.plugins.registry import HOOKS, load
 from invkit.testing import check_degradation
 
 DOCS = Path(__file__).parent.parent / "docs" / "hooks.md"

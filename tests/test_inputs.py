@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from invkit.errors import DataError
-from invkit.grid import Grid
-from invkit.inputs import find_sources, picture_grid, read_mask, read_picture
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.experiment.inference.image_files import find_sources, picture_grid, read_mask, read_picture
 
 
 @pytest.fixture

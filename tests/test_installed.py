@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from invkit.installed import entries
+from invkit.plugins.entry_points import entries
 
 GOOD = "[invkit]\nblur = invkit_blur\n[other]\nx = y\n"
 

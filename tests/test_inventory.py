@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from invkit.errors import PluginError, RecipeError
-from invkit.inventory import description_text, descriptions, doctor_report, doctor_text, listing, listing_text
-from invkit.plugins import Failure, Origin
+from invkit.core.errors import PluginError, RecipeError
+from invkit.plugins.inventory import description_text, descriptions, doctor_report, doctor_text, listing, listing_text
+from invkit.plugins.registry import Failure, Origin
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import json
 import pytest
 import torch
 
-from invkit.evaluation import Evaluation
-from invkit.experiment import Listener, evaluate, run
-from invkit.joining import joined
-from invkit.recipe import load_recipe
-from invkit.table import render
+from invkit.evaluation.evaluator import Evaluation
+from invkit.evaluation.joining import joined
+from invkit.evaluation.table import render
+from invkit.experiment.evaluate import Listener, evaluate, run
+from invkit.recipe.recipe import load_recipe
 
 RECIPE = """
 data: {name: photos}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from invkit.keys import Keys, _log, _sqrt
+from invkit.core.keys import Keys, _log, _sqrt
 
 
 def test_a_draw_depends_on_the_item_not_on_the_batch():

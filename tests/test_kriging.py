@@ -4,13 +4,22 @@ import pytest
 import torch
 from test_gaussian import FIELD, closed_form
 
-from invkit.degradation import Measurement, Noise, measure
-from invkit.field import FittedField, MaternField, SquaredExponentialField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.kriging import Hidden, Observed, Parts, at_points, inverted, precision_of, solvable, squares
-from invkit.operators import Mask
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.gaussian import FittedField, MaternField, SquaredExponentialField
+from invkit.physics.gaussian.kriging import (
+    Hidden,
+    Observed,
+    Parts,
+    at_points,
+    inverted,
+    precision_of,
+    solvable,
+    squares,
+)
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.operators.base import Mask
 
 
 def masked(counts: list[int], grid: Grid, sigma: float = 0.0) -> tuple[Measurement, torch.Tensor]:
@@ -150,7 +159,7 @@ def test_a_fitted_field_has_one():
 def test_a_large_batch_is_solved_in_parts(monkeypatch):
     measurement, _ = masked([9, 14, 11, 10, 12], Grid(6, 7, 3))
     whole = GaussianPosterior(FIELD, measurement)
-    monkeypatch.setattr("invkit.kriging.AT_ONCE", 2 * 14 * 3 * 6 * 7 * 3)
+    monkeypatch.setattr("invkit.physics.gaussian.kriging.AT_ONCE", 2 * 14 * 3 * 6 * 7 * 3)
     parts = at_points(FIELD, measurement)
     assert isinstance(parts, Parts) and [len(places) for places, _ in parts.parts] == [2, 2, 1]
     again = GaussianPosterior(FIELD, measurement)

@@ -1,8 +1,8 @@
 import torch
 
-from invkit.grid import Grid
-from invkit.leastsquares import least_squares
-from invkit.separable import Separable
+from invkit.core.grid import Grid
+from invkit.physics.operators.least_squares import least_squares
+from invkit.physics.operators.separable import Separable
 
 
 def operator(batch: int = 4) -> Separable:

@@ -7,10 +7,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_experiment import go, recipe  # noqa: F401
 from torch.utils import tensorboard
 
-from invkit.logbook import Logbook
-from invkit.runfolder import RunFolder
-from invkit.training import StepRecord
-from invkit.trainsettings import Log
+from invkit.experiment.logger import Logbook
+from invkit.experiment.run_folder import RunFolder
+from invkit.training.settings import Log
+from invkit.training.trainer import StepRecord
 
 
 def record(step: int) -> StepRecord:

@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from invkit import lookup
-from invkit.errors import RecipeError
-from invkit.yamltree import MAX_BYTES
+from invkit.core.errors import RecipeError
+from invkit.recipe import read as lookup
+from invkit.recipe.yaml_reader import MAX_BYTES
 
 
 @pytest.fixture
@@ -71,5 +71,5 @@ def test_a_folder_is_no_recipe(tmp_path):
 
 
 def test_imports_no_torch():
-    code = "import sys, invkit.lookup; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
+    code = "import sys, invkit.recipe.read; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from invkit.degradation import Measurement, Noise, measure
-from invkit.diffusion.condition import fill_in
-from invkit.field import MaternField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.neighbourhoods import krige
-from invkit.operators import Mask
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.diffusion.conditioning import fill_in
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.gaussian import MaternField
+from invkit.physics.gaussian.local_kriging import krige
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.operators.base import Mask
 
 FIELD = MaternField(std=0.5, length=0.25, exponent=1.7)
 GRID = Grid(40, 51, 1)
@@ -69,7 +69,7 @@ def test_a_fill_of_many_values_has_a_deviation_and_a_misfit(monkeypatch):
     measurement, _ = masked("random", grid=grid, field=field)
     exact = fill_in("gaussian", field, measurement)
     assert exact.weights
-    monkeypatch.setattr("invkit.kriging.DENSE_VALUES", 50)
+    monkeypatch.setattr("invkit.physics.gaussian.kriging.DENSE_VALUES", 50)
     assert not GaussianPosterior(field, measurement).dense
     found = fill_in("gaussian", field, measurement)
     for name in ("picture", "deviation", "misfit"):

@@ -3,15 +3,15 @@ import math
 import pytest
 import torch
 
-from invkit.degradation import Noise, measure
-from invkit.diffusion.condition import fill_in
-from invkit.field import MaternField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics import METRICS, Outcome
-from invkit.nothing import Nothing
-from invkit.statistics import Bootstrap
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.diffusion.conditioning import fill_in
+from invkit.evaluation.bootstrap import Bootstrap
+from invkit.evaluation.metrics import METRICS, Outcome
+from invkit.physics.degradation import Noise, measure
+from invkit.physics.gaussian import MaternField
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.nothing import Nothing
 
 GRID, FIELD = Grid(8, 12), MaternField(std=0.5, length=0.3, color=0.4)
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import Mask
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.operators.base import Mask
 
 
 def mask(batch: int = 3, shape=(1, 5, 7)) -> Mask:

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from invkit.optim import Muon, optimisers, orthogonalise
+from invkit.training.optimisers import Muon, optimisers, orthogonalise
 
 
 def test_singular_values_become_about_one():

@@ -1,7 +1,7 @@
 import pytest
 
-from invkit.overrides import override
-from invkit.yamltree import MAX_DEPTH, read
+from invkit.recipe.overrides import override
+from invkit.recipe.yaml_reader import MAX_DEPTH, read
 
 BASE = read(
     b"data: {name: images, root: x}\ndegradation: sparse-random\ntrain: {steps: 5}\neval: {methods: [nearest]}\n", "r"

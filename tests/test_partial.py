@@ -8,10 +8,10 @@ import torch
 from test_distributed import in_world
 from test_evaluation import Draws, Exact, Flat, table_of
 
-from invkit import partial
-from invkit.distributed import ALONE, World
-from invkit.evaluation import Evaluation
-from invkit.partial import Part, Partial, gaps, joined, pack, unpack
+from invkit.core.distributed import ALONE, World
+from invkit.evaluation import cache as partial
+from invkit.evaluation.cache import Part, Partial, gaps, joined, pack, unpack
+from invkit.evaluation.evaluator import Evaluation
 
 
 class Killed(BaseException):

@@ -5,10 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from invkit.degradation import Measurement
-from invkit.keys import Keys
-from invkit.operators import Mask
-from invkit.pictures import (
+from invkit.core.keys import Keys
+from invkit.evaluation.report.images import (
     CELL,
     GAP,
     HEADER,
@@ -18,6 +16,8 @@ from invkit.pictures import (
     picture_png,
     sample_sheet,
 )
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
 
 SIDE, COUNT = 8, 2
 COLUMNS = ("measurement", "fill", "mean", "sample 1", "sample 2", "deviation", "truth")

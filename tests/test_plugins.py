@@ -7,8 +7,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 import invkit
-from invkit.errors import PluginError, RecipeError
-from invkit.plugins import load, registry, suggest
+from invkit.core.errors import PluginError, RecipeError
+from invkit.plugins.registry import load, registry, suggest
 
 GOOD = """
 from invkit.api import Degradation, Dataset, Field, Settings, hookimpl

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from invkit.errors import DataError
-from invkit.pointfiles import read_points
+from invkit.core.errors import DataError
+from invkit.experiment.inference.point_files import read_points
 
 GOOD = "x,y,r,g,b\n0.25,0.5,-1,0,1\n"
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from invkit.grid import Grid
-from invkit.points import measure_points
+from invkit.core.grid import Grid
+from invkit.physics.measurement import measure_points
 
 
 def test_points_fall_to_their_cell_and_share_it():

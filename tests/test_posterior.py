@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from invkit.degradation import Measurement
-from invkit.keys import Keys
-from invkit.operators import Mask
-from invkit.posterior import Posterior
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
+from invkit.reconstructors.posterior import Posterior
 
 
 def posterior(count: int = 19, sigma: float = 0.0) -> Posterior:

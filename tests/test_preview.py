@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from invkit.core.errors import PluginError, RecipeError
 from invkit.data.photos import Photos
-from invkit.degradation import Degradation
-from invkit.errors import PluginError, RecipeError
-from invkit.operators import LinearOperator, Mask
-from invkit.pictures import CELL, GAP, HEADER
-from invkit.plugins import Origin
-from invkit.preview import GRID, PHOTOS, save_preview
+from invkit.evaluation.report.images import CELL, GAP, HEADER
+from invkit.experiment.preview import GRID, PHOTOS, save_preview
+from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.plugins.registry import Origin
 
 
 class Left(Degradation):

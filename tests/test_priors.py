@@ -6,16 +6,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from invkit import experiment
+from invkit.core.errors import DataError, RecipeError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion import Diffusion
 from invkit.diffusion.preconditioning import SpectralPreconditioning
-from invkit.errors import DataError, RecipeError
-from invkit.experiment import evaluate, run
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.priors import priors
-from invkit.recipe import load_recipe
-from invkit.reconstruct.zeroshot import SOLVERS, TrainedPrior
+from invkit.experiment import evaluate as experiment
+from invkit.experiment.evaluate import evaluate, run
+from invkit.experiment.priors import priors
+from invkit.recipe.recipe import load_recipe
+from invkit.reconstructors.zeroshot import SOLVERS, TrainedPrior
 
 RECIPE = """\
 data: {name: photos}

@@ -1,8 +1,8 @@
 import torch
 from test_training import trainer
 
-from invkit import device
-from invkit.profiling import PARTS, profile_steps, profile_text
+from invkit.core import device
+from invkit.training.profiling import PARTS, profile_steps, profile_text
 
 
 def test_the_parts_make_up_the_step():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from invkit.progress import Shown, Speedometer, spell
-from invkit.training import StepRecord
+from invkit.cli.progress import Shown, Speedometer, spell
+from invkit.training.trainer import StepRecord
 
 
 def record(step: int, seconds: float = 0.5, total: int = 100) -> StepRecord:

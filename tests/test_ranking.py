@@ -1,7 +1,7 @@
 import pytest
 from test_evaluation import Draws, Exact, Flat, table_of
 
-from invkit.table import cell, render
+from invkit.evaluation.table import cell, render
 
 
 class Near(Flat):

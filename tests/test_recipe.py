@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from invkit.cli import main
-from invkit.errors import RecipeError
-from invkit.lookup import installed
-from invkit.plugins import KINDS, registry
-from invkit.recipe import CHOICES, Recipe, load_recipe
+from invkit.cli.main import main
+from invkit.core.errors import RecipeError
+from invkit.plugins.registry import KINDS, registry
+from invkit.recipe.read import installed
+from invkit.recipe.recipe import CHOICES, Recipe, load_recipe
 
 HEAD = "data: photos\ndegradation: sparse-random\n"
 SHIPPED = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))

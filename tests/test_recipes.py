@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from invkit import plugins
 from invkit.data.cifar10 import Cifar10
-from invkit.experiment import run
-from invkit.recipe import CHOICES, load_recipe
-from invkit.resolve import plain
+from invkit.experiment.evaluate import run
+from invkit.plugins import registry as plugins
+from invkit.recipe.recipe import CHOICES, load_recipe
+from invkit.recipe.resolve import plain
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from test_model import build
 
-from invkit.errors import DataError, NonFiniteError, RecipeError
-from invkit.grid import Grid
-from invkit.points import measure_points
-from invkit.recipe import load_recipe
-from invkit.reconstructing import Options, reconstruct, scores
-from invkit.trained import Trained
+from invkit.core.errors import DataError, NonFiniteError, RecipeError
+from invkit.core.grid import Grid
+from invkit.experiment.inference.job import Options, reconstruct, scores
+from invkit.experiment.trained_model import Trained
+from invkit.physics.measurement import measure_points
+from invkit.recipe.recipe import load_recipe
 
 HEAD = "data: photos\nsample: {steps: 2}\ntrain: {grids: [16]}\n"
 
@@ -140,7 +140,7 @@ def test_a_mask_beyond_what_is_solved_is_said_to_be(go, picture, monkeypatch):
         return any("not to be trusted" in text for text in go(picture(), **options)[1])
 
     assert not warned()
-    monkeypatch.setattr("invkit.kriging.DENSE_VALUES", 40)
+    monkeypatch.setattr("invkit.physics.gaussian.kriging.DENSE_VALUES", 40)
     assert warned()
     assert not warned(tiles=True)
 

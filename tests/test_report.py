@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from invkit.degradation import Measurement
-from invkit.evaluation import Evaluation, Shown
-from invkit.keys import Keys
-from invkit.operators import Mask
-from invkit.report import write_report
+from invkit.core.keys import Keys
+from invkit.evaluation.evaluator import Evaluation, Shown
+from invkit.evaluation.report.page import write_report
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
 
 VOID = {"meta", "img", "br"}
 

@@ -5,14 +5,14 @@ from typing import Literal
 import pytest
 from pydantic import Field, model_validator
 
+from invkit.core.errors import PluginError, RecipeError
+from invkit.core.settings import Settings
 from invkit.data.base import Dataset
-from invkit.degradation import Degradation
-from invkit.errors import PluginError, RecipeError
-from invkit.overrides import override
-from invkit.plugins import Failure, Origin, Registry
-from invkit.resolve import plain, resolve
-from invkit.settings import Settings
-from invkit.yamltree import read
+from invkit.physics.degradation import Degradation
+from invkit.plugins.registry import Failure, Origin, Registry
+from invkit.recipe.overrides import override
+from invkit.recipe.resolve import plain, resolve
+from invkit.recipe.yaml_reader import read
 
 
 class Smooth(Settings):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from invkit.errors import RecipeError
-from invkit.plugins import registry
-from invkit.scaffold import names, new_plugin
+from invkit.core.errors import RecipeError
+from invkit.plugins.registry import registry
+from invkit.plugins.scaffold import names, new_plugin
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_nothing_half_written_stays(exists, stand_ins, tmp_path, monkeypatch):
 
 ONE_PROCESS = """
 import sys, pytest
-from invkit.cli import main
+from invkit.cli.main import main
 for line in sys.argv[1:]:
     try:
         main(line.split())

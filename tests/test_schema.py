@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from invkit.errors import RecipeError
-from invkit.installed import entries
-from invkit.plugins import load
-from invkit.recipe import load_recipe
-from invkit.schema import recipe_schema, schema_text
-from invkit.yamltree import read
+from invkit.core.errors import RecipeError
+from invkit.plugins.entry_points import entries
+from invkit.plugins.registry import load
+from invkit.recipe.recipe import load_recipe
+from invkit.recipe.schema import recipe_schema, schema_text
+from invkit.recipe.yaml_reader import read
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SHIPPED = sorted(RECIPES.rglob("*.yaml"))

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from invkit.grid import Grid
-from invkit.separable import Separable
+from invkit.core.grid import Grid
+from invkit.physics.operators.separable import Separable
 
 
 def matrices(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,9 +1,9 @@
 import torch
 from scipy import ndimage
 
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.shapes import strokes
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.strokes import strokes
 
 
 def draw(grid: Grid, ids=range(20), count=1, length=1.0, width=0.1, bend=0.5) -> torch.Tensor:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from invkit import statistics
-from invkit.keys import Keys
-from invkit.metrics.calibration import Crps, SpreadSkill
-from invkit.statistics import Bootstrap
+from invkit.core.keys import Keys
+from invkit.evaluation import bootstrap as statistics
+from invkit.evaluation.bootstrap import Bootstrap
+from invkit.evaluation.metrics.calibration import Crps, SpreadSkill
 
 
 def mean_of(values: np.ndarray) -> dict[str, np.ndarray]:

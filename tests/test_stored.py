@@ -4,12 +4,12 @@ import shutil
 import numpy as np
 import pytest
 
-from invkit import experiment
-from invkit.errors import DataError, RecipeError
-from invkit.experiment import Listener, evaluate, run
-from invkit.merging import merge, per_image
-from invkit.recipe import load_recipe
-from invkit.table import render
+from invkit.core.errors import DataError, RecipeError
+from invkit.evaluation.combine import merge, per_image
+from invkit.evaluation.table import render
+from invkit.experiment import evaluate as experiment
+from invkit.experiment.evaluate import Listener, evaluate, run
+from invkit.recipe.recipe import load_recipe
 
 RECIPE = """
 data: {name: photos}

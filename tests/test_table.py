@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from invkit.merging import merge
-from invkit.table import cell, directions, mark, render
+from invkit.evaluation.combine import merge
+from invkit.evaluation.table import cell, directions, mark, render
 
 ABSENT = "19 samples have no 95 % interval; 39 have"
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from test_model import build, observe
 
-from invkit.degradation import Measurement
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion import Sample
 from invkit.diffusion.samplers import Heun
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import Mask
-from invkit.tiles import TiledModel, Tiles, jointly
+from invkit.diffusion.tiling import TiledModel, Tiles, jointly
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
 
 SIDE = 16
 STRIP = Grid(2, 3 * SIDE, 1)

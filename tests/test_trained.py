@@ -4,12 +4,12 @@ import pytest
 import torch
 from test_model import build
 
-from invkit import trained as module
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.points import measure_points
-from invkit.recipe import load_recipe
-from invkit.trained import Trained
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.experiment import trained_model as module
+from invkit.experiment.trained_model import Trained
+from invkit.physics.measurement import measure_points
+from invkit.recipe.recipe import load_recipe
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ import pytest
 import torch
 from invkit_sparse import RandomPixels
 
-from invkit.data.fields import Fields
-from invkit.degradation import Noise
+from invkit.core.errors import NonFiniteError, RecipeError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.data.gaussian_fields import Fields
 from invkit.diffusion import Diffusion
-from invkit.errors import NonFiniteError, RecipeError
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn import NETWORKS
-from invkit.stream import picture_ids, quantiles
-from invkit.training import Problem, Train, Trainer, build_model, query
+from invkit.diffusion.networks import NETWORKS
+from invkit.physics.degradation import Noise
+from invkit.training.problem import picture_ids, quantiles
+from invkit.training.trainer import Problem, Train, Trainer, build_model, query
 
 CPU = torch.device("cpu")
 NETWORK = NETWORKS["fno-unet"](channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3, dropout=0.1)

@@ -5,20 +5,20 @@ import json
 import pytest
 from test_experiment import go, recipe  # noqa: F401
 
-from invkit.checkpoint import best_checkpoint, latest_checkpoint
-from invkit.data.fields import Fields
-from invkit.errors import DataError
-from invkit.experiment import load
-from invkit.grid import Grid
-from invkit.trainsettings import Train
-from invkit.validation import crps, held_out
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.data.gaussian_fields import Fields
+from invkit.experiment.evaluate import load
+from invkit.training.checkpoint import best_checkpoint, latest_checkpoint
+from invkit.training.settings import Train
+from invkit.training.validation import crps, held_out
 
 CHANGES = ("train.evaluate_every=2", "train.evaluate_images=3", "train.keep=1", "train.lr=0.3", "train.warmup=0")
 
 
 def test_the_best_is_kept_and_evaluated_where_asked(recipe, monkeypatch):  # noqa: F811
     scores = iter([0.3, 0.1, 0.2])
-    monkeypatch.setattr("invkit.fitting.crps", lambda table: next(scores))
+    monkeypatch.setattr("invkit.experiment.train.crps", lambda table: next(scores))
     folder = go(recipe, *CHANGES, "eval.checkpoint=best")
     best, last = best_checkpoint(folder / "checkpoints"), latest_checkpoint(folder / "checkpoints")
     assert (best.step, last.step) == (4, 6)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from invkit import cli
-from invkit.plugins import registry
+from invkit.cli import main as cli
+from invkit.plugins.registry import registry
 
 PAGE = (Path(__file__).parent.parent / "docs" / "write_a_plugin.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.M | re.S)

@@ -3,8 +3,8 @@ import math
 import pytest
 import yaml
 
-from invkit import yamltree
-from invkit.yamltree import MAX_BYTES, MAX_DEPTH, Problem, Tree, read, read_value
+from invkit.recipe import yaml_reader as yamltree
+from invkit.recipe.yaml_reader import MAX_BYTES, MAX_DEPTH, Problem, Tree, read, read_value
 
 
 @pytest.fixture(params=["CSafeLoader", "SafeLoader"], autouse=True)

@@ -16,13 +16,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 from torch import Tensor
 
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.core.settings import PathSetting
 from invkit.data.archive import UNREADABLE, open_zip, read_entry, read_npz
-from invkit.data.area import area_table, cell_averages, centre_box, enlarges, to_batch
 from invkit.data.arrays import ArrayImages
 from invkit.data.base import Dataset, Images, Split
-from invkit.errors import DataError
-from invkit.grid import Grid
-from invkit.settings import PathSetting
+from invkit.data.resampling import area_table, cell_averages, centre_box, enlarges, to_batch
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MAX_BYTES = 128 << 20  # of one file

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from invkit.core.settings import Settings
 from invkit.diffusion.loss import Loss
 from invkit.diffusion.preconditioning import (
     EdmPreconditioning,
@@ -13,8 +14,7 @@ from invkit.diffusion.preconditioning import (
 )
 from invkit.diffusion.samplers import SAMPLERS, Sample
 from invkit.diffusion.schedules import SCHEDULES, EdmSchedule, Schedule
-from invkit.field import FIELDS, Law, WhiteField
-from invkit.settings import Settings
+from invkit.physics.gaussian import FIELDS, Law, WhiteField
 
 PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
     "edm": EdmPreconditioning,

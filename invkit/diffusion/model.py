@@ -9,20 +9,20 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from invkit.degradation import Measurement
-from invkit.device import Precision, autocast, span
+from invkit.core.device import Precision, autocast, span
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.condition import Condition, fill_in
-from invkit.diffusion.familiar import STATISTICS, distance, fineness, statistics
+from invkit.diffusion.conditioning import Condition, fill_in
+from invkit.diffusion.networks.base import Fill, Network
+from invkit.diffusion.out_of_distribution import STATISTICS, distance, fineness, statistics
 from invkit.diffusion.preconditioning import Scaling, together
 from invkit.diffusion.progressive import handover, sample_progressively
+from invkit.diffusion.residual_scale import Unit
 from invkit.diffusion.samplers import Denoise, Noise
-from invkit.diffusion.unit import Unit
-from invkit.errors import DataError
-from invkit.field import FittedField, GaussianField, SupposedField
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn.base import Fill, Network
+from invkit.physics.degradation import Measurement
+from invkit.physics.gaussian import FittedField, GaussianField, SupposedField
 
 VERSION = 2  # of what the network is told
 

@@ -15,12 +15,12 @@ import time
 import torch
 from invkit_sparse import RandomPixels
 
-from invkit.data.fields import Fields
-from invkit.degradation import Noise
+from invkit.core.grid import Grid
+from invkit.data.gaussian_fields import Fields
 from invkit.diffusion import Diffusion
-from invkit.grid import Grid
-from invkit.nn import NETWORKS
-from invkit.training import Problem, Train, Trainer, build_model
+from invkit.diffusion.networks import NETWORKS
+from invkit.physics.degradation import Noise
+from invkit.training.trainer import Problem, Train, Trainer, build_model
 
 SMALL = {"channels": 48, "mult": (1, 2), "blocks": 2, "patch": 2, "modes": 6}  # quickstart
 DEEP = {"channels": 64, "mult": (1, 2, 2), "blocks": 2, "patch": 2, "modes": 12}

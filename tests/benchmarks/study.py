@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from invkit.experiment import Listener, run
-from invkit.fitting import opened
-from invkit.recipe import Recipe, load_recipe
-from invkit.statistics import Bootstrap
-from invkit.training import Problem, Trainer, build_model
+from invkit.evaluation.bootstrap import Bootstrap
+from invkit.experiment.evaluate import Listener, run
+from invkit.experiment.train import opened
+from invkit.recipe.recipe import Recipe, load_recipe
+from invkit.training.trainer import Problem, Trainer, build_model
 
 ROOT = Path(__file__).parents[2]
 STEPS = 300

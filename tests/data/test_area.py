@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from invkit.data.area import area_table, cell_averages, centre_box, enlarges, to_batch
-from invkit.grid import Grid
+from invkit.core.grid import Grid
+from invkit.data.resampling import area_table, cell_averages, centre_box, enlarges, to_batch
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import hashlib
 
 import pytest
 
+from invkit.core.errors import DataError, ResourceError
 from invkit.data.download import fetch
-from invkit.errors import DataError, ResourceError
 
 BODY = bytes(range(256)) * 4000
 SIZE = len(BODY)

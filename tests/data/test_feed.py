@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from invkit.core.errors import DataError, ResourceError
+from invkit.core.grid import Grid
 from invkit.data import images as module
 from invkit.data.base import Images
-from invkit.data.feed import Feed, room
 from invkit.data.images import Pictures
-from invkit.errors import DataError, ResourceError
-from invkit.grid import Grid
+from invkit.data.loader import Feed, room
 
 CPU, GRID = torch.device("cpu"), Grid(8, 8)
 SIZE = 40 * 3 * 64 * 4  # bytes of 40 pictures

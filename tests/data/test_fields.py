@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from invkit.data.fields import Fields
-from invkit.grid import Grid
+from invkit.core.grid import Grid
+from invkit.data.gaussian_fields import Fields
 
 
 def test_draws_are_keyed_and_splits_are_independent():

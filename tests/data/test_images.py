@@ -9,10 +9,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch.nn.functional import avg_pool2d
 
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
 from invkit.data import images as module
 from invkit.data.images import Pictures, choose, decode
-from invkit.errors import DataError
-from invkit.grid import Grid
 
 GRID = Grid(8, 8)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion.samplers import Sampler
-from invkit.field import GaussianField, MaternField, WhiteField, dct, idct
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.physics.gaussian import GaussianField, MaternField, WhiteField, dct, idct
 
 FIELD = MaternField(std=0.8, length=0.3, exponent=2.0)
 NOISES: dict[str, GaussianField] = {

@@ -7,12 +7,12 @@ import pytest
 import torch
 from exact import FIELD, NOISES, Exact, errors, propagate, transport
 
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoising, Dpmpp2M, EulerMaruyama, Heun, Langevin
 from invkit.diffusion.schedules import EdmSchedule
-from invkit.field import dct, idct, resample
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.physics.gaussian import dct, idct, resample
 
 LEVELS = EdmSchedule(sigma_min=1e-3, sigma_max=1e4).levels
 GRID = Grid(16, 16, 1)

@@ -10,23 +10,23 @@ import torch
 from test_experiment import go, recipe  # noqa: F401
 from torch import Tensor
 
-from invkit.checkpoint import Checkpoint
-from invkit.data.fields import Fields
-from invkit.degradation import Degradation, Measurement, Noise
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.data.gaussian_fields import Fields
 from invkit.diffusion import Diffusion
-from invkit.diffusion.familiar import STATISTICS, bounds, statistics, warning
 from invkit.diffusion.model import ConditionalModel, Constants
-from invkit.errors import DataError
-from invkit.experiment import evaluate, load
-from invkit.field import MaternField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn import NETWORKS
-from invkit.operators import LinearOperator, Mask
-from invkit.recipe import load_recipe
-from invkit.trained import Trained, rebuild
-from invkit.training import Problem, build_model
+from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion.out_of_distribution import STATISTICS, bounds, statistics, warning
+from invkit.experiment.evaluate import evaluate, load
+from invkit.experiment.trained_model import Trained, rebuild
+from invkit.physics.degradation import Degradation, Measurement, Noise
+from invkit.physics.gaussian import MaternField
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.recipe.recipe import load_recipe
+from invkit.training.checkpoint import Checkpoint
+from invkit.training.trainer import Problem, build_model
 
 GRID = Grid(8, 8)
 CPU = torch.device("cpu")

@@ -6,10 +6,10 @@ from invkit_inpainting import Box
 from invkit_sparse import RandomPixels
 from test_zoom import COARSE, FINE, NETWORK, built, measured, problem
 
+from invkit.core.keys import Keys
 from invkit.diffusion import Diffusion
 from invkit.diffusion.preconditioning import SpectralPreconditioning
-from invkit.keys import Keys
-from invkit.training import build_model
+from invkit.training.trainer import build_model
 
 RANGE = RandomPixels(fraction=(0.05, 0.4))
 DENSE, SPARSE = RandomPixels(fraction=0.4), RandomPixels(fraction=0.05)

@@ -5,19 +5,19 @@ from functools import partial
 import pytest
 import torch
 
-from invkit.degradation import Measurement, Noise, measure
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.condition import fill_in
+from invkit.diffusion.conditioning import fill_in
 from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion.residual_scale import Unit
 from invkit.diffusion.samplers import Heun
-from invkit.diffusion.unit import Unit
-from invkit.field import Achromatic, FittedField, MaternField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn import NETWORKS
-from invkit.operators import Mask
-from invkit.reconstruct import METHODS, Sources
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.gaussian import Achromatic, FittedField, MaternField
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.operators.base import Mask
+from invkit.reconstructors import METHODS, Sources
 
 GRID = Grid(16, 16)
 SCALE = 1.2

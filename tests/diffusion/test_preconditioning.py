@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion import PRECONDITIONINGS
 from invkit.diffusion.preconditioning import EdmPreconditioning, SpectralPreconditioning
-from invkit.field import MaternField, WhiteField, resample
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.physics.gaussian import MaternField, WhiteField, resample
 
 GRID = Grid(8, 12, 2)
 DATA = MaternField(std=0.9, length=0.3, color=0.4)

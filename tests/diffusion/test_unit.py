@@ -3,21 +3,21 @@ import math
 import pytest
 import torch
 
-from invkit.compose import Mixture
-from invkit.data.fields import Fields
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.data.gaussian_fields import Fields
 from invkit.data.photos import Photos
-from invkit.degradation import Degradation, Noise
 from invkit.diffusion import Diffusion
-from invkit.diffusion.condition import unknown
+from invkit.diffusion.conditioning import unknown
 from invkit.diffusion.model import ConditionalModel, Constants
-from invkit.diffusion.unit import Unit
-from invkit.errors import DataError
-from invkit.field import MaternField
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn import NETWORKS
-from invkit.plugins import registry
-from invkit.training import Problem, build_model
+from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion.residual_scale import Unit
+from invkit.physics.degradation import Degradation, Noise
+from invkit.physics.degradations import Mixture
+from invkit.physics.gaussian import MaternField
+from invkit.plugins.registry import registry
+from invkit.training.trainer import Problem, build_model
 
 COUNT = 400
 RANDOM = registry().degradations["sparse-random"]

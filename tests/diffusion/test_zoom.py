@@ -7,18 +7,18 @@ import torch
 from invkit_inpainting import Box
 from invkit_sparse import RandomPixels
 
-from invkit.data.fields import Fields
-from invkit.degradation import Measurement, Noise
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.data.gaussian_fields import Fields
 from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.condition import fill_in
+from invkit.diffusion.conditioning import fill_in
 from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.samplers import Dpmpp2M
-from invkit.field import MaternField
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn import NETWORKS
-from invkit.operators import Mask
-from invkit.training import Problem, build_model
+from invkit.physics.degradation import Measurement, Noise
+from invkit.physics.gaussian import MaternField
+from invkit.physics.operators.base import Mask
+from invkit.training.trainer import Problem, build_model
 
 COARSE, FINE = Grid(16, 16), Grid(32, 32)
 DATA = Fields(field=MaternField(std=0.5, length=0.6, exponent=1.5))  # smooth over many pixels: alike at every scale

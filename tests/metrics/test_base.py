@@ -1,7 +1,7 @@
 import numpy as np
 
-from invkit.metrics import COLUMNS, METRICS, by_name
-from invkit.metrics.calibration import Crps
+from invkit.evaluation.metrics import COLUMNS, METRICS, by_name
+from invkit.evaluation.metrics.calibration import Crps
 
 
 def test_every_metric_of_the_contract_has_its_name():

@@ -8,10 +8,9 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor
 
-from invkit.degradation import Measurement
-from invkit.keys import Keys
-from invkit.metrics.base import Metric, Outcome, Unavailable
-from invkit.metrics.calibration import (
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics.base import Metric, Outcome, Unavailable
+from invkit.evaluation.metrics.calibration import (
     Coverage50,
     Coverage80,
     Coverage90,
@@ -24,7 +23,8 @@ from invkit.metrics.calibration import (
     central_rank,
     fair_crps,
 )
-from invkit.operators import Mask
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
 
 SIDE, COUNT, DEVIATION = 24, 8, 0.3
 COVERAGE = {50: Coverage50, 80: Coverage80, 90: Coverage90, 95: Coverage95}

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from invkit.degradation import Measurement, Noise, measure
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics.base import Outcome
-from invkit.metrics.consistency import DataMisfit
-from invkit.operators import LinearOperator, Mask
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics.base import Outcome
+from invkit.evaluation.metrics.consistency import DataMisfit
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.operators.base import LinearOperator, Mask
 
 
 @dataclass(frozen=True, eq=False)

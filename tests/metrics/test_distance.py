@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_kernel
 
-from invkit.degradation import Measurement, Noise
-from invkit.evaluation import Eval, evaluate_rows
-from invkit.keys import Keys
-from invkit.metrics import distance
-from invkit.metrics.base import Outcome, Unavailable
-from invkit.metrics.distance import Fid, Kid, discrepancy, frechet
-from invkit.metrics.networks import has_inception
-from invkit.operators import Mask
-from invkit.rows import Row
+from invkit.core.keys import Keys
+from invkit.evaluation.evaluator import Eval, evaluate_rows
+from invkit.evaluation.metrics import fid as distance
+from invkit.evaluation.metrics.base import Outcome, Unavailable
+from invkit.evaluation.metrics.fid import Fid, Kid, discrepancy, frechet
+from invkit.evaluation.metrics.pretrained import has_inception
+from invkit.evaluation.tabulate import Row
+from invkit.physics.degradation import Measurement, Noise
+from invkit.physics.operators.base import Mask
 
 COUNT, SIDE = 60, 8
 

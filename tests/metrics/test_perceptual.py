@@ -8,13 +8,13 @@ import torchvision
 from torch import Tensor
 from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
-from invkit.degradation import Measurement
-from invkit.errors import DataError
-from invkit.keys import Keys
-from invkit.metrics import networks
-from invkit.metrics.base import Outcome, Unavailable
-from invkit.metrics.perceptual import Lpips
-from invkit.operators import Mask
+from invkit.core.errors import DataError
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics import pretrained as networks
+from invkit.evaluation.metrics.base import Outcome, Unavailable
+from invkit.evaluation.metrics.lpips import Lpips
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
 
 COUNT = 3
 

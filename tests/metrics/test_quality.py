@@ -5,11 +5,11 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from invkit.degradation import Measurement
-from invkit.keys import Keys
-from invkit.metrics.base import Outcome, Unavailable
-from invkit.metrics.quality import Mae, Psnr, PsnrHidden, Ssim
-from invkit.operators import Mask
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics.base import Outcome, Unavailable
+from invkit.evaluation.metrics.quality import Mae, Psnr, PsnrHidden, Ssim
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
 
 SIDE, COUNT = 16, 3
 

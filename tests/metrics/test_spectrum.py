@@ -8,14 +8,14 @@ import torch
 from scipy.fft import dctn
 from torch import Tensor
 
-from invkit.degradation import Measurement
-from invkit.field import MaternField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics.base import Outcome
-from invkit.metrics.spectrum import SpectralError, bands
-from invkit.operators import Mask
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics.base import Outcome
+from invkit.evaluation.metrics.spectrum import SpectralError, bands
+from invkit.physics.degradation import Measurement
+from invkit.physics.gaussian import MaternField
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.operators.base import Mask
 
 COUNT, GRID = 12, Grid(16, 16)
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from invkit.nn.spectral import SpectralConv, kept_modes
+from invkit.diffusion.networks.spectral_conv import SpectralConv, kept_modes
 
 
 def reference(conv: SpectralConv, x: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from invkit.nn import NETWORKS
-from invkit.nn.unet import dropout
+from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion.networks.unet import dropout
 
 SMALL = {"channels": 16, "mult": (1, 2), "blocks": 1, "embedding": 8}
 

@@ -6,8 +6,8 @@ python tests/plugins/deepinv_table.py [draws]
 import sys
 from importlib.metadata import version
 
-from invkit.grid import Grid
-from invkit.plugins import registry
+from invkit.core.grid import Grid
+from invkit.plugins.registry import registry
 from invkit.testing import check_degradation
 
 GRIDS = {

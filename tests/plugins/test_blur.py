@@ -6,9 +6,9 @@ from kornia.filters import filter2d
 from PIL import Image
 from scipy import ndimage
 
-from invkit.errors import DataError
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 
 
 def draw(degradation, grid, ids=range(3)):

@@ -6,9 +6,9 @@ from invkit_denoise import Denoise
 from PIL import Image
 from pydantic import ValidationError
 
-from invkit.degradation import Noise, measure
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Noise, measure
 
 
 def draw(degradation, grid=None):

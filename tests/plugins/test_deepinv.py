@@ -4,9 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.plugins import registry
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.plugins.registry import registry
 from invkit.testing import check_degradation
 
 DeepInverse = registry().degradations["deepinv"]

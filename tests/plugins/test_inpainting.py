@@ -6,9 +6,9 @@ from PIL import Image
 from pydantic import ValidationError
 from scipy import ndimage, stats
 
-from invkit.errors import DataError
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 
 
 def hidden(degradation, grid, n=5):

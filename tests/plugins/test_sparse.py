@@ -4,8 +4,8 @@ from invkit_sparse import CenterPixels, Checkerboard, GridPixels, HalfPicture, L
 from pydantic import ValidationError
 from scipy import stats
 
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 
 GRIDS = [Grid(32, 32), Grid(7, 12), Grid(33, 20), Grid(1, 1)]
 

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from scipy import ndimage
 from torch.nn import functional as F
 
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 
 
 def draw(degradation, grid, n=2):

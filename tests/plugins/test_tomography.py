@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from skimage.data import shepp_logan_phantom
 from skimage.transform import iradon, radon, resize
 
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 
 
 def draw(grid: Grid, **settings) -> Radon:

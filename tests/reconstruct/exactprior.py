@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion.schedules import EdmSchedule, Schedule
-from invkit.field import GaussianField, WhiteField, dct, idct
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.reconstruct.zeroshot import Prior
+from invkit.physics.gaussian import GaussianField, WhiteField, dct, idct
+from invkit.reconstructors.zeroshot import Prior
 
 NOISE = WhiteField(std=1.0, reference=16)
 SCHEDULE = EdmSchedule(sigma_min=0.01, sigma_max=80)

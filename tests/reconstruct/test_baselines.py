@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from invkit.degradation import Measurement, Noise, measure
-from invkit.field import MaternField
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics import Unavailable
-from invkit.operators import Mask
-from invkit.reconstruct.gaussian import Gaussian
-from invkit.reconstruct.nearest import Nearest
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics import Unavailable
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.gaussian import MaternField
+from invkit.physics.operators.base import Mask
+from invkit.reconstructors.gaussian import Gaussian
+from invkit.reconstructors.nearest import Nearest
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,11 +5,11 @@ from scipy.optimize import brentq
 from skimage.restoration import inpaint_biharmonic
 from toys import toy, values
 
-from invkit.degradation import Measurement
-from invkit.field import idct
-from invkit.grid import Grid
-from invkit.operators import Mask
-from invkit.reconstruct.biharmonic import Biharmonic, bending
+from invkit.core.grid import Grid
+from invkit.physics.degradation import Measurement
+from invkit.physics.gaussian import idct
+from invkit.physics.operators.base import Mask
+from invkit.reconstructors.biharmonic import Biharmonic, bending
 
 
 def squared_laplacian(grid: Grid) -> np.ndarray:

@@ -4,9 +4,9 @@ import torch
 from scipy.fft import dctn
 from toys import FIELD
 
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.reconstruct.covariance import RIDGE, PictureLaw
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.reconstructors.covariance import RIDGE, PictureLaw
 
 GRID = Grid(4, 5, 2)
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 from exactprior import GaussianPrior
 
-from invkit.compose import Composed
-from invkit.convolution import Convolution
-from invkit.degradation import Measurement, Noise, measure
-from invkit.field import MaternField, WhiteField, resample
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import LinearOperator, Mask
-from invkit.reconstruct.zeroshot import SOLVERS
-from invkit.reconstruct.zeroshot.ridge import ridge
-from invkit.separable import Separable
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.degradations import Composed
+from invkit.physics.gaussian import MaternField, WhiteField, resample
+from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.operators.convolution import Convolution
+from invkit.physics.operators.ridge import ridge
+from invkit.physics.operators.separable import Separable
+from invkit.reconstructors.zeroshot import SOLVERS
 
 MATERN = MaternField(std=0.5, length=0.3, exponent=2.0)
 
@@ -40,7 +40,7 @@ def matrix(operator, item):
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("damping", [0.0, 0.3])
 def test_ridge_against_dense_solutions(name, damping, monkeypatch):
-    monkeypatch.setattr("invkit.reconstruct.zeroshot.ridge.TOLERANCE", 1e-10)
+    monkeypatch.setattr("invkit.physics.operators.ridge.TOLERANCE", 1e-10)
     operator = OPERATORS[name]
     r = operator.forward(random(2, *GRID.picture)) + 0.1 * operator.measured(random(2, *operator.range_shape))
     found = ridge(operator, r, damping)

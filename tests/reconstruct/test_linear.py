@@ -3,12 +3,12 @@ import pytest
 import torch
 from scipy.interpolate import griddata
 
-from invkit.degradation import Measurement
-from invkit.keys import Keys
-from invkit.metrics import Unavailable
-from invkit.operators import Mask
-from invkit.reconstruct.linear import Linear
-from invkit.reconstruct.nearest import Nearest
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics import Unavailable
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
+from invkit.reconstructors.interpolation import Linear
+from invkit.reconstructors.nearest import Nearest
 
 
 def of(observed: torch.Tensor, x: torch.Tensor) -> Measurement:

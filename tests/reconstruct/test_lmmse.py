@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from toys import FIELD, Sums, toy, values
 
+from invkit.core.errors import RecipeError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.data.base import Images
-from invkit.degradation import Measurement
-from invkit.errors import RecipeError
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import Mask
-from invkit.reconstruct import METHODS, Sources
-from invkit.reconstruct.lmmse import Lmmse
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
+from invkit.reconstructors import METHODS, Sources
+from invkit.reconstructors.lmmse import Lmmse
 
 CPU = torch.device("cpu")
 

@@ -4,11 +4,11 @@ import torch
 from scipy.optimize import minimize
 from toys import Sums, toy
 
-from invkit.degradation import Measurement
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import Mask
-from invkit.reconstruct.tv import TotalVariation, differences, divergence, operator_norm, total_variation
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Measurement
+from invkit.physics.operators.base import Mask
+from invkit.reconstructors.tv import TotalVariation, differences, divergence, operator_norm, total_variation
 
 SMOOTH = 1e-4
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from exactprior import NOISE, GaussianPrior
 
-from invkit.compose import Composed
-from invkit.degradation import Measurement, Noise, measure
-from invkit.field import MaternField, WhiteField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics import Unavailable
-from invkit.operators import Mask
-from invkit.reconstruct.zeroshot import SOLVERS, Prior, ZeroShot, base
-from invkit.separable import Separable
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics import Unavailable
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.degradations import Composed
+from invkit.physics.gaussian import MaternField, WhiteField
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.operators.base import Mask
+from invkit.physics.operators.separable import Separable
+from invkit.reconstructors.zeroshot import SOLVERS, Prior, ZeroShot, base
 
 GRID = Grid(10, 10, 1)
 MATERN = MaternField(std=0.5, length=0.3, exponent=2.0)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from invkit.degradation import Measurement, Noise, measure
-from invkit.field import MaternField
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import LinearOperator, Mask
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.physics.gaussian import MaternField
+from invkit.physics.operators.base import LinearOperator, Mask
 
 FIELD = MaternField(std=0.5, length=0.3, exponent=2.0, color=0.5)
 

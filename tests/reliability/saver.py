@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from invkit.checkpoint import latest_checkpoint, save_checkpoint
+from invkit.training.checkpoint import latest_checkpoint, save_checkpoint
 
 folder = Path(sys.argv[1])
 latest = latest_checkpoint(folder)

@@ -15,11 +15,11 @@ import pytest
 from faults import mutated
 from PIL import Image
 
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
 from invkit.data import archive, cifar10
 from invkit.data.cifar10 import Cifar10
 from invkit.data.images import Pictures
-from invkit.errors import DataError
-from invkit.grid import Grid
 
 GRID = Grid(8, 8)
 STREAM = io.BytesIO()

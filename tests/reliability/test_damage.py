@@ -17,9 +17,9 @@ from counts import tiers
 from faults import mutated
 from safetensors.torch import save
 
-from invkit import checkpoint as module
-from invkit.checkpoint import best_checkpoint, check_fit, latest_checkpoint, save_checkpoint
-from invkit.errors import DataError
+from invkit.core.errors import DataError
+from invkit.training import checkpoint as module
+from invkit.training.checkpoint import best_checkpoint, check_fit, latest_checkpoint, save_checkpoint
 
 FILES = ["weights.safetensors", "average.safetensors", "manifest.json"]
 
@@ -135,7 +135,7 @@ def test_every_damage_is_noticed_and_none_is_loaded(tmp_path, count, figure):
     ],
 )
 def test_a_reader_without_one_of_its_checks_is_caught(tmp_path, change):
-    code = mutated("invkit.checkpoint", change)
+    code = mutated("invkit.training.checkpoint", change)
     assert any(missed(seed, tmp_path / str(seed), code) for seed in range(100))
 
 
@@ -337,7 +337,7 @@ def test_the_forged_one_is_sound_but_for_what_is_forged(tmp_path):
     ],
 )  # fmt: skip
 def test_a_guard_that_is_left_out_is_missed(tmp_path, change, name):
-    code = mutated("invkit.checkpoint", change)
+    code = mutated("invkit.training.checkpoint", change)
     assert refusal(name, tmp_path / "run", code) != ""
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from test_training import trainer, weights
 
-from invkit import training
+from invkit.core.errors import NonFiniteError
 from invkit.data.base import Images
-from invkit.errors import NonFiniteError
-from invkit.stream import picture_ids
-from invkit.training import Trainer
+from invkit.training import trainer as training
+from invkit.training.problem import picture_ids
+from invkit.training.trainer import Trainer
 
 STEPS = 8
 

@@ -15,15 +15,18 @@ import torch
 from counts import tiers
 from faults import mutated
 
-from invkit import cli, experiment, fitting, signals
-from invkit.checkpoint import latest_checkpoint
-from invkit.errors import Interrupted, RecipeError, explained
-from invkit.experiment import Listener, evaluate, run
-from invkit.lock import locked
-from invkit.plugins import registry
-from invkit.recipe import load_recipe
-from invkit.runfolder import without_secrets
-from invkit.signals import stop_requests
+from invkit.cli import main as cli
+from invkit.core import signals
+from invkit.core.errors import Interrupted, RecipeError, explained
+from invkit.core.lock import locked
+from invkit.core.signals import stop_requests
+from invkit.experiment import evaluate as experiment
+from invkit.experiment import train as fitting
+from invkit.experiment.evaluate import Listener, evaluate, run
+from invkit.experiment.run_folder import without_secrets
+from invkit.plugins.registry import registry
+from invkit.recipe.recipe import load_recipe
+from invkit.training.checkpoint import latest_checkpoint
 
 RECIPE = """\
 # tokens do not belong here: https://me:hunter2@example.org/data?api_key=s3cr3t&size=3
@@ -164,10 +167,12 @@ def test_requests_wait_where_they_are_held_and_end_the_rest():
 
 
 def test_stops_that_are_ignored_or_caught_are_noticed():
-    deaf = mutated("invkit.signals", ("        if not again and not self.held:\n            raise _StopError\n", ""))
+    deaf = mutated(
+        "invkit.core.signals", ("        if not again and not self.held:\n            raise _StopError\n", "")
+    )
     with deaf.stop_requests():
         signal.raise_signal(signal.SIGTERM)  # nothing happens
-    weak = mutated("invkit.signals", ("class _StopError(KeyboardInterrupt)", "class _StopError(Exception)"))
+    weak = mutated("invkit.core.signals", ("class _StopError(KeyboardInterrupt)", "class _StopError(Exception)"))
     with weak.stop_requests(), suppress(Exception):
         signal.raise_signal(signal.SIGTERM)
     assert issubclass(signals._StopError, KeyboardInterrupt)

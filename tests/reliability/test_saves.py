@@ -14,7 +14,7 @@ import torch
 from counts import tiers
 from faults import ERRORS, Crash, Disk, lay_down, mutated
 
-from invkit import checkpoint as module
+from invkit.training import checkpoint as module
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the failing disk reads /proc")
 
@@ -219,8 +219,8 @@ def test_write_sync_rename_sync_prune(tmp_path):
     assert ("syncdir", ".") in disk.done  # the name of the folder of all checkpoints
 
 
-UNSYNCED = ("from invkit.files import make_folder, sync_folder, write_synced", (
-    "from invkit.files import make_folder, sync_folder\ndef write_synced(path, data):\n    path.write_bytes(data)\n"
+UNSYNCED = ("from invkit.core.files import make_folder, sync_folder, write_synced", (
+    "from invkit.core.files import make_folder, sync_folder\ndef write_synced(path, data):\n    path.write_bytes(data)\n"
 ))  # fmt: skip
 IN_PLACE = [
     ('folder / f".staged-{os.getpid()}"\n', 'folder / f"step-{step:08d}"\n'),
@@ -242,7 +242,7 @@ MUTANTS = {
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_save_without_one_of_its_guards_is_caught(tmp_path, name):
-    code = mutated("invkit.checkpoint", *MUTANTS[name])
+    code = mutated("invkit.training.checkpoint", *MUTANTS[name])
     disk = operations(HISTORIES["others"], tmp_path / "whole", code)
     assert misordered(disk) != []
     history = HISTORIES["the same step again" if name == "written in place" else "others"][:3]
@@ -259,7 +259,9 @@ def loses(history: list[Save], at: int, share: float | None, root: Path, code: M
 
 
 def test_the_same_step_again_without_setting_the_old_one_aside_is_caught(tmp_path):
-    code = mutated("invkit.checkpoint", ("            place.rename(old)\n", "            shutil.rmtree(place)\n"))
+    code = mutated(
+        "invkit.training.checkpoint", ("            place.rename(old)\n", "            shutil.rmtree(place)\n")
+    )
     history = HISTORIES["the same step again"][:3]
     total = len(operations(history, tmp_path / "whole", code).done)
     assert any(loses(history, at, 1.0, tmp_path / str(at), code) for at in reversed(range(total)))

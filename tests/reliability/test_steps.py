@@ -9,7 +9,7 @@ import torch
 from counts import tiers
 from test_training import trainer, weights
 
-from invkit.training import Trainer
+from invkit.training.trainer import Trainer
 
 TINY = {"batch": 2, "warmup": 1}
 ROOM = 8 << 20  # bytes that the allocator may come to hold

@@ -8,10 +8,10 @@ import torch
 from pydantic import ConfigDict, Field, PrivateAttr
 from sound import Blurred, Gain, Ghost, SomePixels
 
-from invkit.degradation import Degradation
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import LinearOperator
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator
 
 MUTANTS: dict[str, tuple[type[Degradation], set[str]]] = {}
 

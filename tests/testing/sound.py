@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from invkit.degradation import Degradation
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import LinearOperator
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator
 
 
 @dataclass(frozen=True, eq=False)

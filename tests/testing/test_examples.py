@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, field_validator, model_validator
 
-from invkit.degradation import Degradation
-from invkit.errors import PluginError
-from invkit.settings import PathSetting, Settings
+from invkit.core.errors import PluginError
+from invkit.core.settings import PathSetting, Settings
+from invkit.physics.degradation import Degradation
 from invkit.testing import check_degradation
 from invkit.testing.examples import bases, subjects, variations
 

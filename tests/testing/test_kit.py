@@ -9,10 +9,10 @@ import torch
 from mutants import MUTANTS
 from sound import Ghost, SomePixels
 
-from invkit.grid import Grid
-from invkit.plugins import registry
+from invkit.core.grid import Grid
+from invkit.plugins.registry import registry
 from invkit.testing import check_degradation
-from invkit.testing.kit import CHECKS
+from invkit.testing.check import CHECKS
 
 NEEDS_DEEPINV = pytest.mark.skipif(find_spec("deepinv") is None, reason="needs deepinv")
 INSTALLED = [

@@ -4,8 +4,8 @@ import torch
 from mutants import WidthInPixels
 from sound import Ghost, SomePixels
 
-from invkit.grid import Grid
-from invkit.testing.laws import check_cost, check_resolution, smooth
+from invkit.core.grid import Grid
+from invkit.testing.resolution import check_cost, check_resolution, smooth
 from invkit.testing.trials import make_trials
 
 

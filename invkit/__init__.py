@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from invkit.core.grid import Grid
-    from invkit.experiment.evaluate import Listener, Trained
+    from invkit.experiment.callbacks import Listener
+    from invkit.experiment.trained_model import Trained
     from invkit.physics.measurement import measure_points
     from invkit.plugins.registry import Registry
     from invkit.recipe.recipe import Recipe
@@ -42,7 +43,7 @@ def run(
     files (`--plugin`), here and below.
     """
     from invkit.core.errors import RecipeError
-    from invkit.experiment.evaluate import run as start
+    from invkit.experiment.run import run as start
     from invkit.recipe.recipe import Recipe, load_recipe
 
     if not isinstance(recipe, Recipe):
@@ -61,20 +62,20 @@ def evaluate(
     from_saved: bool = False,
 ) -> dict[str, Any]:
     """The metric table of a run (schema `invkit.table/1`), as `invkit eval`."""
-    from invkit.experiment.evaluate import evaluate as start
+    from invkit.experiment.run import evaluate as start
 
     return start(Path(path), overrides, device, registry=_registry(plugins), from_saved=from_saved)
 
 
 def load(path: str | Path, *, device: str = "auto", plugins: Sequence[str | Path] = ()) -> "Trained":
     """The trained model of a run, to be asked for means and samples."""
-    from invkit.experiment.evaluate import load as start
+    from invkit.experiment.run import load as start
 
     return start(Path(path), device, _registry(plugins))
 
 
 def _registry(plugins: Sequence[str | Path]) -> "Registry":
-    from invkit.plugins.registry import registry
+    from invkit.plugins.loader import registry
 
     return registry(tuple(map(str, plugins)))
 

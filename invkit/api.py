@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import Field
 
-    from invkit.core.errors import DataError, RecipeError
+    from invkit.core.errors import DataError, RecipeError, Unavailable
     from invkit.core.grid import Grid
     from invkit.core.keys import Keys
     from invkit.core.settings import PathSetting, Settings
     from invkit.data.base import Dataset, Images, Split
-    from invkit.evaluation.metrics.base import Means, Metric, Outcome, Unavailable
-    from invkit.physics.degradation import Degradation, Measurement
-    from invkit.physics.operators.base import LinearOperator, Mask
+    from invkit.evaluation.metrics.base import Means, Metric, Outcome
+    from invkit.physics.degradation import Degradation
+    from invkit.physics.measurement import Measurement
+    from invkit.physics.operators.base import LinearOperator
     from invkit.physics.operators.convolution import Convolution
     from invkit.physics.operators.least_squares import least_squares
+    from invkit.physics.operators.mask import Mask
     from invkit.physics.operators.separable import Separable, strongest
     from invkit.physics.strokes import strokes
     from invkit.plugins.hookspecs import hookimpl

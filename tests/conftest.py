@@ -20,7 +20,8 @@ from invkit.data.base import Dataset, Images, Split
 from invkit.evaluation.metrics import METRICS
 from invkit.physics.degradation import Degradation
 from invkit.physics.operators.base import LinearOperator
-from invkit.plugins.registry import Registry, registry
+from invkit.plugins.loader import registry
+from invkit.plugins.registry import Registry
 from invkit.reconstructors import METHODS
 
 

@@ -4,11 +4,15 @@ from pydantic import ValidationError
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Degradation, Noise, measure
-from invkit.physics.degradations import Compose, Composed, Mixed, Mixture
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.degradation import Degradation
+from invkit.physics.degradations import Compose, Mixture
+from invkit.physics.measurement import Noise, measure
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.composed import Composed
+from invkit.physics.operators.mask import Mask
+from invkit.physics.operators.mixed import Mixed
 from invkit.physics.operators.separable import Separable
-from invkit.plugins.registry import registry
+from invkit.plugins.loader import registry
 from invkit.testing import check_degradation
 
 GRID = Grid(12, 8)

@@ -18,11 +18,12 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.samplers import SAMPLERS
-from invkit.experiment.evaluate import Listener, load, profile, run
-from invkit.physics.degradation import Noise, measure
+from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import load, profile, run
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.plugins import registry as plugins
+from invkit.physics.measurement import Noise, measure
+from invkit.plugins import loader as plugins
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint
 

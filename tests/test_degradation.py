@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Noise, measure
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Noise, measure
+from invkit.physics.operators.mask import Mask
 
 
 def setup(batch=4):

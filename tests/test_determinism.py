@@ -7,7 +7,7 @@ import torch
 
 from invkit.api import Degradation, Grid, Keys, LinearOperator, Mask
 from invkit.cli.main import main
-from invkit.plugins.registry import registry
+from invkit.plugins.loader import registry
 from invkit.recipe.determinism import refused_on_cuda
 from invkit.testing.examples import bases
 

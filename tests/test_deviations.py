@@ -2,14 +2,15 @@ import math
 
 import pytest
 import torch
+from invkit.deviations import BINS, SCORE, SPREAD
 from test_evaluation import Exact, table_of
 
 from invkit.core.keys import Keys
 from invkit.evaluation import spread_skill as deviations
 from invkit.evaluation.metrics import Outcome
-from invkit.evaluation.spread_skill import BINS, SCORE, SPREAD, by_deviation, diagnosed
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.evaluation.spread_skill import by_deviation, diagnosed
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 COUNT = 8  # samples: few, so that their deviation is badly known
 

@@ -25,15 +25,21 @@ from invkit.core.errors import DataError, Interrupted, PeerError, RecipeError
 from invkit.core.grid import Grid
 from invkit.data.base import Images
 from invkit.data.gaussian_fields import Fields
-from invkit.diffusion import Diffusion, Sample
+from invkit.diffusion import Sample
 from invkit.diffusion.networks import NETWORKS
-from invkit.evaluation.evaluator import Eval, evaluate_rows
-from invkit.experiment.evaluate import Listener, run
-from invkit.physics.degradation import Noise
+from invkit.diffusion.settings import Diffusion
+from invkit.evaluation.evaluator import evaluate_rows
+from invkit.evaluation.settings import Eval
+from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import run
+from invkit.physics.measurement import Noise
 from invkit.recipe.recipe import load_recipe
 from invkit.reconstructors import METHODS, Sources
 from invkit.training.checkpoint import latest_checkpoint
-from invkit.training.trainer import Problem, Train, Trainer, build_model
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
+from invkit.training.settings import Train
+from invkit.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks processes")
 CPU = torch.device("cpu")

@@ -14,10 +14,13 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.evaluation.cache import Partial
-from invkit.evaluation.evaluator import Eval, Evaluation, evaluate_rows
+from invkit.evaluation.evaluator import Evaluation, evaluate_rows
 from invkit.evaluation.metrics import COLUMNS, METRICS, Unavailable
-from invkit.physics.degradation import Degradation, Measurement, Noise
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.evaluation.settings import Eval
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Measurement, Noise
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors import METHODS
 from invkit.reconstructors.base import Reconstructor
 

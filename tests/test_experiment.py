@@ -11,18 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from invkit.pictures import GAP, HEADER
 from PIL import Image
 
 from invkit.core.device import set_determinism
 from invkit.core.errors import DataError, Interrupted, NonFiniteError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.evaluation.report.images import CELL, GAP, HEADER
-from invkit.experiment.evaluate import Listener, evaluate, load, run
+from invkit.evaluation.report.images import CELL
+from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import evaluate, load, run
 from invkit.physics.measurement import measure_points
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint
-from invkit.training.trainer import Problem, Trainer
+from invkit.training.problem import Problem
+from invkit.training.trainer import Trainer
 
 RECIPE = """\
 seed: 3

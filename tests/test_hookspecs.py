@@ -10,7 +10,8 @@ from invkit.core.grid import Grid
 from invkit.data.base import Dataset
 from invkit.physics.degradation import Degradation
 from invkit.plugins import hookspecs
-from invkit.plugins.registry import HOOKS, load
+from invkit.plugins.loader import load
+from invkit.plugins.registry import HOOKS
 from invkit.testing import check_degradation
 
 DOCS = Path(__file__).parent.parent / "docs" / "hooks.md"

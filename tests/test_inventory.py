@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from invkit.cli.doctor import doctor_report, doctor_text
 from invkit.core.errors import PluginError, RecipeError
-from invkit.plugins.inventory import description_text, descriptions, doctor_report, doctor_text, listing, listing_text
+from invkit.plugins.inventory import description_text, descriptions, listing, listing_text
 from invkit.plugins.registry import Failure, Origin
 
 

@@ -4,10 +4,11 @@ import json
 import pytest
 import torch
 
+from invkit.evaluation.combine import joined
 from invkit.evaluation.evaluator import Evaluation
-from invkit.evaluation.joining import joined
 from invkit.evaluation.table import render
-from invkit.experiment.evaluate import Listener, evaluate, run
+from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 
 RECIPE = """

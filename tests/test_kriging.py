@@ -6,7 +6,6 @@ from test_gaussian import FIELD, closed_form
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Measurement, Noise, measure
 from invkit.physics.gaussian import FittedField, MaternField, SquaredExponentialField
 from invkit.physics.gaussian.kriging import (
     Hidden,
@@ -19,7 +18,8 @@ from invkit.physics.gaussian.kriging import (
     squares,
 )
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.mask import Mask
 
 
 def masked(counts: list[int], grid: Grid, sigma: float = 0.0) -> tuple[Measurement, torch.Tensor]:

@@ -6,11 +6,11 @@ import torch
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import fill_in
-from invkit.physics.degradation import Measurement, Noise, measure
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.local_kriging import krige
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.mask import Mask
 
 FIELD = MaternField(std=0.5, length=0.25, exponent=1.7)
 GRID = Grid(40, 51, 1)

@@ -8,10 +8,10 @@ from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import fill_in
 from invkit.evaluation.bootstrap import Bootstrap
 from invkit.evaluation.metrics import METRICS, Outcome
-from invkit.physics.degradation import Noise, measure
+from invkit.physics.degradations import Nothing
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.nothing import Nothing
+from invkit.physics.measurement import Noise, measure
 
 GRID, FIELD = Grid(8, 12), MaternField(std=0.5, length=0.3, color=0.4)
 

@@ -3,7 +3,7 @@ import torch
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.operators.base import Mask
+from invkit.physics.operators.mask import Mask
 
 
 def mask(batch: int = 3, shape=(1, 5, 7)) -> Mask:

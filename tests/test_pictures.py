@@ -3,21 +3,13 @@ import io
 import numpy as np
 import pytest
 import torch
+from invkit.pictures import GAP, HEADER
 from PIL import Image
 
 from invkit.core.keys import Keys
-from invkit.evaluation.report.images import (
-    CELL,
-    GAP,
-    HEADER,
-    LARGEST,
-    deviation_png,
-    measured_png,
-    picture_png,
-    sample_sheet,
-)
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.evaluation.report.images import CELL, LARGEST, deviation_png, measured_png, picture_png, sample_sheet
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 SIDE, COUNT = 8, 2
 COLUMNS = ("measurement", "fill", "mean", "sample 1", "sample 2", "deviation", "truth")

@@ -8,7 +8,8 @@ import pytest
 
 import invkit
 from invkit.core.errors import PluginError, RecipeError
-from invkit.plugins.registry import load, registry, suggest
+from invkit.plugins.loader import load, registry
+from invkit.plugins.registry import suggest
 
 GOOD = """
 from invkit.api import Degradation, Dataset, Field, Settings, hookimpl

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors.posterior import Posterior
 
 

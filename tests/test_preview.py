@@ -4,14 +4,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from invkit.pictures import GAP, HEADER
 from PIL import Image
 
 from invkit.core.errors import PluginError, RecipeError
 from invkit.data.photos import Photos
-from invkit.evaluation.report.images import CELL, GAP, HEADER
+from invkit.evaluation.report.images import CELL
 from invkit.experiment.preview import GRID, PHOTOS, save_preview
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.mask import Mask
 from invkit.plugins.registry import Origin
 
 

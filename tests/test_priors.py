@@ -9,11 +9,11 @@ import torch
 from invkit.core.errors import DataError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion import Diffusion
 from invkit.diffusion.preconditioning import SpectralPreconditioning
-from invkit.experiment import evaluate as experiment
-from invkit.experiment.evaluate import evaluate, run
+from invkit.diffusion.settings import Diffusion
+from invkit.experiment import run as experiment
 from invkit.experiment.priors import priors
+from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 from invkit.reconstructors.zeroshot import SOLVERS, TrainedPrior
 

@@ -2,7 +2,7 @@
 
 import json
 
-from invkit.experiment.evaluate import run
+from invkit.experiment.run import run
 from invkit.recipe.recipe import load_recipe
 
 

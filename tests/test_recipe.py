@@ -7,7 +7,8 @@ import pytest
 
 from invkit.cli.main import main
 from invkit.core.errors import RecipeError
-from invkit.plugins.registry import KINDS, registry
+from invkit.plugins.loader import registry
+from invkit.plugins.registry import KINDS
 from invkit.recipe.read import installed
 from invkit.recipe.recipe import CHOICES, Recipe, load_recipe
 

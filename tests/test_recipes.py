@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from invkit.data.cifar10 import Cifar10
-from invkit.experiment.evaluate import run
-from invkit.plugins import registry as plugins
+from invkit.experiment.run import run
+from invkit.plugins import loader as plugins
 from invkit.recipe.recipe import CHOICES, load_recipe
 from invkit.recipe.resolve import plain
 

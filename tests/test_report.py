@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from invkit.core.keys import Keys
-from invkit.evaluation.evaluator import Evaluation, Shown
+from invkit.evaluation.evaluator import Evaluation
+from invkit.evaluation.loop import Shown
 from invkit.evaluation.report.page import write_report
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 VOID = {"meta", "img", "br"}
 

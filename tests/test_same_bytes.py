@@ -7,7 +7,7 @@ import pytest
 from test_distributed import in_world
 
 from invkit.core.distributed import World
-from invkit.experiment.evaluate import evaluate, run
+from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 
 RECIPE = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from invkit.core.errors import RecipeError
-from invkit.plugins.registry import registry
+from invkit.plugins.loader import registry
 from invkit.plugins.scaffold import names, new_plugin
 
 

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from invkit.core.errors import RecipeError
 from invkit.plugins.entry_points import entries
-from invkit.plugins.registry import load
+from invkit.plugins.loader import load
 from invkit.recipe.recipe import load_recipe
 from invkit.recipe.schema import recipe_schema, schema_text
 from invkit.recipe.yaml_reader import read

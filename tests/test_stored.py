@@ -8,7 +8,8 @@ from invkit.core.errors import DataError, RecipeError
 from invkit.evaluation.combine import merge, per_image
 from invkit.evaluation.table import render
 from invkit.experiment import evaluate as experiment
-from invkit.experiment.evaluate import Listener, evaluate, run
+from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 
 RECIPE = """

@@ -11,8 +11,8 @@ from invkit.core.keys import Keys
 from invkit.diffusion import Sample
 from invkit.diffusion.samplers import Heun
 from invkit.diffusion.tiling import TiledModel, Tiles, jointly
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 SIDE = 16
 STRIP = Grid(2, 3 * SIDE, 1)

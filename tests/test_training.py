@@ -8,11 +8,13 @@ from invkit.core.errors import NonFiniteError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.gaussian_fields import Fields
-from invkit.diffusion import Diffusion
 from invkit.diffusion.networks import NETWORKS
-from invkit.physics.degradation import Noise
-from invkit.training.problem import picture_ids, quantiles
-from invkit.training.trainer import Problem, Train, Trainer, build_model, query
+from invkit.diffusion.settings import Diffusion
+from invkit.physics.measurement import Noise
+from invkit.training.initialise import build_model, query
+from invkit.training.problem import Problem, picture_ids, quantiles
+from invkit.training.settings import Train
+from invkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 NETWORK = NETWORKS["fno-unet"](channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3, dropout=0.1)

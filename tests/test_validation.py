@@ -8,7 +8,7 @@ from test_experiment import go, recipe  # noqa: F401
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data.gaussian_fields import Fields
-from invkit.experiment.evaluate import load
+from invkit.experiment.run import load
 from invkit.training.checkpoint import best_checkpoint, latest_checkpoint
 from invkit.training.settings import Train
 from invkit.training.validation import crps, held_out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from invkit.cli import main as cli
-from invkit.plugins.registry import registry
+from invkit.plugins.loader import registry
 
 PAGE = (Path(__file__).parent.parent / "docs" / "write_a_plugin.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.M | re.S)

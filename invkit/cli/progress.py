@@ -7,7 +7,7 @@ from collections import deque
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from invkit.experiment.evaluate import Listener
+from invkit.experiment.callbacks import Listener
 from invkit.training.trainer import StepRecord
 
 EVERY = 10.0  # seconds between plain lines

@@ -52,10 +52,10 @@ def reconstruct(
     """
     try:
         with stop_requests():
-            from invkit.experiment.evaluate import load
             from invkit.experiment.inference.job import Options
             from invkit.experiment.inference.job import reconstruct as start
-            from invkit.plugins.registry import registry
+            from invkit.experiment.run import load
+            from invkit.plugins.loader import registry
 
             trained = load(run, device, registry(plugins))
             options = Options(mask, grid, tiles, samples, seed, span)

@@ -5,9 +5,11 @@ import sys
 from typing import Any
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
 _REFUSED = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
 }  # fmt: skip
+
 # What allocators say whose errors have no class of their own: the CPU's, CUDA's and its libraries'.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "_ALLOC_FAILED")
 
@@ -83,3 +85,7 @@ def explained(error: BaseException) -> BaseException:
     if isinstance(error, OSError) and error.filename and error.errno in _REFUSED:
         return RecipeError(f"{error.filename}: {error.strerror}; give a path that can be used")
     return error
+
+
+class Unavailable(Exception):
+    """A metric has no value for a row, or a method none for such measurements; the message is the reason that the table states."""

@@ -1,7 +1,14 @@
-"""Files that are whole or not there: written beside their place, synced, then renamed."""
+"""Files that are whole or not there, and a folder that one process holds at a time."""
 
+import errno
 import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from invkit.core.errors import RecipeError
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -40,3 +47,41 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     finally:
         staged.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+NAME = ".lock"
+
+_UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # of file systems without locks
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder alone, by `flock` on its file `.lock`, which the system releases when the process ends in any way.
+
+    Raises RecipeError, with who holds it and the way out, where another process does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without flock
+        yield
+        return
+    handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            raise RecipeError(
+                f"{folder} is in use by {holder!r}; wait until that ends or stop it, or give another folder with --out DIR"
+            ) from None
+        except OSError as error:
+            if error.errno not in _UNKNOWN:
+                raise
+            warnings.warn(
+                f"{folder} cannot be locked ({error.strerror}); let one process at a time use it", stacklevel=4
+            )
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)

@@ -53,3 +53,8 @@ class Grid:
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}"
+
+
+def as_grid(size: int | tuple[int, int], channels: int) -> Grid:
+    height, width = (size, size) if isinstance(size, int) else size
+    return Grid(height, width, channels)

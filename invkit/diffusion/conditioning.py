@@ -9,11 +9,11 @@ from torch import Tensor
 
 from invkit.core.grid import Grid
 from invkit.diffusion.networks.base import Fill
-from invkit.physics.degradation import Measurement
 from invkit.physics.gaussian import Achromatic, GaussianField, resample
 from invkit.physics.gaussian.local_kriging import Local, krige
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)

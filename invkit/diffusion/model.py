@@ -1,8 +1,8 @@
 """The conditional model: the residual law around a fill, learned by one network."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -10,76 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from invkit.core.device import Precision, autocast, span
-from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion import Diffusion, Sample
+from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import Condition, fill_in
-from invkit.diffusion.networks.base import Fill, Network
-from invkit.diffusion.out_of_distribution import STATISTICS, distance, fineness, statistics
+from invkit.diffusion.constants import Constants, embed
+from invkit.diffusion.density import distance, fineness
+from invkit.diffusion.networks.base import Network
+from invkit.diffusion.out_of_distribution import statistics
 from invkit.diffusion.preconditioning import Scaling, together
 from invkit.diffusion.progressive import handover, sample_progressively
-from invkit.diffusion.residual_scale import Unit
 from invkit.diffusion.samplers import Denoise, Noise
-from invkit.physics.degradation import Measurement
+from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import FittedField, GaussianField, SupposedField
-
-VERSION = 2  # of what the network is told
-
-
-@dataclass(frozen=True, eq=False)
-class Constants:
-    """What is measured on the training pictures before the first step and travels with the weights."""
-
-    prior: FittedField  # law of the pictures
-    residual: FittedField  # law of the residual z in its units: mean zero, deviation about one
-    unit: Unit  # of the residual, by the fill's misfit
-    reference: int  # cells along the shorter side of the finest grid trained on
-    # (4, 2): range of each of `familiar.statistics` in training; None, or without bounds on the last, of earlier versions
-    familiar: Tensor | None = None
-
-    def tensors(self) -> dict[str, Tensor]:
-        numbers = {
-            "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,
-            "scale": self.unit.scale, "exponent": self.unit.exponent, "misfit": self.unit.misfit, "version": VERSION,
-        }  # fmt: skip
-        familiar = {} if self.familiar is None else {"familiar": self.familiar}
-        return familiar | {
-            "modes": self.prior.modes,
-            "color": self.prior.color,
-            "residual_modes": self.residual.modes,
-            **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
-        }
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], fill: Fill = "gaussian") -> "Constants":
-        """Raises DataError for those of a version whose models with this fill are not read any more."""
-        prior = FittedField(tensors["modes"], tensors["color"], float(tensors["slope"]))
-        residual = FittedField(
-            tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
-        )
-        if (familiar := tensors.get("familiar")) is not None:
-            if familiar.shape == (3, 2):
-                familiar = torch.cat([familiar, familiar.new_tensor([[0, torch.finfo(familiar.dtype).max]])])
-            if familiar.shape != (len(STATISTICS), 2):
-                raise ValueError(f"familiar is {tuple(familiar.shape)}")
-        unit = Unit(float(tensors["scale"]))
-        if "exponent" in tensors:  # earlier versions had none
-            low, high = tensors["misfit"].tolist()
-            unit = Unit(unit.scale, float(tensors["exponent"]), (low, high))
-        kriged = fill == "gaussian" and ("exponent" not in tensors or unit.misfit != (1, 1))  # only masks have a misfit
-        if kriged and int(tensors.get("version", 1)) < VERSION:
-            raise DataError(
-                "the checkpoint is of an earlier version, whose network was told the values seen and not their weights; "
-                "train again: `invkit run RECIPE --fresh`"
-            )
-        return cls(prior, residual, unit, int(tensors["reference"]), familiar)
-
-
-def embed(sigma: Tensor, size: int) -> Tensor:
-    """Sines and cosines of ln(sigma) / 4 at geometric frequencies: (B,) to (B, size)."""
-    phase = sigma.log().view(-1, 1) / 4 * torch.logspace(0, 1.5, size // 2, device=sigma.device)
-    return torch.cat([phase.cos(), phase.sin()], 1)
+from invkit.physics.measurement import Measurement
 
 
 @lru_cache(maxsize=32)  # by identity, so that what is computed of it is found again

@@ -1,13 +1,11 @@
 """Whether measurements look like those that a model was trained on: cheap statistics of them beside their ranges in training."""
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from invkit.physics.degradation import Measurement
+from invkit.diffusion.density import distance
 from invkit.physics.gaussian import GaussianField, inner
+from invkit.physics.measurement import Measurement
 
 STATISTICS = (
     "share of the values measured",
@@ -15,8 +13,11 @@ STATISTICS = (
     "roughness of the fill",
     "distance from what is seen",
 )
+
 QUANTILES = (0.005, 0.995)  # of the training pictures
+
 FLOOR = 1e-5  # share of the largest power below which roughness is not looked for: rounding lives there
+
 # The ranges end this factor beyond the quantiles: few photographs do not tell them better.
 MARGINS = (1.25, 2.0, 2.0, 1.25)
 
@@ -41,36 +42,6 @@ def statistics(
     roughness = inner(f, prior.operator(f, grid, -1.0, FLOOR), grid) / values.clamp(min=1)
     away = torch.zeros_like(values) if measurement.observed is None else distance(measurement.observed)
     return torch.stack([values / (grid.channels * grid.pixels), energy, roughness, away], 1)
-
-
-def distance(
-    observed: Tensor,  # (B, 1 or C, H, W) boolean
-) -> Tensor:
-    """Mean distance of values from the nearest seen one, by rows or columns, whichever is further: (B,) lengths.
-
-    >>> distance(torch.tensor([True, False, False, False]).view(1, 1, 1, 4).repeat(1, 1, 4, 1))
-    tensor([0.3750], dtype=torch.float64)
-    """
-    seen, total = observed.float(), torch.zeros(len(observed), dtype=torch.float64, device=observed.device)
-    for _ in range(max(observed.shape[2:])):
-        left = (1 - seen).mean((1, 2, 3), dtype=torch.float64)
-        if not left.any():
-            break
-        total = total + left
-        seen = F.max_pool2d(seen, 3, 1, 1)
-    return total / min(observed.shape[2:])
-
-
-def fineness(
-    measurement: Measurement,
-    known: Tensor | None,  # (4, 2): what `bounds` gave
-) -> Tensor:
-    """See `ConditionalModel.fineness`."""
-    usual = 0.0 if known is None else math.sqrt(float(known[3].prod()))
-    if measurement.observed is None or not 0 < usual < math.inf:
-        return torch.ones(len(measurement), dtype=torch.float64)
-    closer = usual / distance(measurement.observed).cpu().clamp(min=1e-6)
-    return 2 ** ((2 * closer.clamp(1 / 8, 8).log2()).round() / 2)
 
 
 def bounds(

@@ -12,8 +12,8 @@ from invkit.core.keys import Keys
 from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import Condition
 from invkit.diffusion.model import ConditionalModel
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 OVERLAP = 4  # a tile shares at least one part in so many of its side with its neighbour
 AT_ONCE = 256  # tiles in the network

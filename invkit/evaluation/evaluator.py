@@ -1,4 +1,4 @@
-"""The evaluator: every method on the same measurements of the same pictures, as rows of one table."""
+"""The evaluator: every method on the same measurements of the same images, as rows of one table."""
 
 import csv
 import io
@@ -6,72 +6,28 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 
 from invkit.core.distributed import ALONE, World
 from invkit.core.files import write_atomic
 from invkit.core.grid import Grid
-from invkit.core.settings import IsName, Settings
 from invkit.data.base import Images
 from invkit.evaluation.bootstrap import RESAMPLES, Bootstrap
 from invkit.evaluation.cache import Partial
 from invkit.evaluation.conformal import GUARANTEE
 from invkit.evaluation.loop import Shown, Work, gather
-from invkit.evaluation.metrics import COLUMNS, METRICS, Metric, by_name
+from invkit.evaluation.metrics import Metric, by_name
 from invkit.evaluation.ranking import RULE, best
+from invkit.evaluation.settings import Eval
 from invkit.evaluation.table import SCHEMA, to_csv
 from invkit.evaluation.tabulate import Tabulator
-from invkit.physics.degradation import Degradation, Noise
-from invkit.reconstructors import METHODS, Method, Reconstructor
-
-Count = Annotated[int, Field(ge=1)]
-
-
-class Eval(Settings):
-    """How the table is made."""
-
-    images: int = Field(128, ge=1, description="test pictures, the first of the split")
-    samples: int = Field(
-        19, ge=1, description="posterior samples of each picture; 19 give 50, 80 and 90 % intervals, 39 also 95 %"
-    )
-    methods: tuple[Method, ...] = Field(
-        tuple(METHODS[name]() for name in ("nearest", "gaussian", "model")),
-        min_length=1,
-        description="rows, in this order",
-    )
-    metrics: tuple[Metric, ...] = Field(
-        tuple(METRICS[name]() for name in COLUMNS), min_length=1, description="columns, in this order"
-    )
-    grids: tuple[int | tuple[int, int], ...] | None = Field(
-        None, min_length=1, description="grids to evaluate on: n or [height, width]; null: those of train.grids"
-    )
-    checkpoint: Literal["last", "best"] = Field(
-        "last",
-        description="weights that are evaluated; best: by CRPS on the pictures that train.evaluate_every holds out",
-    )
-    batch: int = Field(16, ge=1, description="pictures at a time; the table does not depend on it")
-    save: Count | Literal["all"] = Field(16, description="pictures whose reconstructions are kept, or all")
-    save_samples: Count | Literal["all"] = Field(4, description="samples that are kept of each of them, or all")
-    paired_to: Annotated[str, IsName("method")] = Field(
-        "gaussian", description="method that the others are compared with, where it is among the rows"
-    )
-
-    def kept(self, count: int) -> tuple[int, int]:
-        """Of `count` pictures, how many are kept, and how many samples of each."""
-        pictures = count if self.save == "all" else min(self.save, count)
-        return pictures, self.samples if self.save_samples == "all" else min(self.save_samples, self.samples)
-
-    @field_validator("methods", "metrics")
-    @classmethod
-    def _once(cls, chosen: tuple[Settings, ...]) -> tuple[Settings, ...]:
-        if len({type(item) for item in chosen}) < len(chosen):
-            raise ValueError("should name each only once")
-        return chosen
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Noise
+from invkit.reconstructors import Reconstructor
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +152,3 @@ def evaluate_rows(
         }
     )
     return result
-
-
-__all__ = ["METHODS", "Eval", "Evaluation", "Method", "Shown", "evaluate_rows"]

@@ -18,9 +18,10 @@ from invkit.data.base import Images
 from invkit.evaluation.cache import Part, Partial, gaps, joined, pack, unpack
 from invkit.evaluation.metrics import Metric, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
-from invkit.evaluation.tabulate import Row
-from invkit.physics.degradation import Degradation, Measurement, Noise, measure
-from invkit.physics.operators.base import Mask
+from invkit.evaluation.results import Row
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors import Reconstructor
 
 SHOWN = 8  # pictures on the report's sheet

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from invkit.evaluation.bootstrap import Bootstrap
 from invkit.evaluation.metrics import Metric
-from invkit.evaluation.tabulate import Row
+from invkit.evaluation.results import Row
 
 # Distances of one picture to the truth: a sample that is nearer than another has spread too little, it is no better.
 OF_ONE_PICTURE = frozenset({"psnr", "psnr_hidden", "ssim", "mae", "lpips"})

@@ -15,9 +15,11 @@ from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
-from invkit.evaluation.evaluator import Eval, Evaluation, evaluate_rows
+from invkit.evaluation.evaluator import Evaluation, evaluate_rows
 from invkit.evaluation.metrics import Metric
-from invkit.physics.degradation import Degradation, Measurement, Noise
+from invkit.evaluation.settings import Eval
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Measurement, Noise
 from invkit.reconstructors import Reconstructor
 
 SAID = 100e6  # bytes of reconstructions from which on their size is said beforehand

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from invkit.experiment.run_folder import RunFolder
-from invkit.training.trainer import Log, StepRecord
+from invkit.training.settings import Log
+from invkit.training.trainer import StepRecord
 
 
 class Logbook:

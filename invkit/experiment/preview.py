@@ -11,7 +11,8 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.photos import Photos
 from invkit.evaluation.report.images import operator_sheet
-from invkit.physics.degradation import Degradation, Noise, measure
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Noise, measure
 from invkit.plugins.registry import Registry
 from invkit.recipe.overrides import COMMAND_LINE, override
 from invkit.recipe.resolve import resolve

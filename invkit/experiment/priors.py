@@ -6,7 +6,7 @@ from pathlib import Path
 from invkit.core.errors import DataError, RecipeError
 from invkit.diffusion.model import ConditionalModel
 from invkit.experiment.trained_model import Trained
-from invkit.physics.nothing import Nothing
+from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.zeroshot import Solver
 

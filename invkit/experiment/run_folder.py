@@ -14,8 +14,7 @@ from typing import Any
 import yaml
 
 from invkit.core.errors import DataError, PluginError, RecipeError
-from invkit.core.files import make_folder, write_atomic
-from invkit.core.lock import locked
+from invkit.core.files import locked, make_folder, write_atomic
 from invkit.plugins.registry import Registry
 from invkit.recipe.recipe import Recipe, load_recipe
 

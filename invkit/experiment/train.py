@@ -9,12 +9,12 @@ import torch
 
 from invkit.core.device import place
 from invkit.core.distributed import World
-from invkit.core.errors import DataError, Interrupted, NonFiniteError
+from invkit.core.errors import Interrupted, NonFiniteError
 from invkit.core.files import write_atomic
-from invkit.core.grid import Grid
+from invkit.core.grid import as_grid
 from invkit.core.keys import Keys
 from invkit.core.signals import Stop
-from invkit.data.base import Images, Split
+from invkit.data.base import Images
 from invkit.evaluation.report.images import sample_sheet
 from invkit.experiment.callbacks import Listener
 from invkit.experiment.logger import Logbook
@@ -22,23 +22,12 @@ from invkit.experiment.run_folder import RunFolder
 from invkit.experiment.trained_model import Trained, evaluated, put, rebuild
 from invkit.recipe.recipe import Recipe
 from invkit.training.checkpoint import Checkpoint, check_fit, latest_checkpoint, save_checkpoint
-from invkit.training.trainer import Problem, Trainer, as_grid, build_model
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
+from invkit.training.trainer import Trainer
 from invkit.training.validation import crps, held_out, validate
 
 SHEET = 8  # pictures on a sample grid
-
-
-def opened(recipe: Recipe, split: Split, listener: Listener) -> dict[Grid, Images]:
-    """The pictures of a split on each grid of the recipe; raises DataError where there are none."""
-    sizes = recipe.train.grids if split == "train" else recipe.eval.grids or recipe.train.grids
-    found = {}
-    for grid in dict.fromkeys(as_grid(size, recipe.data.channels) for size in sizes):
-        found[grid] = recipe.data.open(split, grid, recipe.seed, None if split == "train" else recipe.eval.images)
-        for note in found[grid].notes:
-            listener.say(note)
-        if not len(found[grid]):
-            raise DataError(f"data: the {split} split holds no picture")
-    return found
 
 
 def train(
@@ -58,7 +47,7 @@ def train(
         if world.first and not folder.sheet(trained.step).exists():  # a stop came between the two
             _sheet(trained, folder)
         return trained
-    images, aside = held_out(opened(recipe, "train", listener), settings)
+    images, aside = held_out(recipe.open_images("train", listener.say), settings)
     problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
     if checkpoint is None:
         seen = settings.total and settings.total * settings.batch

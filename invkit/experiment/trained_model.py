@@ -10,11 +10,12 @@ from torch import Tensor
 from invkit.core.device import place
 from invkit.core.errors import DataError
 from invkit.core.keys import Keys
-from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.constants import Constants
+from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.out_of_distribution import warning
 from invkit.diffusion.tiling import TiledModel
 from invkit.experiment.run_folder import RunFolder
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.posterior import Posterior
 from invkit.training.checkpoint import Checkpoint, best_checkpoint, check_fit, latest_checkpoint

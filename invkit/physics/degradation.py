@@ -1,18 +1,13 @@
-"""A degradation is a law of operators; a measurement is what one draw of it saw of a picture."""
+"""A degradation: a distribution over forward operators."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
-
-import torch
-from pydantic import Field
-from torch import Tensor
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import Settings
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.operators.base import LinearOperator
 
 
 class Degradation(Settings, ABC):
@@ -41,58 +36,3 @@ class Degradation(Settings, ABC):
     def table_rows(self) -> Sequence[tuple["Degradation", "Degradation"]]:
         """What a table has rows for, one after the other: the degradation that names them, and the law to evaluate."""
         return [(self, self)]
-
-
-class Noise(Settings):
-    """Additive white Gaussian noise of the measurements."""
-
-    sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of each measured value, in [-1, 1] units")
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """What a reconstructor may see, and all it may see: `y = A x + noise`."""
-
-    operator: LinearOperator
-    y: Tensor  # (B, *range_shape)
-    sigma: float = 0.0  # standard deviation of each measured value
-
-    @property
-    def grid(self) -> Grid:
-        return self.operator.grid
-
-    @property
-    def observed(self) -> Tensor | None:
-        """The mask (B, 1 or C, H, W) where the operator is one, else None."""
-        return self.operator.observed if isinstance(self.operator, Mask) else None
-
-    def __len__(self) -> int:
-        return len(self.operator)
-
-    def __getitem__(self, index: slice | Tensor) -> "Measurement":
-        return Measurement(self.operator[index], self.y[index], self.sigma)
-
-    def repeat(self, count: int) -> "Measurement":
-        return Measurement(self.operator.repeat(count), self.y.repeat(count, *[1] * (self.y.ndim - 1)), self.sigma)
-
-    def to(self, device: torch.device | str) -> "Measurement":
-        return Measurement(self.operator.to(device), self.y.to(device), self.sigma)
-
-    def paste(self, x: Tensor) -> Tensor:
-        """`x` (..., B, C, H, W) with what was seen exactly put in: only for masks without noise."""
-        if self.observed is None or self.sigma > 0:
-            return x
-        return torch.where(self.observed, self.y, x)
-
-
-def measure(
-    operator: LinearOperator,
-    x: Tensor,  # (B, C, H, W)
-    noise: Noise,
-    keys: Keys,
-) -> Measurement:
-    """Measure pictures once: `y = A x + sigma e`, the noise keyed by picture."""
-    y = operator.forward(x)
-    if noise.sigma > 0:
-        y = y + noise.sigma * operator.measured(keys.normal("noise", *operator.range_shape))
-    return Measurement(operator, y, noise.sigma)

@@ -1,24 +1,19 @@
-"""Degradations made of others: `compose`, one after the other, and `mixture`, one of several for each picture."""
+"""The degradations of the core: composed, mixed, and nothing observed."""
 
 import itertools
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator, Mask
-from invkit.physics.operators.least_squares import least_squares
-from invkit.physics.operators.separable import Separable
-
-TOLERANCE = 1e-3  # of the iterative pseudo-inverse of a composition
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.composed import Composed, merged
+from invkit.physics.operators.mask import Mask
+from invkit.physics.operators.mixed import Mixed
 
 
 class Compose(Degradation):
@@ -44,23 +39,8 @@ class Compose(Degradation):
             operators.append(law.sample(keys.child(f"of/{i}"), grid))
         made = [operators[0]]
         for operator in operators[1:]:
-            made[-1:] = _merged(made[-1], operator)
+            made[-1:] = merged(made[-1], operator)
         return made[0] if len(made) == 1 else Composed(tuple(made))
-
-
-def _merged(first: LinearOperator, then: LinearOperator) -> list[LinearOperator]:
-    """Both as one operator with a closed form, where they have one."""
-    if isinstance(first, Mask) and isinstance(then, Mask):
-        return [Mask(first.observed & then.observed, first.channels)]
-    if isinstance(first, Separable) and isinstance(then, Separable):
-        axes = {axis: _product(getattr(then, axis), getattr(first, axis)) for axis in ("color", "rows", "columns")}
-        return [Separable(first.batch, first.domain, **axes, cutoff=max(first.cutoff, then.cutoff))]
-    return [first, then]
-
-
-@lru_cache(maxsize=64)  # by identity, so that the decomposition of the product is found again
-def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return a @ b if a is not None and b is not None else a if b is None else b
 
 
 def _picture(shape: tuple[int, ...], i: int, law: Degradation) -> Grid:
@@ -71,53 +51,6 @@ def _picture(shape: tuple[int, ...], i: int, law: Degradation) -> Grid:
             "(C, H, W) for the next part; only the last part may do so, put it there"
         )
     return Grid(shape[1], shape[2], shape[0])
-
-
-@dataclass(frozen=True, eq=False)
-class Composed(LinearOperator):
-    """`A = A_n ... A_1`.
-
-    The pseudo-inverse is iterative, to `TOLERANCE`. Where the composition is ill-posed, as a blur before a mask is, it
-    stops before it reaches what is attenuated most, and only explains the measurement to `TOLERANCE`.
-    """
-
-    operators: tuple[LinearOperator, ...]  # in the order in which they act
-
-    @property
-    def grid(self) -> Grid:
-        return self.operators[0].grid
-
-    @property
-    def range_shape(self) -> tuple[int, ...]:
-        return self.operators[-1].range_shape
-
-    @property
-    def range_weight(self) -> float:
-        return self.operators[-1].range_weight
-
-    @property
-    def pinv_tolerance(self) -> float:
-        return max(5 * TOLERANCE, *(operator.pinv_tolerance for operator in self.operators))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for operator in self.operators:
-            x = operator.forward(x)
-        return x
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        for operator, before in zip(self.operators[:0:-1], self.operators[-2::-1], strict=True):
-            # what is a range of weight w to the one before is a domain of weight `area` to this one
-            y = operator.adjoint(y) * (operator.grid.area / before.range_weight)
-        return self.operators[0].adjoint(y)
-
-    def pinv(self, y: Tensor) -> Tensor:
-        return least_squares(self, y, TOLERANCE)
-
-    def measured(self, y: Tensor) -> Tensor:
-        return self.operators[-1].measured(y)
-
-    def __len__(self) -> int:
-        return len(self.operators[0])
 
 
 class Mixture(Degradation):
@@ -171,64 +104,8 @@ class Mixture(Degradation):
         return Mask(stacked[torch.arange(len(index), device=index.device), index], grid.channels)
 
 
-@dataclass(frozen=True, eq=False)
-class Mixed(LinearOperator):
-    """A batch in which every picture has one of several operators; measured values are (B, M), zero beyond their own."""
+class Nothing(Degradation):
+    """Observe no pixel at all: the posterior is the prior, for zero-shot methods that bring the measurement in later."""
 
-    operators: tuple[LinearOperator, ...]  # each drawn for the whole batch
-    index: Tensor  # (B,) which of them measures a picture
-
-    @property
-    def grid(self) -> Grid:
-        return self.operators[0].grid
-
-    @property
-    def range_shape(self) -> tuple[int, ...]:
-        return (max(math.prod(operator.range_shape) for operator in self.operators),)
-
-    @property
-    def range_weight(self) -> float:
-        return self.grid.area
-
-    def _split(self) -> Iterator[tuple[LinearOperator, Tensor]]:
-        """The operators in use, each with the places of its pictures."""
-        for i, operator in enumerate(self.operators):
-            if len(places := (self.index == i).nonzero()[:, 0]):
-                yield operator[places], places
-
-    def _own(self, y: Tensor, operator: LinearOperator, places: Tensor) -> Tensor:
-        return y[places, : math.prod(operator.range_shape)].unflatten(1, operator.range_shape)
-
-    @property
-    def pinv_tolerance(self) -> float:
-        return max(operator.pinv_tolerance for operator in self.operators)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x.new_zeros(len(x), *self.range_shape)
-        for operator, places in self._split():
-            own = operator.forward(x[places]).flatten(1)
-            y[places, : own.shape[1]] = own
-        return y
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        x = y.new_zeros(len(y), *self.grid.picture)
-        for operator, places in self._split():
-            weight = self.range_weight / operator.range_weight
-            x[places] = operator.adjoint(self._own(y, operator, places)) * weight
-        return x
-
-    def pinv(self, y: Tensor) -> Tensor:
-        x = y.new_zeros(len(y), *self.grid.picture)
-        for operator, places in self._split():
-            x[places] = operator.pinv(self._own(y, operator, places))
-        return x
-
-    def measured(self, y: Tensor) -> Tensor:
-        kept = torch.zeros_like(y)
-        for operator, places in self._split():
-            own = operator.measured(self._own(y, operator, places)).flatten(1)
-            kept[places, : own.shape[1]] = own
-        return kept
-
-    def __len__(self) -> int:
-        return len(self.index)
+    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+        return Mask(torch.zeros(len(keys), 1, *grid.shape, dtype=torch.bool, device=keys.state.device), grid.channels)

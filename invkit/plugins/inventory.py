@@ -1,20 +1,15 @@
 """What is there: the machine, the plugins, and what each name of a recipe can be set to."""
 
 import inspect
-import os
-import platform
 import re
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 
 from invkit.core.errors import PluginError, RecipeError
 from invkit.core.settings import Settings
-from invkit.plugins.registry import KINDS, Origin, Registry, registry, suggest
+from invkit.plugins.registry import KINDS, Origin, Registry, suggest
 
-_LIBRARIES = ("torch", "torchvision", "pydantic", "pluggy", "click", "numpy", "kornia", "torchmetrics", "safetensors")
 _LIMITS = {
     "gt": ">",
     "ge": ">=",
@@ -24,34 +19,6 @@ _LIMITS = {
     "min_length": "length >=",
     "max_length": "length <=",
 }
-
-
-def doctor_report(own_version: str) -> dict[str, Any]:
-    """Versions, devices, cores, memory and plugins of this machine, as plain data."""
-    import torch
-
-    gib = 2**30
-    cuda = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return {
-        "invkit": own_version,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "libraries": {name: _installed(name) for name in _LIBRARIES},
-        "device": "cuda" if cuda else "cpu",
-        "cuda": [{"name": device.name, "memory_gib": round(device.total_memory / gib, 1)} for device in cuda],
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / gib, 1),
-        "plugins": _states(registry()),
-    }
-
-
-def doctor_text(report: dict[str, Any]) -> str:
-    lines = [f"{key:<12} {value}" for key, value in report.items() if not isinstance(value, dict | list)]
-    lines += [f"{key:<12} {value or 'not installed'}" for key, value in report["libraries"].items()]
-    lines += [f"{'cuda':<12} {device['name']}, {device['memory_gib']} GiB" for device in report["cuda"]]
-    lines += [f"{'plugin':<12} {plugin}: {state}" for plugin, state in report["plugins"].items()]
-    return "\n".join(lines)
 
 
 def listing(found: Registry) -> dict[str, list[dict[str, str | None]]]:
@@ -141,17 +108,5 @@ def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
     }
 
 
-def _states(found: Registry) -> dict[str, str]:
-    states = {str(origin): "loaded" for origin in found.origins.values()}
-    return states | {str(failure.origin): failure.error for failure in found.failures}
-
-
 def _summary(cls: type[Settings]) -> str:
     return (cls.__doc__ or "").strip().split("\n")[0]
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

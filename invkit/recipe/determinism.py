@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from invkit.core.grid import Grid
+from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
 from invkit.recipe.recipe import Recipe
-from invkit.training.trainer import as_grid
 
 REFUSED = frozenset({  # what raises for CUDA tensors: the documentation of torch.use_deterministic_algorithms (torch 2.14)
     "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "adaptive_max_pool2d_backward",

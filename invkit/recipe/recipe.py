@@ -1,26 +1,30 @@
 """A recipe: everything a run is made of, validated and frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 import yaml
 from pydantic import Field, PrivateAttr
 
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid, as_grid
 from invkit.core.settings import Settings
-from invkit.data.base import Dataset
-from invkit.diffusion import Diffusion, Sample
+from invkit.data.base import Dataset, Images, Split
+from invkit.diffusion import Sample
 from invkit.diffusion.networks import NETWORKS, Network
-from invkit.evaluation.evaluator import Eval
+from invkit.diffusion.settings import Diffusion
 from invkit.evaluation.metrics import Metric
-from invkit.physics.degradation import Degradation, Noise
-from invkit.plugins import registry as plugins
+from invkit.evaluation.settings import Eval
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Noise
+from invkit.plugins import loader
 from invkit.plugins.registry import Registry
 from invkit.recipe.overrides import override
 from invkit.recipe.read import read_recipe
 from invkit.recipe.resolve import plain, resolve
 from invkit.recipe.yaml_reader import Path, scalar
-from invkit.training.trainer import Log, Train
+from invkit.training.settings import Log, Train
 
 CHOICES: dict[Path, str] = {  # what chooses an implementation by name, and of which kind; `*` is each item of a list
     ("data",): "dataset",
@@ -72,12 +76,24 @@ class Recipe(Settings):
     @property
     def registry(self) -> Registry:
         """The registry that resolved the recipe's names."""
-        return self._source.registry or plugins.registry()
+        return self._source.registry or loader.registry()
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """The columns of the table, by their names."""
         return {self.registry.called("metric", metric): metric for metric in self.eval.metrics}
+
+    def open_images(self, split: Split, say: Callable[[str], None] = lambda note: None) -> dict[Grid, Images]:
+        """The images of a split on each grid of the recipe, notes on them given to `say`; DataError where there are none."""
+        sizes = self.train.grids if split == "train" else self.eval.grids or self.train.grids
+        found = {}
+        for grid in dict.fromkeys(as_grid(size, self.data.channels) for size in sizes):
+            found[grid] = self.data.open(split, grid, self.seed, None if split == "train" else self.eval.images)
+            for note in found[grid].notes:
+                say(note)
+            if not len(found[grid]):
+                raise DataError(f"data: the {split} split holds no picture")
+        return found
 
     def dump(self) -> str:
         """The resolved recipe as YAML: every setting, paths absolute; it loads to an equal recipe."""
@@ -108,7 +124,7 @@ def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry:
     plugin that failed to load may be why a name is unknown.
     """
     path, raw, tree = read_recipe(recipe)
-    registry = registry or plugins.registry()
+    registry = registry or loader.registry()
     made = resolve(Recipe, override(tree, overrides), registry, CHOICES, path.parent)
     plain(made, registry, CHOICES)  # a default whose name several plugins provide is nobody's
     made._source = Source(path.stem, raw.decode("utf-8-sig"), registry)

@@ -1,106 +1,14 @@
 """Reconstructors, by their names in `eval.methods`."""
 
-from pydantic import Field
-
-from invkit.core.errors import RecipeError
-from invkit.diffusion.model import ConditionalModel
-from invkit.reconstructors.base import Reconstructor
-from invkit.reconstructors.biharmonic import Biharmonic
-from invkit.reconstructors.gaussian import Gaussian
-from invkit.reconstructors.interpolation import Linear
-from invkit.reconstructors.lmmse import Lmmse, check_size
-from invkit.reconstructors.method import Method, Sources
-from invkit.reconstructors.model import Model, Silent
-from invkit.reconstructors.nearest import Nearest
-from invkit.reconstructors.pinv import PseudoInverse
-from invkit.reconstructors.tv import TotalVariation
+from invkit.reconstructors.base import Method, Reconstructor, Sources
+from invkit.reconstructors.biharmonic import BiharmonicMethod
+from invkit.reconstructors.gaussian import GaussianMethod, OracleMethod
+from invkit.reconstructors.interpolation import LinearMethod, NearestMethod
+from invkit.reconstructors.lmmse import LmmseMethod
+from invkit.reconstructors.model import ModelMethod, UntrainedMethod
+from invkit.reconstructors.pinv import PinvMethod
+from invkit.reconstructors.tv import TvMethod
 from invkit.reconstructors.zeroshot import SOLVERS
-
-
-class NearestMethod(Method):
-    """The nearest observed pixel."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Nearest()
-
-
-class GaussianMethod(Method):
-    """The posterior of the Gaussian field fitted to the training pictures."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Gaussian("gaussian", sources.model.prior)
-
-
-class LinearMethod(Method):
-    """Linear interpolation between the observed pixels."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Linear()
-
-
-class BiharmonicMethod(Method):
-    """The picture of least bending that explains the measurement."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Biharmonic()
-
-
-class PinvMethod(Method):
-    """The pseudo-inverse of the measurement; for a mask, zero where nothing is seen."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return PseudoInverse()
-
-
-class TvMethod(Method):
-    """The picture of least total variation that explains the measurement."""
-
-    steps: int = Field(500, ge=1, description="primal-dual steps; they are not stopped before")
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return TotalVariation(self.steps)
-
-
-class LmmseMethod(Method):
-    """The linear estimate of least mean square error, by the full covariance of the training pictures (32x32 at most)."""
-
-    pictures: int = Field(10_000, ge=2, description="training pictures for mean and covariance, the first of the split")
-
-    def build(self, sources: Sources) -> Reconstructor:
-        if sources.training is None:
-            raise RecipeError(
-                "eval.methods: the row `lmmse` needs training pictures, and none are at hand; leave it out"
-            )
-        for grid in sources.grids:
-            check_size(grid)
-        return Lmmse(sources.training, self.pictures)
-
-
-class OracleMethod(Method):
-    """The exact posterior, of pictures that are draws of a Gaussian field."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        if sources.law is None:
-            raise RecipeError("eval.methods: the row `oracle` needs pictures of a known law, that is data.name=fields")
-        return Gaussian("oracle", sources.law)
-
-
-class UntrainedMethod(Method):
-    """The model as it was before its first step: what the fill and the preconditioning do alone, without a network."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        model = sources.model
-        fresh = ConditionalModel(model.settings, model.diffusion, model.constants, model.precision)
-        fresh.network = Silent(model.channels)  # what a new network returns as well, in all its time
-        return Model("untrained", fresh.to(next(model.parameters()).device), sources.sample)
-
-
-class ModelMethod(Method):
-    """The trained model."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Model("model", sources.model, sources.sample)
-
 
 METHODS: dict[str, type[Method]] = {
     "nearest": NearestMethod,

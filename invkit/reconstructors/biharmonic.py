@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from invkit.core.grid import Grid
-from invkit.physics.degradation import Measurement
 from invkit.physics.gaussian import dct, idct
-from invkit.reconstructors.base import PointEstimate
-from invkit.reconstructors.constant import ConstantColour
+from invkit.physics.measurement import Measurement
+from invkit.reconstructors.base import ConstantColour, Method, PointEstimate, Reconstructor, Sources
 
 EXACT = 1e-4  # without noise a measurement is explained to this share of its norm, or as far as STEPS lead
+
 STEPS = 300  # dimensions of the Krylov space in which an operator that is no mask is solved
+
 STORED = 1 << 24  # numbers that the bases of the pictures solved together may hold
 
 
@@ -143,3 +144,10 @@ def _coordinates(
         low, high = torch.where(closer, middle, low), torch.where(closer, high, middle)
     mu = low.exp()[:, None] * scale
     return (vector @ (share / (value + mu))[:, :, None])[..., 0]
+
+
+class BiharmonicMethod(Method):
+    """The picture of least bending that explains the measurement."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return Biharmonic()

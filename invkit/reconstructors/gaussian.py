@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
+from invkit.core.errors import RecipeError
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Measurement
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.reconstructors.base import Reconstructor
+from invkit.physics.measurement import Measurement
+from invkit.reconstructors.base import Method, Reconstructor, Sources
 
 
 class Gaussian(Reconstructor):
@@ -25,3 +26,19 @@ class Gaussian(Reconstructor):
 
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
         return GaussianPosterior(self.field, measurement).sample(keys, count)
+
+
+class GaussianMethod(Method):
+    """The posterior of the Gaussian field fitted to the training pictures."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return Gaussian("gaussian", sources.model.prior)
+
+
+class OracleMethod(Method):
+    """The exact posterior, of pictures that are draws of a Gaussian field."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        if sources.law is None:
+            raise RecipeError("eval.methods: the row `oracle` needs pictures of a known law, that is data.name=fields")
+        return Gaussian("oracle", sources.law)

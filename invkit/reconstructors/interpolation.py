@@ -1,13 +1,12 @@
-"""Linear interpolation between the observed pixels of a mask."""
+"""Nearest and linear interpolation."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invkit.physics.degradation import Measurement
-from invkit.reconstructors.base import PointEstimate, mask_of
-from invkit.reconstructors.nearest import Nearest
+from invkit.physics.measurement import Measurement
+from invkit.reconstructors.base import Method, PointEstimate, Reconstructor, Sources, mask_of
 
 Array = NDArray[np.float64]
 
@@ -51,3 +50,43 @@ def _interpolated(centres: Array, values: Array, cells: Array) -> Array:
     order = along.argsort()
     place = (cells - centres[0]) @ line
     return np.stack([np.interp(place, along[order], column[order]) for column in values.T], 1)
+
+
+class NearestMethod(Method):
+    """The nearest observed pixel."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return Nearest()
+
+
+class LinearMethod(Method):
+    """Linear interpolation between the observed pixels."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return Linear()
+
+
+class Nearest(PointEstimate):
+    """Every hidden pixel takes the value of the nearest observed one (Euclidean; ties to the first in reading order).
+
+    Where nothing is observed the picture is grey, that is zero.
+    """
+
+    name = "nearest"
+
+    def mean(self, measurement: Measurement) -> Tensor:
+        observed = mask_of(measurement, self.name)
+        grid = measurement.grid
+        rows, columns = torch.meshgrid(*(torch.arange(n, device=observed.device) for n in grid.shape), indexing="ij")
+        cells = torch.stack([rows.flatten(), columns.flatten()], 1)
+        out = torch.zeros_like(measurement.y)
+        for b, item in enumerate(observed):
+            for c, seen in enumerate(item.flatten(1)):
+                places = seen.nonzero()[:, 0]
+                if not len(places):
+                    continue
+                distance = (cells[:, None] - cells[places]).square().sum(2)  # integers: no ties by rounding
+                chosen = places[distance.argmin(1)].view(grid.shape)
+                channels = slice(None) if len(item) == 1 else slice(c, c + 1)
+                out[b, channels] = measurement.y[b, channels].flatten(1)[:, chosen]
+        return out

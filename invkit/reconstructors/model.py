@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from invkit.core.keys import Keys
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
-from invkit.physics.degradation import Measurement
-from invkit.reconstructors.base import Reconstructor
+from invkit.physics.measurement import Measurement
+from invkit.reconstructors.base import Method, Reconstructor, Sources
 
 
 class Silent(nn.Module):
@@ -36,3 +36,20 @@ class Model(Reconstructor):
 
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
         return self.model.sample(measurement, keys, count, self.settings)
+
+
+class UntrainedMethod(Method):
+    """The model as it was before its first step: what the fill and the preconditioning do alone, without a network."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        model = sources.model
+        fresh = ConditionalModel(model.settings, model.diffusion, model.constants, model.precision)
+        fresh.network = Silent(model.channels)  # what a new network returns as well, in all its time
+        return Model("untrained", fresh.to(next(model.parameters()).device), sources.sample)
+
+
+class ModelMethod(Method):
+    """The trained model."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return Model("model", sources.model, sources.sample)

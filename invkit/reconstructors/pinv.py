@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from invkit.physics.degradation import Measurement
-from invkit.reconstructors.base import PointEstimate
+from invkit.physics.measurement import Measurement
+from invkit.reconstructors.base import Method, PointEstimate, Reconstructor, Sources
 
 
 class PseudoInverse(PointEstimate):
@@ -17,3 +17,10 @@ class PseudoInverse(PointEstimate):
 
     def mean(self, measurement: Measurement) -> Tensor:
         return measurement.operator.pinv(measurement.y)
+
+
+class PinvMethod(Method):
+    """The pseudo-inverse of the measurement; for a mask, zero where nothing is seen."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return PseudoInverse()

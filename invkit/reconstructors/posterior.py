@@ -6,8 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from invkit.evaluation.metrics.calibration import central_rank
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +44,15 @@ class Posterior:
             raise ValueError(f"{count} samples have no {percent} % interval; {least} have")
         lower = self.samples.kthvalue(rank, 0).values
         return lower, self.samples.kthvalue(count + 1 - rank, 0).values
+
+
+def central_rank(percent: int, count: int) -> int | None:
+    """The rank r whose interval [x_(r), x_(K+1-r)] of K ordered samples holds another draw in `percent` % of cases.
+
+    Exactly so, for any continuous law; None where K samples have no such rank.
+
+    >>> central_rank(90, 19), central_rank(95, 39), central_rank(95, 19)
+    (1, 1, None)
+    """
+    rank, rest = divmod((100 - percent) * (count + 1), 200)
+    return rank if rest == 0 and rank >= 1 else None

@@ -3,16 +3,18 @@
 import math
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
-from invkit.reconstructors.base import PointEstimate
-from invkit.reconstructors.constant import ConstantColour
+from invkit.reconstructors.base import ConstantColour, Method, PointEstimate, Reconstructor, Sources
 
 BALANCE = 0.3  # of the primal step to the dual one: the quickest of 0.1, 0.3 and 1 on masks, the middle one on blurs
+
 POWER_STEPS = 30
+
 SLACK = 1.05  # the power method finds a norm from below
 
 
@@ -105,3 +107,12 @@ def _shrunk(q: Tensor, radius: Tensor) -> Tensor:
     """Each of a batch made shorter by `radius`, to zero at least."""
     size = q.flatten(1).norm(dim=1).view_as(radius)
     return q * (1 - radius / size.clamp(min=1e-30)).clamp(min=0)
+
+
+class TvMethod(Method):
+    """The picture of least total variation that explains the measurement."""
+
+    steps: int = Field(500, ge=1, description="primal-dual steps; they are not stopped before")
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return TotalVariation(self.steps)

@@ -15,7 +15,8 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import Settings
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.mask import Mask
 
 _TRIES = 24  # values of one field, and combinations of required ones
 _SUBJECTS = 12

@@ -1,11 +1,17 @@
-"""The endless stream of training pictures: which stands at each position, and at what noise level."""
+"""What a model is trained on: images, degradation, noise and the order in which they come."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 from torch import Tensor
 
+from invkit.core.grid import Grid
 from invkit.core.keys import Keys
+from invkit.data.base import Images
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Measurement, Noise, measure
 
 
 @lru_cache(maxsize=4)  # of two epochs on two grids: pictures are read ahead
@@ -25,3 +31,21 @@ def quantiles(seed: int, positions: Tensor) -> Tensor:
     """
     shift = Keys.of(seed, "quantiles", [0]).uniform("shift", 1).double()
     return ((shift[0] + positions.double() * ((math.sqrt(5) - 1) / 2)) % 1).float().clamp(max=1 - 1e-7)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is learned: pictures on one or more grids, how they are measured, and the seed of every draw."""
+
+    images: Mapping[Grid, Images]
+    degradation: Degradation
+    noise: Noise
+    seed: int
+
+    @property
+    def grids(self) -> list[Grid]:
+        return list(self.images)
+
+    def measure(self, x: Tensor, keys: Keys, grid: Grid) -> Measurement:
+        """Measure pictures (B, C, H, W) with operators and noise of their own keys."""
+        return measure(self.degradation.sample(keys.child("operator"), grid), x, self.noise, keys.child("noise"))

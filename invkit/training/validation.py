@@ -11,11 +11,12 @@ from invkit.core.grid import Grid
 from invkit.data.base import Images, Part
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
-from invkit.evaluation.evaluator import Eval, evaluate_rows
+from invkit.evaluation.evaluator import evaluate_rows
 from invkit.evaluation.metrics import Metric
+from invkit.evaluation.settings import Eval
 from invkit.reconstructors.model import Model
+from invkit.training.problem import Problem
 from invkit.training.settings import Train
-from invkit.training.trainer import Problem
 
 
 def held_out(images: Mapping[Grid, Images], settings: Train) -> tuple[dict[Grid, Images], dict[Grid, Images]]:

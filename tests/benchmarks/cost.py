@@ -17,10 +17,13 @@ from invkit_sparse import RandomPixels
 
 from invkit.core.grid import Grid
 from invkit.data.gaussian_fields import Fields
-from invkit.diffusion import Diffusion
 from invkit.diffusion.networks import NETWORKS
-from invkit.physics.degradation import Noise
-from invkit.training.trainer import Problem, Train, Trainer, build_model
+from invkit.diffusion.settings import Diffusion
+from invkit.physics.measurement import Noise
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
+from invkit.training.settings import Train
+from invkit.training.trainer import Trainer
 
 SMALL = {"channels": 48, "mult": (1, 2), "blocks": 2, "patch": 2, "modes": 6}  # quickstart
 DEEP = {"channels": 64, "mult": (1, 2, 2), "blocks": 2, "patch": 2, "modes": 12}

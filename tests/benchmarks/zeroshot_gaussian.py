@@ -22,10 +22,10 @@ from exactprior import GaussianPrior
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.evaluation.metrics.calibration import fair_crps
-from invkit.physics.degradation import Measurement, Noise, measure
 from invkit.physics.gaussian import MaternField, WhiteField
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors.zeroshot import SOLVERS, Solver, ZeroShot
 
 GRID = Grid(32, 32, 1)

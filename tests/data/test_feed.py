@@ -13,7 +13,7 @@ from PIL import Image
 
 from invkit.core.errors import DataError, ResourceError
 from invkit.core.grid import Grid
-from invkit.data import images as module
+from invkit.data import listing as module
 from invkit.data.base import Images
 from invkit.data.images import Pictures
 from invkit.data.loader import Feed, room

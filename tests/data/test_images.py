@@ -11,8 +11,10 @@ from torch.nn.functional import avg_pool2d
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
-from invkit.data import images as module
-from invkit.data.images import Pictures, choose, decode
+from invkit.data import decoding, resampling
+from invkit.data.decoding import decode
+from invkit.data.images import Pictures
+from invkit.data.listing import choose
 
 GRID = Grid(8, 8)
 
@@ -179,7 +181,7 @@ def test_a_large_picture_is_averaged_in_two_steps_alike():
     smooth = np.add.outer(np.arange(403), np.arange(500)) / 903 * 255
     pixels = np.repeat(smooth[..., None], 3, 2).astype(np.uint8)
     box = (0, 48.5, 403, 451.5)
-    expected = module.cell_averages(module.area_table(pixels), box, GRID)
+    expected = resampling.cell_averages(resampling.area_table(pixels), box, GRID)
     assert np.abs(decode(io.BytesIO(encoded(pixels)), GRID).astype(float) - expected).max() < 1.5
 
 
@@ -264,6 +266,6 @@ def test_only_formats_that_pillow_decodes_itself_are_opened():
     with Image.open(io.BytesIO(eps)) as opened:
         assert opened.format == "EPS"  # which Pillow hands to Ghostscript
     with pytest.raises(UnidentifiedImageError):
-        module.check(io.BytesIO(eps), GRID)
+        decoding.check(io.BytesIO(eps), GRID)
     for form in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"):
-        module.check(io.BytesIO(encoded(picture(0), form)), GRID)
+        decoding.check(io.BytesIO(encoded(picture(0), form)), GRID)

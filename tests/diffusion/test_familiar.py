@@ -14,19 +14,23 @@ from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.gaussian_fields import Fields
-from invkit.diffusion import Diffusion
-from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.constants import Constants
+from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.out_of_distribution import STATISTICS, bounds, statistics, warning
-from invkit.experiment.evaluate import evaluate, load
+from invkit.diffusion.settings import Diffusion
+from invkit.experiment.run import evaluate, load
 from invkit.experiment.trained_model import Trained, rebuild
-from invkit.physics.degradation import Degradation, Measurement, Noise
+from invkit.physics.degradation import Degradation
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.measurement import Measurement, Noise
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.mask import Mask
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import Checkpoint
-from invkit.training.trainer import Problem, build_model
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
 
 GRID = Grid(8, 8)
 CPU = torch.device("cpu")

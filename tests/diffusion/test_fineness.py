@@ -7,9 +7,9 @@ from invkit_sparse import RandomPixels
 from test_zoom import COARSE, FINE, NETWORK, built, measured, problem
 
 from invkit.core.keys import Keys
-from invkit.diffusion import Diffusion
 from invkit.diffusion.preconditioning import SpectralPreconditioning
-from invkit.training.trainer import build_model
+from invkit.diffusion.settings import Diffusion
+from invkit.training.initialise import build_model
 
 RANGE = RandomPixels(fraction=(0.05, 0.4))
 DENSE, SPARSE = RandomPixels(fraction=0.4), RandomPixels(fraction=0.05)

@@ -7,16 +7,18 @@ import torch
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion import Diffusion, Sample
+from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import fill_in
-from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.constants import Constants
+from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.residual_scale import Unit
 from invkit.diffusion.samplers import Heun
-from invkit.physics.degradation import Measurement, Noise, measure
+from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import Achromatic, FittedField, MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors import METHODS, Sources
 
 GRID = Grid(16, 16)

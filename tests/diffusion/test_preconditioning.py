@@ -5,8 +5,8 @@ import torch
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion import PRECONDITIONINGS
 from invkit.diffusion.preconditioning import EdmPreconditioning, SpectralPreconditioning
+from invkit.diffusion.settings import PRECONDITIONINGS
 from invkit.physics.gaussian import MaternField, WhiteField, resample
 
 GRID = Grid(8, 12, 2)

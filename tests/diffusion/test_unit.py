@@ -8,16 +8,19 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.gaussian_fields import Fields
 from invkit.data.photos import Photos
-from invkit.diffusion import Diffusion
 from invkit.diffusion.conditioning import unknown
-from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.constants import Constants
+from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.residual_scale import Unit
-from invkit.physics.degradation import Degradation, Noise
+from invkit.diffusion.settings import Diffusion
+from invkit.physics.degradation import Degradation
 from invkit.physics.degradations import Mixture
 from invkit.physics.gaussian import MaternField
-from invkit.plugins.registry import registry
-from invkit.training.trainer import Problem, build_model
+from invkit.physics.measurement import Noise
+from invkit.plugins.loader import registry
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
 
 COUNT = 400
 RANDOM = registry().degradations["sparse-random"]

@@ -10,15 +10,18 @@ from invkit_sparse import RandomPixels
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.gaussian_fields import Fields
-from invkit.diffusion import Diffusion, Sample
+from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import fill_in
-from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.diffusion.constants import Constants
+from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.samplers import Dpmpp2M
-from invkit.physics.degradation import Measurement, Noise
+from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import MaternField
-from invkit.physics.operators.base import Mask
-from invkit.training.trainer import Problem, build_model
+from invkit.physics.measurement import Measurement, Noise
+from invkit.physics.operators.mask import Mask
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
 
 COARSE, FINE = Grid(16, 16), Grid(32, 32)
 DATA = Fields(field=MaternField(std=0.5, length=0.6, exponent=1.5))  # smooth over many pixels: alike at every scale

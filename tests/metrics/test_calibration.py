@@ -8,8 +8,9 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor
 
+from invkit.core.errors import Unavailable
 from invkit.core.keys import Keys
-from invkit.evaluation.metrics.base import Metric, Outcome, Unavailable
+from invkit.evaluation.metrics.base import Metric, Outcome
 from invkit.evaluation.metrics.calibration import (
     Coverage50,
     Coverage80,
@@ -20,11 +21,11 @@ from invkit.evaluation.metrics.calibration import (
     SampleMseRatio,
     SamplerLawSlope,
     SpreadSkill,
-    central_rank,
     fair_crps,
 )
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
+from invkit.reconstructors.posterior import central_rank
 
 SIDE, COUNT, DEVIATION = 24, 8, 0.3
 COVERAGE = {50: Coverage50, 80: Coverage80, 90: Coverage90, 95: Coverage95}

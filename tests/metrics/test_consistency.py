@@ -8,8 +8,9 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.evaluation.metrics.base import Outcome
 from invkit.evaluation.metrics.consistency import DataMisfit
-from invkit.physics.degradation import Measurement, Noise, measure
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)

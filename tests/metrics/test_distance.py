@@ -12,15 +12,17 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_kernel
 
+from invkit.core.errors import Unavailable
 from invkit.core.keys import Keys
-from invkit.evaluation.evaluator import Eval, evaluate_rows
+from invkit.evaluation.evaluator import evaluate_rows
 from invkit.evaluation.metrics import fid as distance
-from invkit.evaluation.metrics.base import Outcome, Unavailable
+from invkit.evaluation.metrics.base import Outcome
 from invkit.evaluation.metrics.fid import Fid, Kid, discrepancy, frechet
 from invkit.evaluation.metrics.pretrained import has_inception
-from invkit.evaluation.tabulate import Row
-from invkit.physics.degradation import Measurement, Noise
-from invkit.physics.operators.base import Mask
+from invkit.evaluation.results import Row
+from invkit.evaluation.settings import Eval
+from invkit.physics.measurement import Measurement, Noise
+from invkit.physics.operators.mask import Mask
 
 COUNT, SIDE = 60, 8
 

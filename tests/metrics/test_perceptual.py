@@ -8,13 +8,13 @@ import torchvision
 from torch import Tensor
 from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
-from invkit.core.errors import DataError
+from invkit.core.errors import DataError, Unavailable
 from invkit.core.keys import Keys
 from invkit.evaluation.metrics import pretrained as networks
-from invkit.evaluation.metrics.base import Outcome, Unavailable
+from invkit.evaluation.metrics.base import Outcome
 from invkit.evaluation.metrics.lpips import Lpips
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 COUNT = 3
 

@@ -5,11 +5,12 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from invkit.core.errors import Unavailable
 from invkit.core.keys import Keys
-from invkit.evaluation.metrics.base import Outcome, Unavailable
+from invkit.evaluation.metrics.base import Outcome
 from invkit.evaluation.metrics.quality import Mae, Psnr, PsnrHidden, Ssim
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 SIDE, COUNT = 16, 3
 

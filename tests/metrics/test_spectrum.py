@@ -12,10 +12,10 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.evaluation.metrics.base import Outcome
 from invkit.evaluation.metrics.spectrum import SpectralError, bands
-from invkit.physics.degradation import Measurement
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 COUNT, GRID = 12, Grid(16, 16)
 

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 
 from invkit.core.grid import Grid
-from invkit.plugins.registry import registry
+from invkit.plugins.loader import registry
 from invkit.testing import check_degradation
 
 GRIDS = {

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Noise, measure
+from invkit.physics.measurement import Noise, measure
 
 
 def draw(degradation, grid=None):

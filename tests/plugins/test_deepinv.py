@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.plugins.registry import registry
+from invkit.plugins.loader import registry
 from invkit.testing import check_degradation
 
 DeepInverse = registry().degradations["deepinv"]

@@ -4,11 +4,11 @@ import torch
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.evaluation.metrics import Unavailable
-from invkit.physics.degradation import Measurement, Noise, measure
 from invkit.physics.gaussian import MaternField
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors.gaussian import Gaussian
-from invkit.reconstructors.nearest import Nearest
+from invkit.reconstructors.interpolation import Nearest
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -6,9 +6,9 @@ from skimage.restoration import inpaint_biharmonic
 from toys import toy, values
 
 from invkit.core.grid import Grid
-from invkit.physics.degradation import Measurement
 from invkit.physics.gaussian import idct
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors.biharmonic import Biharmonic, bending
 
 

@@ -6,7 +6,7 @@ from toys import FIELD
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.reconstructors.covariance import RIDGE, PictureLaw
+from invkit.reconstructors.lmmse import RIDGE, PictureLaw
 
 GRID = Grid(4, 5, 2)
 

@@ -6,12 +6,13 @@ from exactprior import GaussianPrior
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Measurement, Noise, measure
-from invkit.physics.degradations import Composed
 from invkit.physics.gaussian import MaternField, WhiteField, resample
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.composed import Composed
 from invkit.physics.operators.convolution import Convolution
-from invkit.physics.operators.ridge import ridge
+from invkit.physics.operators.least_squares import ridge
+from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.separable import Separable
 from invkit.reconstructors.zeroshot import SOLVERS
 
@@ -40,7 +41,7 @@ def matrix(operator, item):
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("damping", [0.0, 0.3])
 def test_ridge_against_dense_solutions(name, damping, monkeypatch):
-    monkeypatch.setattr("invkit.physics.operators.ridge.TOLERANCE", 1e-10)
+    monkeypatch.setattr("invkit.physics.operators.least_squares.TOLERANCE", 1e-10)
     operator = OPERATORS[name]
     r = operator.forward(random(2, *GRID.picture)) + 0.1 * operator.measured(random(2, *operator.range_shape))
     found = ridge(operator, r, damping)

@@ -5,10 +5,9 @@ from scipy.interpolate import griddata
 
 from invkit.core.keys import Keys
 from invkit.evaluation.metrics import Unavailable
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
-from invkit.reconstructors.interpolation import Linear
-from invkit.reconstructors.nearest import Nearest
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
+from invkit.reconstructors.interpolation import Linear, Nearest
 
 
 def of(observed: torch.Tensor, x: torch.Tensor) -> Measurement:

@@ -10,8 +10,8 @@ from invkit.core.errors import RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors import METHODS, Sources
 from invkit.reconstructors.lmmse import Lmmse
 

@@ -6,8 +6,8 @@ from toys import Sums, toy
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 from invkit.reconstructors.tv import TotalVariation, differences, divergence, operator_norm, total_variation
 
 SMOOTH = 1e-4

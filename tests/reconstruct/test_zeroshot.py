@@ -9,11 +9,11 @@ from exactprior import NOISE, GaussianPrior
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.evaluation.metrics import Unavailable
-from invkit.physics.degradation import Measurement, Noise, measure
-from invkit.physics.degradations import Composed
 from invkit.physics.gaussian import MaternField, WhiteField
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.composed import Composed
+from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.separable import Separable
 from invkit.reconstructors.zeroshot import SOLVERS, Prior, ZeroShot, base
 

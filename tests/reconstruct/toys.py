@@ -7,9 +7,10 @@ from torch import Tensor
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Measurement, Noise, measure
 from invkit.physics.gaussian import MaternField
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.mask import Mask
 
 FIELD = MaternField(std=0.5, length=0.3, exponent=2.0, color=0.5)
 

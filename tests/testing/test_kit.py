@@ -10,7 +10,7 @@ from mutants import MUTANTS
 from sound import Ghost, SomePixels
 
 from invkit.core.grid import Grid
-from invkit.plugins.registry import registry
+from invkit.plugins.loader import registry
 from invkit.testing import check_degradation
 from invkit.testing.check import CHECKS
 

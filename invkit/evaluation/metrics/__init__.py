@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from invkit.evaluation.metrics.base import Metric, Outcome, Unavailable
+from invkit.core.errors import Unavailable
+from invkit.evaluation.metrics.base import Metric, Outcome
 from invkit.evaluation.metrics.calibration import (
     Coverage50,
     Coverage80,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.settings import Settings
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 
 Readout = Literal["point", "mean", "sample"]
 
@@ -98,7 +98,3 @@ class SetMetric(Metric, ABC):
 
     def reduce(self, means: Means) -> NDArray[np.float64]:
         return np.full(len(next(iter(means.values()))), np.nan)
-
-
-class Unavailable(Exception):
-    """A metric has no value for a row, or a method none for such measurements; the message is the reason that the table states."""

@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invkit.evaluation.metrics.base import Means, Metric, Outcome, Unavailable
+from invkit.core.errors import Unavailable
+from invkit.evaluation.metrics.base import Means, Metric, Outcome
+from invkit.reconstructors.posterior import central_rank
 
 
 def fair_crps(ordered: Tensor, truth: Tensor) -> Tensor:
@@ -26,18 +28,6 @@ def fair_crps(ordered: Tensor, truth: Tensor) -> Tensor:
         x = x.double()
         total += (x - truth).abs() / count - (2 * i - count - 1) / (count * (count - 1)) * x
     return total
-
-
-def central_rank(percent: int, count: int) -> int | None:
-    """The rank r whose interval [x_(r), x_(K+1-r)] of K ordered samples holds another draw in `percent` % of cases.
-
-    Exactly so, for any continuous law; None where K samples have no such rank.
-
-    >>> central_rank(90, 19), central_rank(95, 39), central_rank(95, 19)
-    (1, 1, None)
-    """
-    rank, rest = divmod((100 - percent) * (count + 1), 200)
-    return rank if rest == 0 and rank >= 1 else None
 
 
 def central_interval(outcome: Outcome, percent: int) -> tuple[Tensor, Tensor]:

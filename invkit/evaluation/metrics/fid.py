@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invkit.evaluation.metrics.base import Means, Outcome, SetMetric, Unavailable
+from invkit.core.errors import Unavailable
+from invkit.evaluation.metrics.base import Means, Outcome, SetMetric
 from invkit.evaluation.metrics.pretrained import INCEPTION, NetworkMetric, has_inception, inception_network
 
 LEAST = 10_000  # pictures of an FID: its bias falls with their number, and differs between methods

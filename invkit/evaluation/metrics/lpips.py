@@ -4,7 +4,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.evaluation.metrics.base import Outcome, Unavailable
+from invkit.core.errors import Unavailable
+from invkit.evaluation.metrics.base import Outcome
 from invkit.evaluation.metrics.pretrained import BACKBONES, Backbone, NetworkMetric, lpips_network
 
 LEAST = 32  # cells along the shorter side: below, a backbone has nothing left to pool

@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.core.errors import DataError
+from invkit.core.errors import DataError, Unavailable
 from invkit.core.settings import PathSetting
-from invkit.evaluation.metrics.base import Metric, Unavailable
+from invkit.evaluation.metrics.base import Metric
 
 Backbone = Literal["alex", "vgg", "squeeze"]
 _TORCHVISION = "https://download.pytorch.org/models/"

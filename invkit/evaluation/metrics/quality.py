@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from invkit.evaluation.metrics.base import Metric, Outcome, Unavailable
+from invkit.core.errors import Unavailable
+from invkit.evaluation.metrics.base import Metric, Outcome
 
 MSE_FLOOR = 1e-10  # caps the PSNR of identical pictures at 100 dB
 WINDOW = 11  # side of the SSIM window: 3.5 deviations of 1.5 pixels to each side

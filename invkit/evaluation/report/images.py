@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 
 CELL = 128  # side of a cell, in pixels, as nearly as whole multiples allow
 LARGEST = 512  # side of a cell; larger pictures are reduced to it

@@ -17,7 +17,8 @@ from invkit.evaluation.report.images import sample_sheet
 from invkit.evaluation.table import cell, directions, fragment, lay_out, mark
 
 if TYPE_CHECKING:
-    from invkit.evaluation.evaluator import Evaluation, Shown
+    from invkit.evaluation.evaluator import Evaluation
+    from invkit.evaluation.loop import Shown
 
 TEMPLATE = "report.html.j2"
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
-from invkit.data.images import MAX_BYTES, SUFFIXES, decode, error_line, pictures_in, printable, upright_size
+from invkit.data.decoding import MAX_BYTES, SUFFIXES, decode, error_line, printable, upright_size
+from invkit.data.listing import pictures_in
 from invkit.data.resampling import to_batch
 
 POINTS = (".csv", ".npz")

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from invkit.core.errors import DataError, NonFiniteError, RecipeError
-from invkit.core.files import make_folder, write_atomic
-from invkit.core.grid import Grid
+from invkit.core.files import locked, make_folder, write_atomic
+from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
-from invkit.core.lock import locked
 from invkit.diffusion.tiling import Tiles, blind_tile
 from invkit.evaluation.metrics import METRICS, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
@@ -25,12 +24,10 @@ from invkit.evaluation.report.images import deviation_png, measured_png, picture
 from invkit.experiment.inference.image_files import Source, find_sources, picture_grid, read_mask, read_picture
 from invkit.experiment.inference.point_files import read_points
 from invkit.experiment.trained_model import Trained
-from invkit.physics.degradation import Measurement, measure
+from invkit.physics.degradations import Nothing
 from invkit.physics.gaussian.kriging import solvable
-from invkit.physics.measurement import measure_points
-from invkit.physics.nothing import Nothing
+from invkit.physics.measurement import Measurement, measure, measure_points
 from invkit.reconstructors.posterior import Posterior
-from invkit.training.trainer import as_grid
 
 SCHEMA = "invkit.reconstruct/1"
 RECORD = "reconstruct.json"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invkit.core.errors import DataError
 from invkit.data.archive import UNREADABLE, read_npz
-from invkit.data.images import error_line, printable
+from invkit.data.decoding import error_line, printable
 from invkit.experiment.inference.image_files import check_size
 
 FAR = 10.0  # a value so far from [-1, 1] is in other units

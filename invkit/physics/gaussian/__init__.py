@@ -2,9 +2,8 @@
 
 from invkit.physics.gaussian.basis import dct, frequencies, idct, resample
 from invkit.physics.gaussian.field import Achromatic, GaussianField, inner
-from invkit.physics.gaussian.fitted import FittedField
+from invkit.physics.gaussian.fitted import FittedField, SupposedField
 from invkit.physics.gaussian.stationary import FIELDS, Law, MaternField, SquaredExponentialField, WhiteField
-from invkit.physics.gaussian.supposed import SupposedField
 
 __all__ = [
     "FIELDS",

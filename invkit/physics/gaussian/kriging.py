@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from invkit.core.grid import Grid
-from invkit.physics.degradation import Measurement
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.basis import Basis
+from invkit.physics.measurement import Measurement
 
 DENSE_VALUES = 4096  # at most this many values (pixels times channels) are solved by Cholesky
 TABLE = 2**27  # entries of a matrix of these by the values of a picture

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from invkit.core.grid import Grid
-from invkit.physics.degradation import Measurement
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.kriging import NUGGET, factorise, inverted, squares
+from invkit.physics.measurement import Measurement
 
 NEAREST = 512  # values behind a window
 SHARE = 4  # a window is as large as holds this part of them

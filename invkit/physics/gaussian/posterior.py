@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from invkit.core.keys import Keys
-from invkit.physics.degradation import Measurement
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.kriging import NUGGET, at_points
-from invkit.physics.operators.base import LinearOperator, Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.mask import Mask
 
 Map = Callable[[Tensor], Tensor]
 

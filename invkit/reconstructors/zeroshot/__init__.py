@@ -1,6 +1,6 @@
 """Zero-shot solvers over an unconditional prior, by their names in `eval.methods`."""
 
-from invkit.reconstructors.method import Method
+from invkit.reconstructors.base import Method
 from invkit.reconstructors.zeroshot.base import Solver, ZeroShot
 from invkit.reconstructors.zeroshot.ddnm import Ddnm
 from invkit.reconstructors.zeroshot.ddrm import Ddrm

@@ -11,9 +11,8 @@ from invkit.core.errors import RecipeError
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting
 from invkit.diffusion.samplers import Noise
-from invkit.physics.degradation import Measurement
-from invkit.reconstructors.base import Reconstructor
-from invkit.reconstructors.method import Method, Sources
+from invkit.physics.measurement import Measurement
+from invkit.reconstructors.base import Method, Reconstructor, Sources
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 
 CHUNK = 128  # pictures in the network at once: gradients keep what is between its layers

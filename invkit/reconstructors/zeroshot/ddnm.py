@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.diffusion.samplers import Noise
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
 from invkit.reconstructors.zeroshot.base import Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from invkit.core.errors import Unavailable
 from invkit.diffusion.samplers import Noise
-from invkit.evaluation.metrics.base import Unavailable
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 from invkit.reconstructors.zeroshot.base import Solver
 from invkit.reconstructors.zeroshot.prior import Prior
 

@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.diffusion.samplers import Noise
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.ridge import ridge
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.least_squares import ridge
 from invkit.reconstructors.zeroshot.base import Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
 

@@ -7,10 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.diffusion.samplers import Noise
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 from invkit.reconstructors.zeroshot.base import Solver, ancestral, start
-from invkit.reconstructors.zeroshot.gradient import linearised
-from invkit.reconstructors.zeroshot.prior import Prior
+from invkit.reconstructors.zeroshot.prior import Prior, linearised
 
 
 class Dps(Solver):

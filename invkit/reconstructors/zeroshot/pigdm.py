@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from invkit.diffusion.samplers import Noise
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.ridge import ridge
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.least_squares import ridge
 from invkit.reconstructors.zeroshot.base import Solver, ancestral, start
-from invkit.reconstructors.zeroshot.gradient import linearised
-from invkit.reconstructors.zeroshot.prior import Prior
+from invkit.reconstructors.zeroshot.prior import Prior, linearised
 
 
 class Pigdm(Solver):

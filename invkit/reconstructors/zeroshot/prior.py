@@ -1,6 +1,7 @@
 """What a zero-shot solver knows of pictures: a denoiser of nothing but noise, and the law of that noise."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,8 +10,8 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import Condition
 from invkit.diffusion.model import ConditionalModel
-from invkit.physics.degradation import Measurement
-from invkit.physics.operators.base import Mask
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 
 class Prior(ABC):
@@ -97,4 +98,12 @@ class TrainedPrior(Prior):
         return float(self._condition(grid).deviation.square().mean().sqrt())  # z is of about unit deviation
 
 
-__all__ = ["Prior", "TrainedPrior"]
+def linearised(prior: Prior, x: Tensor, sigma: float) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """`D(x)` (B, C, H, W), and `v -> J^T v` with `J = dD / dx`, to be called once.
+
+    `J^T` is also the adjoint in L2, where every pixel weighs the same.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        clean = prior.denoise(x, sigma)
+    return clean.detach(), lambda v: torch.autograd.grad(clean, x, v)[0]

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.diffusion.samplers import Noise
-from invkit.physics.degradation import Measurement
+from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import mask_of
 from invkit.reconstructors.zeroshot.base import Solver, ancestral, start
 from invkit.reconstructors.zeroshot.prior import Prior

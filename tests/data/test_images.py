@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
-from invkit.data import decoding, resampling
+from invkit.data import decoding, images, listing, resampling
 from invkit.data.decoding import decode
 from invkit.data.images import Pictures
 from invkit.data.listing import choose
@@ -156,11 +156,11 @@ def test_each_kind_of_broken_picture_is_a_data_error_where_it_is_all_there_is(tm
 
 def test_files_and_pictures_are_bounded(tmp_path, monkeypatch):
     root = write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, True)
-    monkeypatch.setattr(module, "MAX_PIXELS", 255)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 255)
     with pytest.raises(DataError, match="16x16 pixels are too many"):
         Pictures(root=root).open("train", GRID, 0)
     monkeypatch.undo()
-    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    monkeypatch.setattr(listing, "MAX_BYTES", 100)
     for bounded in (root, write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, False)):
         with pytest.raises(DataError, match="larger than"):
             Pictures(root=bounded).open("train", GRID, 0)
@@ -191,7 +191,7 @@ def test_a_limit_gives_a_prefix_without_decoding_the_rest(tmp_path, monkeypatch)
     data = Pictures(root=write(tmp_path / "set", contents, True))
     full = data.open("train", GRID, 0)
     calls = []
-    monkeypatch.setattr(module, "decode", lambda *a: calls.append(1) or decode(*a))
+    monkeypatch.setattr(images, "decode", lambda *a: calls.append(1) or decode(*a))
     part = data.open("train", GRID, 0, limit=10)
     assert len(part) == 10 and names(part) == names(full)[:10] and torch.equal(part[range(10)], full[range(10)])
     assert len(calls) <= 64
@@ -204,9 +204,9 @@ def test_a_set_too_large_to_keep_is_decoded_when_asked_for(tmp_path, monkeypatch
     contents["train/late.jpg"] = cut[: len(cut) // 2]
     for as_zip in (True, False):
         data = Pictures(root=write(tmp_path / "set", contents, as_zip))
-        monkeypatch.setattr(module, "IN_MEMORY", 1 << 30)
+        monkeypatch.setattr(images, "IN_MEMORY", 1 << 30)
         kept = data.open("train", GRID, 0)
-        monkeypatch.setattr(module, "IN_MEMORY", 10)
+        monkeypatch.setattr(images, "IN_MEMORY", 10)
         lazy = data.open("train", GRID, 0)
         assert "small.png" in lazy.notes[0] and set(names(lazy)) == {*names(kept), "train/late.jpg"}
         for i, name in enumerate(names(kept)):

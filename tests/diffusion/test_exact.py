@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from exact import FIELD, NOISES, Exact, errors, propagate, transport
+from support.exact_posterior import FIELD, NOISES, Exact, errors, propagate, transport
 
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoising, Dpmpp2M, EulerMaruyama, Heun, Langevin

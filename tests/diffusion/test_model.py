@@ -4,43 +4,17 @@ from functools import partial
 
 import pytest
 import torch
+from support.models import GRID, PRIOR, build, observe
 
 from invkit.degradation import Measurement, Noise, measure
-from invkit.diffusion import Diffusion, Sample
+from invkit.diffusion import Sample
 from invkit.diffusion.condition import fill_in
-from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.samplers import Heun
-from invkit.diffusion.unit import Unit
-from invkit.field import Achromatic, FittedField, MaternField
+from invkit.field import Achromatic
 from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.nn import NETWORKS
 from invkit.operators import Mask
 from invkit.reconstruct import METHODS, Sources
-
-GRID = Grid(16, 16)
-SCALE = 1.2
-FIELD = MaternField(std=0.5, length=0.3, color=0.4)
-PRIOR = FittedField.fit(FIELD.sample(Keys.of(0, "prior", range(500)), GRID), GRID)
-
-
-def build(fill: str = "gaussian", perturb: float = 0.0, diffusion: Diffusion = Diffusion()) -> ConditionalModel:  # noqa: B008
-    torch.manual_seed(0)
-    network = NETWORKS["fno-unet"](fill=fill, channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3)
-    residual = FittedField.fit(Keys.of(0, "z", range(500)).normal("z", *GRID.picture), GRID, torch.zeros(3).double())
-    model = ConditionalModel(network, diffusion, Constants(PRIOR, residual, Unit(SCALE), 16), "float32").eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(perturb * torch.randn_like(p))
-    return model
-
-
-def observe(n: int = 4, sigma: float = 0.0, purpose: str = "obs") -> tuple[torch.Tensor, Measurement]:
-    keys = Keys.of(0, purpose, range(n))
-    x = FIELD.sample(keys, GRID)
-    mask = Mask((keys.permutation("p", GRID.pixels) < 26).view(-1, 1, *GRID.shape))
-    return x, measure(mask, x, Noise(sigma=sigma), keys)
 
 
 def test_at_step_zero_the_mean_is_kriging():

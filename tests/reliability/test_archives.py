@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import mutated
 from PIL import Image
+from support.faults import mutated
 
 from invkit.data import archive, cifar10
 from invkit.data.cifar10 import Cifar10

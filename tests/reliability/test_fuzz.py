@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from counts import tiers
+from support.counts import tiers
 
 from invkit.errors import DataError, PluginError, RecipeError
 from invkit.lookup import installed

@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from counts import tiers
-from faults import mutated
+from support import ROOT
+from support.counts import tiers
+from support.faults import mutated
 
 from invkit import lock
 from invkit.checkpoint import latest_checkpoint
 from invkit.errors import RecipeError
 
-SAVER = Path(__file__).with_name("saver.py")
+SAVER = ROOT / "tests" / "support" / "saver.py"
 HOLDER = """\
 import sys, time
 from pathlib import Path

@@ -1,0 +1,48 @@
+"""A recipe that runs in a second, what hears it run, and the weights that it leaves."""
+
+from pathlib import Path
+
+import torch
+
+from invkit.checkpoint import latest_checkpoint
+from invkit.experiment import Listener, run
+from invkit.recipe import load_recipe
+
+RECIPE = """\
+seed: 3
+data: {name: photos}
+degradation: {name: sparse-random}
+model: {name: fno-unet, channels: 16, mult: [1, 2], blocks: 1, modes: 3, embedding: 8, dropout: 0.1}
+train: {steps: 6, batch: 4, warmup: 1, grids: [16], checkpoint_every: 2, sample_every: 3, precision: float32, determinism: strict}
+sample: {steps: 2}
+eval: {images: 5, samples: 3, batch: 2}
+log: {every: 2, tensorboard: false}
+"""
+
+
+class Heard(Listener):
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.said: list[str] = []
+        self.steps: list[int] = []
+        self.stop_at = stop_at
+
+    def say(self, text):
+        self.said.append(text)
+
+    def trained(self, record):
+        self.steps.append(record.step)
+        if record.step == self.stop_at:
+            raise KeyError("killed")  # nothing may catch this and tidy up
+
+
+def go(recipe: Path, *overrides: str, listener: Listener | None = None, **options) -> Path:
+    return run(load_recipe(recipe, overrides), recipe.parent / "run", "cpu", listener=listener, **options)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoint = latest_checkpoint(folder / "checkpoints")
+    return {f"{part}/{k}": v for part, group in checkpoint.tensors.items() for k, v in group.items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

@@ -1,6 +1,5 @@
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -8,13 +7,11 @@ from support.models import GRID, PRIOR, build, observe
 
 from invkit.degradation import Measurement, Noise, measure
 from invkit.diffusion import Sample
-from invkit.diffusion.condition import fill_in
 from invkit.diffusion.samplers import Heun
 from invkit.field import Achromatic
 from invkit.gaussian import GaussianPosterior
 from invkit.keys import Keys
 from invkit.operators import Mask
-from invkit.reconstruct import METHODS, Sources
 
 
 def test_at_step_zero_the_mean_is_kriging():
@@ -31,20 +28,6 @@ def test_at_step_zero_the_mean_is_kriging():
     )
     full = GaussianPosterior(PRIOR, m).mean()
     assert (want - full).abs().mean() < 0.1 * (full - centre).abs().mean()
-
-
-@pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
-def test_fills(fill):
-    _, m = observe()
-    filled = fill_in(fill, PRIOR, m)
-    out, deviation = filled.picture, filled.deviation
-    assert deviation.shape == (4, 1, 16, 16) and (deviation > 0).all()
-    torch.testing.assert_close(out * m.observed, m.y, rtol=0, atol=2e-2 if fill == "gaussian" else 1e-6)
-    hidden = out[~m.observed.expand_as(out)]
-    if fill == "zero":
-        assert not hidden.any()
-    if fill == "mean":
-        assert len(hidden.unique()) == 3
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
@@ -122,16 +105,3 @@ def test_infinity_ignores_the_state():
     infinity = torch.full((4,), math.inf)
     a, b = (model.denoise(z, infinity, condition) for z in (torch.zeros(4, 3, 16, 16), torch.randn(4, 3, 16, 16)))
     assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("fill", ["gaussian", "zero"])
-def test_the_untrained_row_is_a_new_model_without_its_network(fill):
-    _, m = observe(3)
-    trained, new, settings = build(fill, perturb=0.05), build(fill), Sample(steps=3)
-    row = METHODS["untrained"]().build(Sources(trained, settings))
-    assert torch.equal(row.mean(m), new.mean(m)) and row.nfe("sample") == settings.calls
-    found, expected = (
-        work(m, Keys.of(0, "s", range(3)), 2) for work in (row.sample, partial(new.sample, settings=settings))
-    )
-    assert torch.equal(found, expected)
-    assert not torch.equal(trained.mean(m), new.mean(m))

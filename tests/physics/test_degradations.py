@@ -1,31 +1,39 @@
+import math
+
 import pytest
 import torch
 from pydantic import ValidationError
+from support.toy_operators import matrix
 
 from invkit.compose import Compose, Composed, Mixed, Mixture
 from invkit.degradation import Degradation, Noise, measure
+from invkit.diffusion.condition import fill_in
+from invkit.field import MaternField
+from invkit.gaussian import GaussianPosterior
 from invkit.grid import Grid
 from invkit.keys import Keys
+from invkit.metrics import METRICS, Outcome
+from invkit.nothing import Nothing
 from invkit.operators import LinearOperator, Mask
 from invkit.plugins import registry
 from invkit.separable import Separable
+from invkit.statistics import Bootstrap
 from invkit.testing import check_degradation
 
 GRID = Grid(12, 8)
+
+
 NAMES = registry().degradations
+
+
 Blur, Mean, Random, Grey = (NAMES[n] for n in ("blur-gaussian", "superres-mean", "sparse-random", "color-grey"))
+
+
+FIELD = MaternField(std=0.5, length=0.3, color=0.4)
 
 
 def keys(*ids: int) -> Keys:
     return Keys.of(0, "t", ids or range(6))
-
-
-def matrix(operator: LinearOperator, item: int = 0) -> torch.Tensor:
-    """The operator of one picture as a matrix (range, domain), float64."""
-    one = operator[item : item + 1]
-    size = torch.Size(operator.grid.picture).numel()
-    columns = torch.eye(size, dtype=torch.float64).view(size, *operator.grid.picture)
-    return one.repeat(size).forward(columns).flatten(1).T
 
 
 def inner_products(operator: LinearOperator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -203,3 +211,43 @@ def test_weights_fit(weights, said):
 )
 def test_they_conform(law):
     check_degradation(law).raise_for_failures()
+
+
+@pytest.fixture(params=[0.0, 0.1])
+def measurement(request):
+    keys = Keys.of(0, "nothing", range(3))
+    return measure(Nothing().sample(keys, GRID), torch.ones(3, *GRID.picture), Noise(sigma=request.param), keys)
+
+
+def test_nothing_is_measured_not_even_noise(measurement):
+    assert measurement.observed.shape == (3, 1, 12, 8) and not measurement.observed.any()
+    assert not measurement.y.any()
+    x = torch.ones(3, *GRID.picture)
+    assert torch.equal(measurement.paste(x), x)
+
+
+def test_the_gaussian_posterior_is_the_prior(measurement):
+    posterior = GaussianPosterior(FIELD, measurement)
+    assert not posterior.mean().any()
+    torch.testing.assert_close(posterior.variance().double(), FIELD.variance(GRID).expand(3, -1, -1, -1))
+    keys = Keys.of(1, "draw", range(3))
+    assert torch.equal(posterior.sample(keys, 2).flatten(0, 1), FIELD.sample(keys.fork(2), GRID))
+
+
+@pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
+def test_every_fill_is_the_mean(fill, measurement):
+    filled = fill_in(fill, FIELD, measurement)
+    assert not filled.picture.any() and not filled.back.any() and filled.misfit.tolist() == [1, 1, 1]
+    assert bool((filled.deviation > 0).all())
+
+
+def test_metrics_have_a_value_or_none_and_never_fail(measurement):
+    samples = FIELD.sample(Keys.of(2, "s", range(57)), GRID).unflatten(0, (19, 3))
+    outcome = Outcome(torch.ones(3, *GRID.picture), measurement, "sample", samples[0], samples)
+    bootstrap = Bootstrap.of(["a", "b", "c"], 0, 10)
+    found = {}
+    for name in ("data_misfit", "psnr", "psnr_hidden", "crps", "coverage_90"):
+        parts = METRICS[name]().components(outcome)
+        found[name] = float(bootstrap.values(METRICS[name](), {k: v.numpy() for k, v in parts.items()})[0])
+    assert math.isnan(found.pop("data_misfit"))
+    assert all(math.isfinite(value) for value in found.values())

@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from invkit.degradation import Noise, measure
+from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.operators import Mask
+from invkit.points import measure_points
 
 
 def setup(batch=4):
@@ -36,3 +38,37 @@ def test_measuring_changes_nothing():
     before = x.clone(), a.observed.clone()
     measure(a, x, Noise(sigma=0.1), Keys.of(0, "n", range(4)))
     assert torch.equal(x, before[0]) and torch.equal(a.observed, before[1])
+
+
+def test_points_fall_to_their_cell_and_share_it():
+    m = measure_points(
+        torch.tensor(
+            [[[0.0, 0.0], [0.99, 0.01], [1.0, 1.0], [0.9, 0.95]], [[0.3, 0.6], [0.5, 0.5], [0.26, 0.74], [0.3, 0.6]]]
+        ),
+        torch.tensor([[[0.1], [0.2], [0.3], [0.5]], [[0.3], [0.9], [0.0], [0.3]]]),
+        Grid(4, 4, 1),
+    )
+    first = torch.zeros(4, 4)
+    first[0, 0], first[0, 3], first[3, 3] = 0.1, 0.2, 0.4
+    second = torch.zeros(4, 4)
+    second[2, 1], second[2, 2] = 0.2, 0.9  # x is across, y is down; (0.5, 0.5) belongs to the later cell
+    torch.testing.assert_close(m.y, torch.stack([first, second])[:, None])
+    assert torch.equal(m.observed, m.y != 0)
+
+
+def test_wide_grids_use_both_axes():
+    m = measure_points(torch.tensor([[0.9, 0.1]]), torch.tensor([[0.5, 0.5, 0.5]]), Grid(2, 10))
+    assert m.observed.nonzero().tolist() == [[0, 0, 0, 9]]
+
+
+@pytest.mark.parametrize("bad", [(1.01, 0.5), (0.5, -0.1), (float("nan"), 0.5)])
+def test_points_outside_are_refused(bad):
+    with pytest.raises(ValueError, match="1 points lie outside the unit square, the first is point 1 of picture 0"):
+        measure_points(torch.tensor([[0.5, 0.5], bad]), torch.zeros(2, 3), Grid(8, 8))
+
+
+def test_values_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"values \(B, N, 3\)"):
+        measure_points(torch.rand(5, 2), torch.zeros(5, 1), Grid(8, 8))
+    with pytest.raises(ValueError, match="not finite"):
+        measure_points(torch.rand(1, 2), torch.full((1, 3), float("inf")), Grid(8, 8))

@@ -1,35 +1,11 @@
 import pytest
-import torch
 
-from invkit.degradation import Measurement, Noise, measure
+from invkit.degradation import Noise, measure
 from invkit.field import MaternField
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.metrics import Unavailable
 from invkit.operators import Mask
 from invkit.reconstruct.gaussian import Gaussian
-from invkit.reconstruct.nearest import Nearest
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_nearest_against_a_search(channels):
-    keys = Keys.of(0, "n", range(2))
-    mask = Mask(keys.uniform("m", channels, 6, 9) < 0.2)
-    y = keys.normal("x", 3, 6, 9) * mask.observed
-    out = Nearest().mean(Measurement(mask, y))
-    seen = mask.observed.expand(2, 3, 6, 9)
-    for b, c, r, q in torch.ones(2, 3, 6, 9).nonzero().tolist():
-        places = seen[b, c].nonzero().tolist()
-        best = min(places, key=lambda p: ((p[0] - r) ** 2 + (p[1] - q) ** 2, p))
-        assert out[b, c, r, q] == y[b, c, best[0], best[1]]
-
-
-def test_nearest_refuses_what_is_no_mask():
-    class Other:
-        observed = None
-
-    with pytest.raises(Unavailable, match="nearest is made for masks"):
-        Nearest().mean(Other())
 
 
 def test_the_gaussian_row_is_calibrated_on_its_own_field():

@@ -79,9 +79,23 @@ def test_one_pixel_spreads_and_none_is_grey():
         assert not out[1].any()
 
 
-def test_it_reads_masks_only():
+@pytest.mark.parametrize("method", [Linear(), Nearest()], ids=["linear", "nearest"])
+def test_they_read_masks_only(method, request):
     class Other:
         observed = None
 
-    with pytest.raises(Unavailable, match="linear is made for masks"):
-        Linear().mean(Other())
+    with pytest.raises(Unavailable, match=request.node.callspec.id):
+        method.mean(Other())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nearest_against_a_search(channels):
+    keys = Keys.of(0, "n", range(2))
+    mask = Mask(keys.uniform("m", channels, 6, 9) < 0.2)
+    y = keys.normal("x", 3, 6, 9) * mask.observed
+    out = Nearest().mean(Measurement(mask, y))
+    seen = mask.observed.expand(2, 3, 6, 9)
+    for b, c, r, q in torch.ones(2, 3, 6, 9).nonzero().tolist():
+        places = seen[b, c].nonzero().tolist()
+        best = min(places, key=lambda p: ((p[0] - r) ** 2 + (p[1] - q) ** 2, p))
+        assert out[b, c, r, q] == y[b, c, best[0], best[1]]

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from invkit.degradation import Measurement
 from invkit.diffusion.schedules import EdmSchedule, Schedule
-from invkit.field import GaussianField, WhiteField, dct, idct
+from invkit.field import GaussianField, MaternField, WhiteField, dct, idct
 from invkit.grid import Grid
 from invkit.keys import Keys
-from invkit.reconstruct.zeroshot import Prior
+from invkit.reconstruct.zeroshot import SOLVERS, Prior
 
+MATERN = MaternField(std=0.5, length=0.3, exponent=2.0)
 NOISE = WhiteField(std=1.0, reference=16)
 SCHEDULE = EdmSchedule(sigma_min=0.01, sigma_max=80)
 
@@ -51,3 +53,11 @@ class GaussianPrior(Prior):
 
     def spread(self, grid: Grid) -> float:
         return self.data.deviation(grid)
+
+
+def last_step(
+    name: str, prior: Prior, measurement: Measurement, sigma: float, noise: Tensor, **settings: float
+) -> Tensor:
+    """A walk of one step of a zero-shot solver, from sigma to zero."""
+    solver = SOLVERS[name].model_validate({"prior": "exact", **settings})
+    return solver.walk(prior, measurement, lambda _: noise, torch.tensor([sigma, 0.0], dtype=torch.float64))

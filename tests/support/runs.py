@@ -1,5 +1,8 @@
 """A recipe that runs in a second, what hears it run, and the weights that it leaves."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -17,6 +20,20 @@ train: {steps: 6, batch: 4, warmup: 1, grids: [16], checkpoint_every: 2, sample_
 sample: {steps: 2}
 eval: {images: 5, samples: 3, batch: 2}
 log: {every: 2, tensorboard: false}
+"""
+
+
+HEAD = "data: photos\ndegradation: sparse-random\n"
+
+
+TINY = """\
+data: {name: photos}
+degradation: {name: sparse-random}
+model: {name: fno-unet, channels: 16, mult: [1], blocks: 1, modes: 3, embedding: 8}
+train: {steps: 3, batch: 2, grids: [16], precision: float32}
+sample: {steps: 2}
+eval: {images: 3, samples: 2}
+log: {tensorboard: false}
 """
 
 
@@ -46,3 +63,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def shell(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "invkit", *map(str, arguments)],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from invkit.compose import Composed
+from invkit.convolution import Convolution
 from invkit.degradation import Measurement, Noise, measure
 from invkit.field import MaternField
 from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.operators import LinearOperator, Mask
+from invkit.separable import Separable
 
 FIELD = MaternField(std=0.5, length=0.3, exponent=2.0, color=0.5)
 
@@ -44,6 +47,26 @@ class Sums(LinearOperator):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+GRID = Grid(5, 6, 2)
+OPERATORS: dict[str, LinearOperator] = {  # of two pictures on GRID
+    "mask": Mask(random(2, 2, 5, 6) > 0.3),
+    "separable": Separable(2, GRID, color=random(2, 1, 2), rows=random(1, 4, 5)),
+    "convolution": Convolution.of(2, GRID, random(1, 5, 6)),
+    "composed": Composed((Separable(2, GRID, rows=random(1, 4, 5)), Mask(random(2, 1, 4, 6) > 0.3, 2))),
+}
+
+
+def matrix(operator: LinearOperator, item: int = 0) -> Tensor:
+    """The operator of one picture as a matrix (range, domain), float64."""
+    size = torch.Size(operator.grid.picture).numel()
+    columns = torch.eye(size, dtype=torch.float64).view(size, *operator.grid.picture)
+    return operator[item : item + 1].repeat(size).forward(columns).flatten(1).T
 
 
 def toy(kind: str, grid: Grid, sigma: float = 0.0, batch: int = 3) -> tuple[Measurement, Tensor]:

@@ -2,18 +2,12 @@ import warnings
 
 import pytest
 import torch
-from invkit_sparse import RandomPixels
 from support.trainers import CPU, NETWORK, SETTINGS, trainer, weights
 
-from invkit.data.fields import Fields
-from invkit.degradation import Noise
 from invkit.diffusion import Diffusion
 from invkit.errors import NonFiniteError, RecipeError
-from invkit.grid import Grid
-from invkit.keys import Keys
 from invkit.nn import NETWORKS
-from invkit.stream import picture_ids, quantiles
-from invkit.training import Problem, Train, Trainer, build_model, query
+from invkit.training import Train, Trainer, build_model
 
 CASES = [{}, {"accumulate": 4}, {"ema_length": 0.1, "muon_lr": None}, {"on_nonfinite": "skip", "decay": 1.0}]
 
@@ -166,31 +160,11 @@ def test_a_bad_loss_stops_before_the_update():
     assert all(torch.equal(p, before[n]) or n == "network.exit.bias" for n, p in t.model.named_parameters())
 
 
-def test_every_picture_once_an_epoch():
-    ids = picture_ids(0, torch.arange(150), 50)
-    assert all(sorted(ids[i : i + 50]) == list(range(50)) for i in (0, 50, 100))
-    assert ids[:50] != ids[50:100]
-    assert picture_ids(1, torch.arange(50), 50) != ids[:50]
-
-
 def test_rates_rise_stay_and_fall():
     t = trainer({"steps": 100, "warmup": 9, "decay": 0.5})
     rates = [t.rate(s) for s in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[49] == 1 and rates[75] == pytest.approx(0.5)
     assert rates[99] == pytest.approx(0.02)
-
-
-def test_query_pixels_are_disjoint_and_counted():
-    images = Fields().open("train", Grid(16, 16), 0)
-    problem = Problem({Grid(16, 16): images}, RandomPixels(fraction=0.3), Noise(), 0)
-    keys = Keys.of(0, "q", range(6))
-    m = problem.measure(images[range(6)], keys, Grid(16, 16))
-    chosen = query(m, keys, 0.2)
-    assert chosen.sum((1, 2, 3)).tolist() == [51] * 6
-    assert not (chosen * m.observed).any()
-    everything = query(m, Keys.of(1, "q", range(6)), 1.0)
-    assert torch.equal(everything.bool(), ~m.observed)
-    assert next(trainer({"query_fraction": 0.2}).run()).loss != next(trainer().run()).loss
 
 
 def test_mixed_grids_are_trained():
@@ -220,18 +194,3 @@ def test_every_setting_reaches_the_weights(change):
         list(t.run())
         results.append(weights(t))
     assert len(results[0]) != len(results[1]) or not all(torch.equal(a, b) for a, b in zip(*results, strict=True))
-
-
-def test_noise_levels_are_spread_evenly_over_any_run_of_pictures():
-    """Golden-ratio points: every run of n is about as even as a regular grid; independent draws are not."""
-    for first, n in ((0, 32), (1000, 32), (12345, 256)):
-        found = quantiles(3, torch.arange(first, first + n)).sort().values
-        gaps = torch.cat([found, found[:1] + 1]).diff()
-        assert float(gaps.max()) < 3 / n and float(gaps.min()) > 0.2 / n
-        loose = torch.cat(
-            [u := torch.rand(n, generator=torch.Generator().manual_seed(0)).sort().values, u[:1] + 1]
-        ).diff()
-        assert not (float(loose.max()) < 3 / n and float(loose.min()) > 0.2 / n)
-    assert not torch.equal(quantiles(0, torch.arange(8)), quantiles(1, torch.arange(8)))
-    parts = torch.cat([quantiles(0, torch.arange(4)), quantiles(0, torch.arange(4, 8))])
-    assert torch.equal(parts, quantiles(0, torch.arange(8)))

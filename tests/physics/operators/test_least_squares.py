@@ -1,7 +1,10 @@
+import pytest
 import torch
+from support.toy_operators import GRID, OPERATORS, matrix, random
 
 from invkit.grid import Grid
 from invkit.leastsquares import least_squares
+from invkit.reconstruct.zeroshot.ridge import ridge
 from invkit.separable import Separable
 
 
@@ -34,3 +37,21 @@ def test_reaches_the_tolerance_and_no_more():
 def test_nothing_measured_is_a_picture_of_zeros():
     assert not least_squares(operator(), torch.zeros(4, 3, 6, 3)).any()
     assert not least_squares(operator(), torch.ones(4, 3, 6, 3), max_steps=0).any()
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+def test_ridge_against_dense_solutions(name, damping, monkeypatch):
+    monkeypatch.setattr("invkit.reconstruct.zeroshot.ridge.TOLERANCE", 1e-10)
+    operator = OPERATORS[name]
+    r = operator.forward(random(2, *GRID.picture)) + 0.1 * operator.measured(random(2, *operator.range_shape))
+    found = ridge(operator, r, damping)
+    for i in range(2):
+        a = matrix(operator, i)
+        want = (
+            torch.linalg.pinv(a, rtol=1e-10)
+            if damping == 0
+            else a.T @ torch.linalg.inv(a @ a.T + damping * torch.eye(len(a)))
+        )
+        near = 2e-3 if name == "composed" and damping == 0 else 1e-8  # its pseudo-inverse is iterative
+        torch.testing.assert_close(found[i].flatten(), want @ r[i].flatten(), rtol=near, atol=near)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.exact_prior import NOISE, GaussianPrior
+from support.exact_prior import MATERN, NOISE, GaussianPrior
 
 from invkit.compose import Composed
 from invkit.degradation import Measurement, Noise, measure
@@ -18,7 +18,6 @@ from invkit.reconstruct.zeroshot import SOLVERS, Prior, ZeroShot, base
 from invkit.separable import Separable
 
 GRID = Grid(10, 10, 1)
-MATERN = MaternField(std=0.5, length=0.3, exponent=2.0)
 PRIOR = GaussianPrior(MATERN)
 BLURRED = [name for name in SOLVERS if name != "repaint"]  # every solver that is not for masks alone
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from invkit.deviations import BINS, SCORE, SPREAD
+from invkit.evaluation.spread_skill import BINS, SCORE, SPREAD
 from support.evaluations import Exact, table_of
 
 from invkit.core.keys import Keys

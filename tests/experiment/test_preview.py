@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from invkit.pictures import GAP, HEADER
+from invkit.evaluation.report.images import GAP, HEADER
 from PIL import Image
 
 from invkit.core.errors import PluginError, RecipeError

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from invkit.pictures import GAP, HEADER
+from invkit.evaluation.report.images import GAP, HEADER
 from PIL import Image
 from support.runs import RECIPE, Heard, go, same, weights
 

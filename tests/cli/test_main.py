@@ -67,7 +67,7 @@ def test_exit_codes(invkit, monkeypatch, error, code, said):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(cli, "_registry", fail)
+    monkeypatch.setattr("invkit.cli.plugins.registry_of", fail)
     got, out, err = invkit("plugins", "list")
     assert (got, out) == (code, "")
     assert said in err
@@ -80,7 +80,7 @@ def test_out_of_gpu_memory(invkit, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(cli, "_registry", fail)
+    monkeypatch.setattr("invkit.cli.plugins.registry_of", fail)
     assert invkit("plugins", "list")[0] == 6
 
 

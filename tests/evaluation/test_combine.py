@@ -88,5 +88,5 @@ def test_one_part_is_left_as_it_is():
         {"8x8": {"masks_sha256": "ab"}}, [], {"8x8": None}, {"truth": {"y": torch.zeros(1)}},
     )  # fmt: skip
     same = combine_degradations({"sparse": one}, {"name": "sparse"})
-    assert (same.record, same.pictures, same.arrays) == (one.record, one.pictures, one.arrays)
+    assert (same.record, same.examples, same.arrays) == (one.record, one.examples, one.arrays)
     assert same.table["protocol"] == {"degradation": {"name": "sparse"}, "masks_sha256": {"8x8": "ab"}}

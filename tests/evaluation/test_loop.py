@@ -46,14 +46,14 @@ def test_a_few_pictures_are_kept_whatever_the_batch_cut(batch):
 
 
 def test_shown_is_what_the_method_made_and_not_the_truth():
-    shown = table_of(Exact("model", bias=0.1), Exact(), images=20, samples=5, batch=3).pictures["16x16"]
+    shown = table_of(Exact("model", bias=0.1), Exact(), images=20, samples=5, batch=3).examples["16x16"]
     assert shown.method == "gaussian"
     torch.testing.assert_close(shown.truth, Draws()[range(8)])
     observed = shown.measurement.observed.expand_as(shown.truth)
     for picture in (shown.mean, *shown.samples):
         assert torch.equal(picture[observed], shown.truth[observed])
         assert not (picture == shown.truth)[~observed].any()
-    spread = shown.deviation[~observed].double().square().mean().sqrt()
+    spread = shown.std[~observed].double().square().mean().sqrt()
     assert float(spread) == pytest.approx(DEVIATION, rel=0.05)
 
 
@@ -90,5 +90,5 @@ def test_numbers_that_are_not_finite_are_named_and_not_averaged_away():
                 out[-1, 1, 0, 0, 0] = math.nan
             return out
 
-    with pytest.raises(NonFiniteError, match="gaussian, sample: not finite among test pictures 4 to 7"):
+    with pytest.raises(NonFiniteError, match="gaussian, sample: not finite among test images 4 to 7"):
         table_of(Broken(), images=12, samples=2, batch=4)

@@ -79,7 +79,7 @@ def test_a_few_pictures_and_samples_are_said_and_leave_gaps(copied):
     heard = Heard()
     evaluate(copied, ["eval.save=4", "eval.save_samples=2"], "cpu", heard)
     table = evaluate(copied, device="cpu", from_saved=True)
-    note = "from stored reconstructions: 4 of 6 pictures, 2 of 5 samples"
+    note = "from stored reconstructions: 4 of 6 images, 2 of 5 samples"
     assert table["protocol"]["from_saved"] == note and note in render(table)
     assert (table["images"], table["protocol"]["samples"]) == (4, 2)
     samples = [row for row in table["rows"] if row["readout"] == "sample"]
@@ -116,7 +116,7 @@ def test_what_cannot_be_used_is_said_with_the_way_out(copied):
 
 def test_much_is_said_beforehand_and_too_much_is_refused(copied, monkeypatch):
     heard = Heard()
-    monkeypatch.setattr(experiment, "SAID", 1e3)
+    monkeypatch.setattr(experiment, "LARGE", 1e3)
     evaluate(copied, ["eval.images=3"], "cpu", heard)
     # 3 pictures, 3 channels of 16x16 + 12x12 floats: truth, y, 2 means and 2 x 5 samples, 2 degradations
     size = 3 * 3 * (256 + 144) * 4 * (2 + 2 + 10) * 2 / 1e6

@@ -134,7 +134,7 @@ def test_what_is_missing_is_left_out(tmp_path, result):
     bare = replace(result.examples["8x8"], reference=None, mean=None, samples=None, std=None)
     for pictures, addresses in (({"8x8": bare}, 1), ({}, 0)):
         table = {**result.table, "rows": rows, "differences": [], "calibration": []}
-        less = replace(result, table=table, cost={**result.cost, "rows": []}, pictures=pictures)
+        less = replace(result, table=table, cost={**result.cost, "rows": []}, examples=pictures)
         page = page_of(tmp_path, less)
         assert len(page.addresses) == addresses
         assert "Paired differences" not in page.text and "Conformal" not in page.text
@@ -145,7 +145,7 @@ def test_what_is_missing_is_left_out(tmp_path, result):
 def test_the_sheet_is_of_the_results_and_not_of_the_truth(tmp_path, result):
     shown = result.examples["8x8"]
     pages = [
-        page_of(tmp_path, replace(result, pictures={"8x8": replace(shown, mean=mean)})).addresses[0]
+        page_of(tmp_path, replace(result, examples={"8x8": replace(shown, mean=mean)})).addresses[0]
         for mean in (shown.mean, shown.mean, shown.mean + 0.5)
     ]
     assert pages[0] == pages[1] != pages[2]

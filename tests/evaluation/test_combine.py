@@ -79,7 +79,7 @@ def test_files_tell_the_parts_apart(mixed):
     assert {row["degradation"] for row in json.loads((run / "eval/cost.json").read_text())["rows"]} == set(NAMES)
     page = (run / "report.html").read_text()
     assert "measured by <b>mixture</b> (of: [sparse-random (fraction: 0.1" in page
-    assert all(f"Pictures at 32x32, {name}" in page and f"<td>{name}</td>" in page for name in NAMES)
+    assert all(f"Images at 32x32, {name}" in page and f"<td>{name}</td>" in page for name in NAMES)
 
 
 def test_one_part_is_left_as_it_is():

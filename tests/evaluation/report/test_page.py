@@ -108,7 +108,7 @@ def test_the_page_says_what_was_measured_how_and_at_what_cost(tmp_path, result):
     (tmp_path / "resolved.yaml").write_text("seed: 5  # <script>\n")
     page = page_of(tmp_path, result, {"versions": {"torch": "2.x"}})
     for part in (
-        "2 test pictures", "coins", "share: 0.3", "seed 5", "19 posterior samples", "95 % percentile bootstrap",
+        "2 test images", "coins", "share: 0.3", "seed 5", "19 posterior samples", "95 % percentile bootstrap",
         "19.00 ±0.50 ▲", "needs samples", "gaussian mean", "1.00 ±0.20", "0.0123", '"torch": "2.x"', "seed: 5  # <script>",
         "Share of truths inside central intervals", "Training loss",
         "it holds 90%", "1.81", "0.900 [0.800, 0.950]", "needs 100 pictures", "Quality against cost at 8x8",

@@ -156,7 +156,8 @@ def _notice(recipe: Recipe, trained: Trained, images: Mapping[Grid, Images], law
         for first in range(0, len(ids), recipe.eval.batch):
             part = ids[first : first + recipe.eval.batch]
             keys = Keys.of(recipe.seed, "unlike", part, trained.device)
-            values.append(trained.model.statistics(problem.measure(pictures[part].to(trained.device), keys, grid)))
+            measurement = problem.measure(pictures[part].to(trained.device), keys, grid)
+            values.append(trained.model.statistics(measurement, trained.model.initial_estimate(measurement)))
         if said := warning(torch.cat(values), known, f"test pictures ({name}, {grid})", tolerated=0.01):
             warnings.warn(said, stacklevel=2)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import Field
+from support import runs
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers have the cores already
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -75,6 +76,13 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(runs.RECIPE)
+    return path
 
 
 @pytest.fixture

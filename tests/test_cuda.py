@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from invkit_sparse import RandomPixels
+from support import ROOT
 
 from invkit.core.device import autocast, pick_device
 from invkit.core.distributed import join
@@ -31,7 +31,6 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 GRID = Grid(20, 17)
 FIELD = MaternField(std=0.5, length=0.25, exponent=2, color=0.5)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_distributed import in_world
+from support.worlds import in_world
 
 from invkit.core.distributed import World
 from invkit.experiment.run import evaluate, run

@@ -79,7 +79,7 @@ def evaluate(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     from invkit.core import distributed
-    from invkit.evaluation.combine import merge, per_image
+    from invkit.evaluation.combine import merge_runs, per_image
     from invkit.experiment import run as experiment
 
     with _progress(device) as listener:
@@ -89,7 +89,7 @@ def evaluate(
         return
     # Figures of each picture are those of the runs' own tables.
     whole = len(folders) > 1 and not overrides and not from_saved
-    text = _render(merge(tables, [per_image(folder / "eval") for folder in folders] if whole else ()), format_)
+    text = _render(merge_runs(tables, [per_image(folder / "eval") for folder in folders] if whole else ()), format_)
     if out:
         out.write_text(text, encoding="utf-8")
     else:

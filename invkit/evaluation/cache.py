@@ -1,4 +1,4 @@
-"""What an evaluation has gathered so far: parts of some pictures each, as bytes, on disk, and for other processes."""
+"""Results of finished batches: cached on disk, so that an interrupted evaluation resumes, and sent between processes."""
 
 import hashlib
 import json
@@ -24,52 +24,52 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """What was gathered of the pictures `first` to `first + count - 1`."""
+class BatchResults:
+    """The results of the images `first` to `first + count - 1`."""
 
     first: int
     count: int
     facts: list[dict[str, Any]]  # of each row, as JSON has it
-    tensors: dict[str, Tensor]  # masks, components and kept pictures, by path
+    tensors: dict[str, Tensor]  # masks, metric components and stored images, by path
 
 
-def pack(parts: Sequence[Part]) -> bytes:
-    """Parts as safetensors: every bit of every number, and nothing that a reader would run.
+def pack(batches: Sequence[BatchResults]) -> bytes:
+    """Batches as safetensors: lossless, and free of code.
 
-    >>> [found] = unpack(pack([Part(4, 2, [{"memory": None}], {"a/b": torch.ones(2)})]))
+    >>> [found] = unpack(pack([BatchResults(4, 2, [{"memory": None}], {"a/b": torch.ones(2)})]))
     >>> found.first, found.count, found.facts, found.tensors
     (4, 2, [{'memory': None}], {'a/b': tensor([1., 1.])})
     """
-    facts = json.dumps([[part.first, part.count, part.facts] for part in parts]).encode()
-    tensors = {f"{i}/{path}": t.contiguous() for i, part in enumerate(parts) for path, t in part.tensors.items()}
+    facts = json.dumps([[batch.first, batch.count, batch.facts] for batch in batches]).encode()
+    tensors = {f"{i}/{path}": t.contiguous() for i, batch in enumerate(batches) for path, t in batch.tensors.items()}
     return save({"facts": torch.frombuffer(bytearray(facts), dtype=torch.uint8), **tensors})
 
 
-def unpack(data: bytes) -> list[Part]:
-    """The parts that were packed."""
+def unpack(data: bytes) -> list[BatchResults]:
+    """The batches that were packed."""
     tensors = load(data)
     head = json.loads(tensors.pop("facts").numpy().tobytes())
-    parts = [Part(first, count, facts, {}) for first, count, facts in head]
+    batches = [BatchResults(first, count, facts, {}) for first, count, facts in head]
     for path, t in tensors.items():
         i, _, rest = path.partition("/")
-        parts[int(i)].tensors[rest] = t
-    return parts
+        batches[int(i)].tensors[rest] = t
+    return batches
 
 
-class Partial:
-    """A folder of parts that belong to one fingerprint: what they are a function of.
+class ResultCache:
+    """A folder of batch results that belong to one fingerprint of weights, settings and versions.
 
-    Each file is whole or not there, and named after its SHA-256. What is damaged or belongs to another fingerprint is
-    said, removed, and gathered again.
+    Each file is whole or not there, and named after its SHA-256. Damaged files and those of another fingerprint are
+    reported, deleted and computed again.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
-        self._pending: list[Part] = []
+        self._pending: list[BatchResults] = []
         self._next = time.monotonic() + EVERY
 
     def open(self) -> None:
-        """Make the folder this fingerprint's own; what is there of another one is removed."""
+        """Make the folder this fingerprint's own; results of another one are deleted."""
         if self.folder.exists():
             try:
                 known = json.loads((self.folder / _STAMP).read_text("utf-8")) == {"fingerprint": self.fingerprint}
@@ -77,41 +77,41 @@ class Partial:
                 known = False
             if known:
                 return
-            _warn(f"{self.folder} is of other weights, settings or versions: it is left out, and removed")
+            _warn(f"{self.folder} holds results of other weights, settings or versions: it is deleted")
             self.remove()
         write_atomic(self.folder / _STAMP, json.dumps({"fingerprint": self.fingerprint}))
 
-    def within(self, name: str) -> "Partial":
-        """The parts of one degradation and grid."""
-        return Partial(self.folder / name, self.fingerprint)
+    def within(self, name: str) -> "ResultCache":
+        """The cache of one degradation and grid."""
+        return ResultCache(self.folder / name, self.fingerprint)
 
-    def read(self) -> list[Part]:
-        """All parts that are sound, in the order of their pictures, none of which is in two of them."""
-        found: list[Part] = []
+    def read(self) -> list[BatchResults]:
+        """All sound batches in the order of their images, without overlaps."""
+        found: list[BatchResults] = []
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
                 data = path.read_bytes()
                 if hashlib.sha256(data).hexdigest() != path.stem:
-                    raise ValueError("it is not what was written")
+                    raise ValueError("its checksum does not match its name")
                 found += unpack(data)
             except _DAMAGE as error:
-                _warn(f"{path} is damaged ({error}): it is removed, and its pictures are evaluated again")
+                _warn(f"{path} is damaged ({error}): it is deleted, and its images are evaluated again")
                 path.unlink(missing_ok=True)
-        found.sort(key=lambda part: part.first)
+        found.sort(key=lambda batch: batch.first)
         kept = found[:1]
-        for part in found[1:]:
-            if part.first >= kept[-1].first + kept[-1].count:
-                kept.append(part)
+        for batch in found[1:]:
+            if batch.first >= kept[-1].first + kept[-1].count:
+                kept.append(batch)
         return kept
 
-    def add(self, part: Part) -> None:
-        """Keep a part; it is on disk when the time has come, or after `flush`."""
-        self._pending.append(part)
+    def add(self, batch: BatchResults) -> None:
+        """Add a batch; it is written with the next `flush`, at the latest after `EVERY` seconds."""
+        self._pending.append(batch)
         if time.monotonic() >= self._next:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is not on disk yet."""
+        """Write the batches that are not on disk yet."""
         if not self._pending:
             return
         start = time.monotonic()
@@ -123,7 +123,7 @@ class Partial:
         self._next = end + max(EVERY, (end - start) / SHARE)
 
     def remove(self) -> None:
-        """Remove the folder: the evaluation is done, or begins anew."""
+        """Delete the folder: the evaluation is done, or starts again."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -132,7 +132,7 @@ def _warn(text: str) -> None:
 
 
 def gaps(covered: Sequence[tuple[int, int]], count: int, batch: int) -> list[tuple[int, int]]:
-    """The pictures of 0 to `count` - 1 that no (first, count) covers, cut into batches: (first, last + 1) each.
+    """The images of 0 to `count` - 1 that no (first, count) covers, cut into batches: (first, last + 1) each.
 
     >>> gaps([(2, 2), (6, 1)], 12, 3)
     [(0, 2), (4, 6), (7, 10), (10, 12)]
@@ -144,11 +144,11 @@ def gaps(covered: Sequence[tuple[int, int]], count: int, batch: int) -> list[tup
     return found
 
 
-def joined(parts: Sequence[Part], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose path begins with `prefix`, those of all parts one after the other, by the rest of their path."""
+def concatenated(batches: Sequence[BatchResults], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose path begins with `prefix`, concatenated over the batches, by the rest of their path."""
     found: dict[str, list[Tensor]] = {}
-    for part in parts:
-        for path, t in part.tensors.items():
+    for batch in batches:
+        for path, t in batch.tensors.items():
             if path.startswith(prefix):
                 found.setdefault(path.removeprefix(prefix), []).append(t)
     return {path: torch.cat(tensors) for path, tensors in found.items()}

@@ -15,7 +15,7 @@ from invkit.evaluation.table import LISTS, SCHEMA, Table, cell
 PerImage = Sequence[Mapping[str, str]]  # the lines of per_image.csv
 
 
-def merge(tables: Sequence[Table], per_image: Sequence[PerImage] = ()) -> dict[str, Any]:
+def merge_runs(tables: Sequence[Table], per_image: Sequence[PerImage] = ()) -> dict[str, Any]:
     """The rows of several tables as one; `protocol` is then a list, and `images` the least number of pictures.
 
     `notes` say where the protocols differ, and, with the figures of every picture of each run, by how much a row of a
@@ -108,7 +108,7 @@ def _where(key: tuple[str, ...], keys: Mapping[tuple[str, ...], Any]) -> str:
     return f" ({', '.join(named)})" if named else ""
 
 
-def joined(found: Mapping[str, Evaluation], degradation: Mapping[str, Any]) -> Evaluation:
+def combine_degradations(found: Mapping[str, Evaluation], degradation: Mapping[str, Any]) -> Evaluation:
     """One evaluation of one run, from those of its degradations by name; `degradation` is the recipe's, as plain data.
 
     Rows, differences, figures of each picture and cost say which they belong to. Hashes and pictures are by grid, and
@@ -137,6 +137,6 @@ def joined(found: Mapping[str, Evaluation], degradation: Mapping[str, Any]) -> E
         cost={**first.cost, "rows": [row for one in found.values() for row in one.cost["rows"]]},
         record=record,
         per_image=[entry for one in found.values() for entry in one.per_image],
-        pictures=by_name({name: one.pictures for name, one in found.items()}, ", "),
+        examples=by_name({name: one.examples for name, one in found.items()}, ", "),
         arrays=by_name({name: one.arrays for name, one in found.items()}, "-"),
     )

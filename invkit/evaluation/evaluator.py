@@ -16,30 +16,26 @@ from invkit.core.distributed import ALONE, World
 from invkit.core.files import write_atomic
 from invkit.core.grid import Grid
 from invkit.data.base import Images
-from invkit.evaluation.bootstrap import RESAMPLES, Bootstrap
-from invkit.evaluation.cache import Partial
-from invkit.evaluation.conformal import GUARANTEE
-from invkit.evaluation.loop import Shown, Work, gather
-from invkit.evaluation.metrics import Metric, by_name
-from invkit.evaluation.ranking import RULE, best
-from invkit.evaluation.settings import Eval
+from invkit.evaluation.bootstrap import Bootstrap
+from invkit.evaluation.cache import ResultCache
+from invkit.evaluation.loop import EvaluationLoop, Examples, GridResults
+from invkit.evaluation.protocol import Protocol
+from invkit.evaluation.ranking import best
 from invkit.evaluation.table import SCHEMA, to_csv
 from invkit.evaluation.tabulate import Tabulator
-from invkit.physics.degradation import Degradation
-from invkit.physics.measurement import Noise
 from invkit.reconstructors import Reconstructor
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A table and everything that was seen on the way to it."""
+    """A table and what belongs to it."""
 
     table: dict[str, Any]  # `invkit.table/1`
-    cost: dict[str, Any]  # `invkit.cost/1`: seconds and memory, which are never twice the same
+    cost: dict[str, Any]  # `invkit.cost/1`: seconds and memory, which differ between runs
     record: dict[str, Any]  # the masks' hash of every grid
-    per_image: list[dict[str, Any]]  # each row's metrics of each picture
-    pictures: dict[str, Shown]  # by grid
-    arrays: dict[str, dict[str, NDArray[Any]]]  # file stem -> arrays of the first pictures
+    per_image: list[dict[str, Any]]  # the metrics of each image, row by row
+    examples: dict[str, Examples]  # by grid
+    arrays: dict[str, dict[str, NDArray[Any]]]  # file stem -> arrays of the first images
 
     def write(self, folder: Path) -> None:
         """Write the table, its parts and the first reconstructions; each file is whole or not there.
@@ -71,84 +67,54 @@ def _dump(data: Mapping[str, Any]) -> str:
 def evaluate_rows(
     methods: Sequence[Reconstructor],
     images: Mapping[Grid, Images],
-    degradation: Degradation,
-    noise: Noise,
-    settings: Eval,
+    protocol: Protocol,
     *,
-    seed: int,
-    device: torch.device,
-    run: str,
-    degradation_name: str,
-    metrics: Mapping[str, Metric] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     world: World = ALONE,
-    shelf: Partial | None = None,
+    cache: ResultCache | None = None,
 ) -> Evaluation:
-    """Every readout of every method on the same measurements of the first test pictures, grid by grid.
+    """Every estimator of every method on the same measurements of the first test images, grid by grid.
 
-    Operators, noise and samples are keyed by picture, so the batch size changes nothing. The processes of `world` share
-    the batches and all return the whole. `progress` hears about how many pictures are done, of how many, after each
-    method's share of a batch. `metrics` are the columns by name; None: those of the settings, all of them the core's.
-    What is gathered is kept on `shelf`, and what is there already is not gathered again. Raises NonFiniteError, or
-    RecipeError where a method cannot read such measurements.
+    Operators, noise and samples are keyed by image, so the batch size changes nothing. The processes of `world` share
+    the batches and all return the whole. `progress(done, total)` is called, in images, after each method's share of a
+    batch. Finished batches are stored in `cache`, and those already there are not computed again. Raises
+    NonFiniteError, or RecipeError where a method cannot handle such measurements.
     """
-    metrics = by_name(settings.metrics) if metrics is None else metrics
-    count = min(settings.images, *(len(opened) for opened in images.values()))
-    ids = list(range(count))
-    result = Evaluation({}, {"schema": "invkit.cost/1", "device": str(device), "rows": []}, {}, [], {}, {})
-    rows: list[dict[str, Any]] = []
-    differences: list[dict[str, Any]] = []
-    ranks: list[dict[str, Any]] = []
-    calibration: list[dict[str, Any]] = []
+    count = min(protocol.settings.images, *(len(opened) for opened in images.values()))
+    lists: dict[str, Any] = {key: [] for key in ("rows", "differences", "best", "calibration")}
+    table = {"schema": SCHEMA, "images": count, **lists}
+    cost = {"schema": "invkit.cost/1", "device": str(protocol.device), "rows": []}
+    evaluation = Evaluation(table, cost, {}, [], {}, {})
     groups: dict[str, int] = {}
     for done, (grid, opened) in enumerate(images.items()):
 
         def report(part: int, before: int = done * count) -> None:
             progress(before + part, len(images) * count)
 
-        work = Work(methods, opened, degradation, noise, metrics, settings.samples, settings.kept(count), seed, device)
-        place = shelf and shelf.within(f"{degradation_name}-{grid}")
+        loop = EvaluationLoop(methods, opened, protocol, count)
         with torch.no_grad():
-            found = gather(work, count, settings.batch, report, world, place)
-        stem = "" if len(images) == 1 else f"-{grid}"
-        result.arrays.update({f"{name}{stem}": arrays for name, arrays in found.arrays().items()})
-        result.pictures[str(grid)] = found.shown(settings.paired_to)
-        result.record[str(grid)] = {"masks_sha256": found.masks_sha256}
-        names = [opened.group(i) for i in ids]
+            results = loop.run(report, world, cache and cache.within(f"{protocol.degradation_name}-{grid}"))
+        names = [opened.group(i) for i in range(count)]
         groups[str(grid)] = len(set(names))
-        table = Tabulator(
-            found.rows, Bootstrap.of(names, seed), metrics, settings.samples, settings.paired_to, run, grid
-        )
-        named = {"run": run, "degradation": degradation_name}
-        rows += [named | row for row in table.rows()]
-        differences += [named | entry for entry in table.differences()]
-        at = named | {"grid": list(grid.shape)}
-        ranks += [at | entry for entry in best(found.rows, table.values, metrics, table.bootstrap)]
-        calibration += [named | entry for entry in table.calibration(names, seed)]
-        result.per_image.extend(named | entry for entry in table.per_image(ids, names, found.observed_share))
-        result.cost["rows"].extend(named | table.head(row) | row.cost() for row in found.rows)
-    result.table.update(
-        {
-            "schema": SCHEMA,
-            "images": count,
-            "rows": rows,
-            "differences": differences,
-            "best": ranks,
-            "calibration": calibration,
-            "protocol": {
-                "images": count,
-                "samples": settings.samples,
-                "seed": seed,
-                "degradation": {"name": degradation_name, **degradation.model_dump(mode="json", serialize_as_any=True)},
-                "noise": noise.sigma,
-                "masks_sha256": {grid: entry["masks_sha256"] for grid, entry in result.record.items()},
-                "interval": f"95 % percentile bootstrap of {RESAMPLES} resamples, whole groups (photographs) drawn",
-                "groups": groups,
-                "paired_to": settings.paired_to,
-                "better": {name: metric.better for name, metric in metrics.items()},
-                "best": RULE,
-                "conformal": GUARANTEE,
-            },
-        }
-    )
-    return result
+        _add_grid(evaluation, results, names, "" if len(images) == 1 else f"-{grid}")
+    hashes = {grid: entry["masks_sha256"] for grid, entry in evaluation.record.items()}
+    table["protocol"] = protocol.facts(count, groups, hashes)
+    return evaluation
+
+
+def _add_grid(evaluation: Evaluation, results: GridResults, groups: Sequence[str], suffix: str) -> None:
+    """Tabulate the results of one grid; `groups` are those of its images, `suffix` ends the names of its files."""
+    protocol, grid, table = results.loop.protocol, results.loop.images.grid, evaluation.table
+    evaluation.arrays.update({f"{name}{suffix}": arrays for name, arrays in results.arrays().items()})
+    evaluation.examples[str(grid)] = results.examples()
+    evaluation.record[str(grid)] = {"masks_sha256": results.masks_sha256}
+    bootstrap = Bootstrap.of(groups, protocol.seed)
+    tabulator = Tabulator(results.scores, bootstrap, protocol, grid)
+    named = {"run": protocol.run, "degradation": protocol.degradation_name}
+    ranks = best(results.scores, tabulator.values, protocol.metrics, bootstrap)
+    table["rows"] += [named | row for row in tabulator.rows()]
+    table["differences"] += [named | entry for entry in tabulator.differences()]
+    table["best"] += [named | {"grid": list(grid.shape)} | entry for entry in ranks]
+    table["calibration"] += [named | entry for entry in tabulator.calibration(groups)]
+    evaluation.per_image.extend(named | entry for entry in tabulator.per_image(groups, results.observed_share))
+    evaluation.cost["rows"].extend(named | tabulator.head(row) | row.cost() for row in results.scores)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from invkit.evaluation.bootstrap import Bootstrap
 from invkit.evaluation.metrics import Metric
-from invkit.evaluation.results import Row
+from invkit.evaluation.results import MethodScores
 
 # Distances of one picture to the truth: a sample that is nearer than another has spread too little, it is no better.
 OF_ONE_PICTURE = frozenset({"psnr", "psnr_hidden", "ssim", "mae", "lpips"})
@@ -20,7 +20,7 @@ RULE = (
 
 
 def best(
-    rows: Sequence[Row],
+    rows: Sequence[MethodScores],
     values: Sequence[Mapping[str, NDArray[np.float64]]],  # of each row by metric: the value, then of all resamples
     metrics: Mapping[str, Metric],
     bootstrap: Bootstrap,
@@ -49,5 +49,5 @@ def best(
     return found
 
 
-def _named(row: Row) -> dict[str, str]:
+def _named(row: MethodScores) -> dict[str, str]:
     return {"method": row.method.name, "readout": row.readout}

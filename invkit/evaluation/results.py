@@ -20,14 +20,14 @@ from invkit.reconstructors import Reconstructor
 
 
 @dataclass(eq=False)
-class Row:
-    """What has been gathered for one row of the table."""
+class MethodScores:
+    """The scores of one estimator of one method: a row of the table."""
 
     method: Reconstructor
     readout: Readout
     components: dict[str, dict[str, list[NDArray[np.float64]]]] = field(default_factory=dict)  # by metric
     reasons: dict[str, str] = field(default_factory=dict)  # by metric
-    timings: list[tuple[float, int]] = field(default_factory=list)  # seconds and pictures of each batch
+    timings: list[tuple[float, int]] = field(default_factory=list)  # seconds and images of each batch
     memory: int | None = None  # bytes
 
     def add(self, outcome: Outcome, metrics: Mapping[str, Metric]) -> None:
@@ -47,15 +47,15 @@ class Row:
         self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
 
     def refuse(self, reason: str, metrics: Mapping[str, Metric]) -> None:
-        """Note that the method has nothing to say of such measurements."""
+        """Note that the method cannot handle such measurements."""
         self.reasons.update(dict.fromkeys(metrics, reason))
 
     def facts(self) -> dict[str, Any]:
-        """What was gathered beside the components, as JSON has it."""
+        """Everything besides the components, as JSON holds it."""
         return {"reasons": self.reasons, "timings": self.timings, "memory": self.memory}
 
     def tensors(self) -> dict[str, Tensor]:
-        """The components of all pictures by `metric/component`, (N, ...) float64 each."""
+        """The components of all images by `metric/component`, (N, ...) float64 each."""
         return {
             f"{name}/{part}": torch.from_numpy(np.concatenate(values))
             for name, parts in self.components.items()
@@ -63,7 +63,7 @@ class Row:
         }
 
     def extend(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Add what was gathered of the pictures that follow."""
+        """Add the scores of the images that follow."""
         for path, values in tensors.items():
             name, _, part = path.partition("/")
             self._put(name, part, values)
@@ -71,13 +71,13 @@ class Row:
         self.timings += [(seconds, count) for seconds, count in facts["timings"]]
         self.memory = max(self.memory or 0, facts["memory"] or 0) or None
 
-    def joined(self, name: str) -> dict[str, NDArray[np.float64]] | None:
-        """Components of all pictures, (N,) each; None where the metric has no value for this row."""
+    def values(self, name: str) -> dict[str, NDArray[np.float64]] | None:
+        """Components of all images, (N,) each; None where the metric has no value for this row."""
         found = None if name in self.reasons else self.components.get(name)
         return None if not found else {part: np.concatenate(values) for part, values in found.items()}
 
     def measured(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
-        """Do the work for some pictures, its time and memory noted. Raises NonFiniteError, and what the work does."""
+        """Call `work` for some images and note its time and memory. Raises NonFiniteError, and what `work` raises."""
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         synchronise(device)
@@ -88,7 +88,7 @@ class Row:
         self.memory = max(self.memory or 0, _peak_memory(device) or 0) or None
         if not bool(result.isfinite().all()):
             raise NonFiniteError(
-                f"{self.method.name}, {self.readout}: not finite among test pictures {ids[0]} to {ids[-1]}; "
+                f"{self.method.name}, {self.readout}: not finite among test images {ids[0]} to {ids[-1]}; "
                 "try train.precision=float32, or more sample.steps"
             )
         return result
@@ -117,7 +117,7 @@ def _peak_memory(device: torch.device) -> int | None:
 
 
 def rounded(value: float) -> float:
-    """Six significant digits: what another batch cut or machine does not change."""
+    """Six significant digits, which neither batch size nor machine changes."""
     return float(f"{value:.6g}")
 
 

@@ -1,7 +1,8 @@
 """The table from stored reconstructions: other metrics on what a run kept, without its model."""
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,11 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.evaluation.evaluator import Evaluation, evaluate_rows
-from invkit.evaluation.metrics import Metric
-from invkit.evaluation.settings import Eval
-from invkit.physics.degradation import Degradation
-from invkit.physics.measurement import Measurement, Noise
+from invkit.evaluation.protocol import Protocol
+from invkit.physics.measurement import Measurement
 from invkit.reconstructors import Reconstructor
 
-SAID = 100e6  # bytes of reconstructions from which on their size is said beforehand
+LARGE = 100e6  # bytes of reconstructions from which on their size is said beforehand
 
 
 def saved_bytes(methods: Sequence[Reconstructor], grids: Sequence[Grid], pictures: int, samples: int) -> int:
@@ -77,25 +76,18 @@ class Stored(Reconstructor):
         return torch.from_numpy(self.read(self.name, measurement.grid)[key]).to(measurement.y.device)
 
 
-def evaluate_saved(
-    folder: Path,
-    table: Mapping[str, Any],
-    laws: Mapping[str, Degradation],
-    noise: Noise,
-    settings: Eval,
-    device: torch.device,
-    metrics: Mapping[str, Metric] | None = None,
-) -> dict[str, Evaluation]:
-    """The evaluation of a run's stored pictures by degradation, from `folder/reconstructions` and the run's table.
+def evaluate_saved(folder: Path, table: Mapping[str, Any], protocols: Iterable[Protocol]) -> dict[str, Evaluation]:
+    """The evaluation of a run's stored images by degradation, from `folder/reconstructions` and the run's table.
 
-    Rows are those of the table, columns as in `evaluate_rows`; operators and noise are drawn again, from their keys. Raises
-    DataError where the files are not there, damaged, of other measurements, or of a version that did not store enough.
+    Rows are those of the table, columns those of the protocols; operators and noise are drawn again, from their keys.
+    Raises DataError where the files are missing, damaged, of other measurements, or of a version that stored too little.
     """
     rows = table["rows"]
     several = len({row["degradation"] for row in rows}) > 1
     grids = list(dict.fromkeys(tuple(row["grid"]) for row in rows))
     found = {}
-    for name, law in laws.items():
+    for protocol in protocols:
+        name = protocol.degradation_name
 
         def read(stem: str, grid: Grid, name: str = name) -> dict[str, Any]:
             tail = f"-{grid}" * (len(grids) > 1) + f"-{name}" * several
@@ -112,11 +104,8 @@ def evaluate_saved(
         count = min(map(len, images))
         kept = [len(read(m.name, images[0].grid)["samples"]) for m in methods if "sample" in m.readouts]
         chosen = {"images": count, "batch": count, "samples": min(kept, default=1), "save": 1, "save_samples": 1}
-        found[name] = evaluate_rows(
-            methods, {opened.grid: opened for opened in images}, law, noise, settings.model_copy(update=chosen),
-            seed=table["protocol"]["seed"], device=device, run=rows[0]["run"], degradation_name=name,
-            metrics=metrics,
-        )  # fmt: skip
+        own_protocol = replace(protocol, settings=protocol.settings.model_copy(update=chosen))
+        found[name] = evaluate_rows(methods, {opened.grid: opened for opened in images}, own_protocol)
     return found
 
 

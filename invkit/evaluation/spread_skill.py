@@ -1,4 +1,4 @@
-"""What is gathered of posterior samples beside the metrics: scores to calibrate by, and errors by predicted deviation."""
+"""Calibration diagnostics: conformal scores, and RMSE binned by predicted standard deviation."""
 
 from typing import Any
 

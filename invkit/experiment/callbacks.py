@@ -17,7 +17,7 @@ class Listener:
         """Some pictures were evaluated."""
 
 
-class Noted(Listener):
+class RecordingListener(Listener):
     """Passes everything on, and writes what is said into the run's log."""
 
     def __init__(self, listener: Listener, folder: RunFolder) -> None:

@@ -12,7 +12,7 @@ from invkit.training.settings import Log
 from invkit.training.trainer import StepRecord
 
 
-class Logbook:
+class RunLogger:
     """Scalars, sample grids and validations of a run. A logger that fails is left out, which the run's log says."""
 
     def __init__(self, folder: RunFolder, settings: Log, step: int) -> None:

@@ -15,15 +15,16 @@ from invkit.core.files import locked
 from invkit.core.grid import as_grid
 from invkit.core.signals import stop_requests
 from invkit.diffusion.model import ConditionalModel
-from invkit.evaluation.combine import joined
+from invkit.evaluation.combine import combine_degradations
 from invkit.evaluation.saved_samples import evaluate_saved
-from invkit.experiment.callbacks import Listener, Noted
-from invkit.experiment.evaluate import _evaluate, _fingerprint, _laws, _rows, _saved, _weights_sha256
+from invkit.experiment.callbacks import Listener, RecordingListener
+from invkit.experiment.evaluate import evaluate_methods, evaluate_run, stored_table, weights_sha256
 from invkit.experiment.priors import priors
-from invkit.experiment.run_folder import RunFolder, decisive, environment
+from invkit.experiment.run_folder import RunFolder, environment
+from invkit.experiment.session import Session, protocols
 from invkit.experiment.smoke import shrunk
 from invkit.experiment.train import train
-from invkit.experiment.trained_model import Trained, evaluated
+from invkit.experiment.trained_model import Trained, load_trained
 from invkit.plugins.registry import Registry
 from invkit.recipe.recipe import Recipe
 from invkit.training.initialise import build_model
@@ -31,8 +32,7 @@ from invkit.training.problem import Problem
 from invkit.training.trainer import Trainer
 
 FREE_OF_SAVED = ("eval.metrics", "eval.paired_to")
-
-TRAINED = ("model", "diffusion", "train")  # sections of a recipe that its weights are trained with
+TRAINED = ("model", "diffusion", "train")  # sections of a recipe that determine its weights
 
 
 def run(
@@ -56,13 +56,13 @@ def run(
         set_determinism(recipe.train.determinism == "strict")
         with folder.claim(recipe, fresh=fresh) if world.first else nullcontext():
             if world.first:
-                listener = Noted(listener, folder)
+                listener = RecordingListener(listener, folder)
                 folder.update_record(environment(recipe, str(where)) | {"processes": world.size})
             world.barrier()  # until the folder is ours
             _fetch(recipe)
             loaded = _priors(recipe, where)  # before the training, which may take hours
-            trained = train(recipe, folder, where, listener, stop, world)
-            _evaluate(recipe, folder, trained, loaded, listener, stop, world)
+            session = Session(recipe, folder, listener, stop, world, where)
+            evaluate_run(session, train(session), loaded)
     return folder.path
 
 
@@ -76,7 +76,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """The table of a run, computed if it is not there yet; `registry` as in `load_recipe`.
 
-    Overrides of `eval` and `sample` re-do the run's table; with any other (`degradation`, `noise`, `data`) the table is
+    Overrides of `eval` and `sample` replace the run's table; with any other (`degradation`, `noise`, `data`) the table is
     computed and returned, and the run's own stays. So it does with `from_saved`: the table of the stored
     reconstructions, without the model. Raises RecipeError for those of what is trained.
     """
@@ -94,17 +94,18 @@ def evaluate(
         folder, recipe = RunFolder.open(path, tuple(overrides), registry)
         _fetch(recipe)
         loaded = _priors(recipe, where)
+        session = Session(recipe, folder, listener, stop, world, where)
         if any(text.split("=")[0].split(".")[0] not in ("eval", "sample") for text in overrides):
-            return _rows(recipe, folder, trained, loaded, listener, stop, world).table
-        fingerprint = _fingerprint(decisive(recipe), _weights_sha256(trained.model, *loaded.values()))
-        if (table := _saved(folder, fingerprint, world)) is not None:  # nothing is written: no lock
+            return evaluate_methods(session, trained, loaded).table
+        every = weights_sha256(trained.model, *loaded.values())
+        if (table := stored_table(recipe, folder, every, world)) is not None:  # nothing is written: no lock
             return table
         with locked(folder.path) if world.first else nullcontext():
-            return _evaluate(recipe, folder, trained, loaded, listener, stop, world)
+            return evaluate_run(session, trained, loaded)
 
 
 def _from_saved(folder: RunFolder, recipe: Recipe, overrides: Sequence[str], device: torch.device) -> dict[str, Any]:
-    """See `invkit.evaluation.saved_samples`; what a stored picture is cannot be changed, only what is measured of it."""
+    """See `invkit.evaluation.saved_samples`; only metrics can change, not the stored images."""
     for text in overrides:
         if not text.split("=")[0].startswith(FREE_OF_SAVED):
             raise RecipeError(f"{text}: with --from-saved only {', '.join(FREE_OF_SAVED)} can be changed")
@@ -113,14 +114,11 @@ def _from_saved(folder: RunFolder, recipe: Recipe, overrides: Sequence[str], dev
         whole = table["protocol"]
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{folder.path} has no table yet; `invkit eval {folder.path}` makes it") from None
-    laws = _laws(recipe)
-    found = joined(
-        evaluate_saved(folder.eval, table, laws, recipe.noise, recipe.eval, device, recipe.metrics),
-        whole["degradation"],
-    )
+    made = evaluate_saved(folder.eval, table, protocols(recipe, table["rows"][0]["run"], device))
+    found = combine_degradations(made, whole["degradation"])
     part = found.table["protocol"]
     note = (
-        f"from stored reconstructions: {part['images']} of {whole['images']} pictures, "
+        f"from stored reconstructions: {part['images']} of {whole['images']} images, "
         f"{part['samples']} of {whole['samples']} samples"
     )
     return {**found.table, "protocol": {**part, "from_saved": note}, "notes": [note]}
@@ -133,7 +131,7 @@ def load(path: Path, device: str = "auto", registry: Registry | None = None) -> 
 
 def _loaded(path: Path, device: torch.device, registry: Registry | None) -> Trained:
     folder, recipe = RunFolder.open(Path(path), registry=registry)
-    if (trained := evaluated(recipe, folder, device)) is None:
+    if (trained := load_trained(recipe, folder, device)) is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe goes on training")
     return trained
 

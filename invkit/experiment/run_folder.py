@@ -51,17 +51,17 @@ def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return flat(kept, "")
 
 
-def decisive(recipe: Recipe) -> dict[str, Any]:
-    """The settings, by section, that a table depends on beside the weights."""
+def table_settings(recipe: Recipe) -> dict[str, Any]:
+    """The settings, by section, that determine a table besides the weights."""
     resolved = yaml.safe_load(recipe.dump())
     kept = {key: value for key, value in resolved.items() if key not in {"log", "train"}}
     return {**kept, "grids": resolved["train"]["grids"]}
 
 
-def gathered(recipe: Recipe) -> dict[str, Any]:
-    """The settings that what an evaluation gathers of a picture depends on, beside the weights."""
-    kept = decisive(recipe)
-    tabulated = ("batch", "checkpoint", "images", "paired_to")  # of how many pictures, and what becomes of them
+def cache_settings(recipe: Recipe) -> dict[str, Any]:
+    """The settings, other than the weights, that determine the cached results of an image."""
+    kept = table_settings(recipe)
+    tabulated = ("batch", "checkpoint", "images", "paired_to")  # the number of images, and how results are tabulated
     return {**kept, "eval": {key: value for key, value in kept["eval"].items() if key not in tabulated}}
 
 

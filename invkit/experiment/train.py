@@ -5,132 +5,164 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from invkit.core.device import place
-from invkit.core.distributed import World
 from invkit.core.errors import Interrupted, NonFiniteError
 from invkit.core.files import write_atomic
-from invkit.core.grid import as_grid
+from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
-from invkit.core.signals import Stop
 from invkit.data.base import Images
+from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.report.images import sample_sheet
-from invkit.experiment.callbacks import Listener
-from invkit.experiment.logger import Logbook
+from invkit.experiment.logger import RunLogger
 from invkit.experiment.run_folder import RunFolder
-from invkit.experiment.trained_model import Trained, evaluated, put, rebuild
+from invkit.experiment.session import Session
+from invkit.experiment.trained_model import Trained, load_trained, load_weights, rebuild
 from invkit.recipe.recipe import Recipe
 from invkit.training.checkpoint import Checkpoint, check_fit, latest_checkpoint, save_checkpoint
 from invkit.training.initialise import build_model
 from invkit.training.problem import Problem
-from invkit.training.trainer import Trainer
+from invkit.training.trainer import StepRecord, Trainer
 from invkit.training.validation import crps, held_out, validate
 
-SHEET = 8  # pictures on a sample grid
+SHEET = 8  # images on a sample grid
 
 
-def train(
-    recipe: Recipe, folder: RunFolder, device: torch.device, listener: Listener, stop: Stop, world: World
-) -> Trained:
+def train(session: Session) -> Trained:
     """Train what is not trained yet.
 
     Raises Interrupted where somebody asked to stop, and NonFiniteError, both with the state saved.
     """
-    checkpoint, settings = latest_checkpoint(folder.checkpoints), recipe.train
+    recipe, folder = session.recipe, session.folder
+    checkpoint = latest_checkpoint(folder.checkpoints)
     step = checkpoint.step if checkpoint else 0
-    world.agree(step, f"the last checkpoint in {folder.path}, as a shared disk shows it,")
+    session.world.agree(step, f"the last checkpoint in {folder.path}, as a shared disk shows it,")
     if checkpoint is not None and _finished(recipe, checkpoint):
-        listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
-        trained = evaluated(recipe, folder, device)
-        assert trained is not None
-        if world.first and not folder.sheet(trained.step).exists():  # a stop came between the two
+        session.listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
+        trained = _trained(session)
+        if session.world.first and not folder.sheet(trained.step).exists():  # a stop came between the two
             _sheet(trained, folder)
         return trained
-    images, aside = held_out(recipe.open_images("train", listener.say), settings)
+    images, aside = held_out(recipe.open_images("train", session.listener.say), recipe.train)
     problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
+    _TrainingLoop(session, _trainer(session, problem, checkpoint), aside).run(resumed=checkpoint is not None)
+    session.world.barrier()  # until it is saved
+    return _trained(session)
+
+
+def _trained(session: Session) -> Trained:
+    trained = load_trained(session.recipe, session.folder, session.device)
+    assert trained is not None
+    return trained
+
+
+def _trainer(session: Session, problem: Problem, checkpoint: Checkpoint | None) -> Trainer:
+    """A trainer in the state of a checkpoint, or at the start; says what it will do."""
+    recipe, folder, world, settings = session.recipe, session.folder, session.world, session.recipe.train
     if checkpoint is None:
         seen = settings.total and settings.total * settings.batch
-        model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, device, seen)
+        model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, session.device, seen)
     else:
-        model = place(rebuild(recipe, checkpoint), device)
+        model = place(rebuild(recipe, checkpoint), session.device)
     world.broadcast_(model.parameters())  # drawn alike already, unless the machines differ
-    trainer = Trainer(problem, model, settings, device, world)
+    trainer = Trainer(problem, model, settings, session.device, world)
     if checkpoint is not None:
         for part in ("weights", "average"):
             check_fit(dict(model.named_parameters()), checkpoint.tensors.get(part, {}))
         trainer.restore(checkpoint.step, checkpoint.tensors, checkpoint.meta.get("seconds", 0.0))
-        listener.say(f"going on from step {checkpoint.step} in {folder.path}")
+        session.listener.say(f"going on from step {checkpoint.step} in {folder.path}")
     parameters = sum(p.numel() for p in model.parameters())
     if world.first:
         folder.keep_metrics(trainer.step)
         folder.update_record({"parameters": parameters, "residual_scale": model.constants.unit.scale})
     length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
-    listener.say(
-        f"training {parameters / 1e6:.2f} M parameters on {device}: {length} of {settings.batch} pictures"
+    session.listener.say(
+        f"training {parameters / 1e6:.2f} M parameters on {session.device}: {length} of {settings.batch} images"
         + f", on {world.size} processes" * (world.size > 1)
     )
-    shadow = rebuild(recipe, Checkpoint(0, {"constants": model.constants.tensors()}, {})).to(device).eval()
-    logbook = Logbook(folder, recipe.log, trainer.step) if world.first else None
-    shown = recipe.data.open("test", problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
-    saved, score = trainer.step, None
+    return trainer
 
-    def averaged() -> Trained:
-        put(shadow, trainer.average)
-        return Trained(recipe, shadow, device, trainer.step)
 
-    def save() -> int:
-        tensors = {**trainer.state(), "constants": model.constants.tensors()}
-        meta = {"seed": recipe.seed, "seconds": trainer.seconds}
-        if world.first:
-            save_checkpoint(folder.checkpoints, trainer.step, tensors, meta, keep=settings.keep, score=score)
-        return trainer.step
+class _TrainingLoop:
+    """Runs a trainer; logs, validates, draws sample sheets and saves checkpoints as the recipe says."""
 
-    def sheet() -> None:
-        if logbook:
-            logbook.sheet(_sheet(averaged(), folder, shown), trainer.step)
+    def __init__(self, session: Session, trainer: Trainer, aside: dict[Grid, Images]) -> None:
+        self.session, self.trainer, self.aside = session, trainer, aside
+        recipe, folder = session.recipe, session.folder
+        constants = Checkpoint(0, {"constants": trainer.model.constants.tensors()}, {})
+        self.averaged_model = rebuild(recipe, constants).to(session.device).eval()
+        self.logger = RunLogger(folder, recipe.log, trainer.step) if session.world.first else None
+        self.examples = recipe.data.open("test", trainer.problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
+        self.saved = trainer.step  # the step of the last checkpoint
 
-    if checkpoint and trainer.step % settings.sample_every == 0 and not folder.sheet(trainer.step).exists():
-        sheet()
-    try:
-        with stop.hold():
-            for record in trainer.run():
-                listener.trained(record)
-                last, score = trainer.done, None
-                if logbook:
-                    logbook.step(record, last=last, skipped=trainer.skipped)
-                if aside and (last or record.step % (settings.evaluate_every or 1) == 0):
-                    with stop.release():
-                        own = replace(problem, images=aside)
-                        table = validate(
-                            averaged().model, own, recipe.sample, recipe.eval, recipe.metrics, device, world
-                        )
-                        if logbook:
-                            logbook.validation(table, record.step)
-                        score = crps(table)
-                if last or score is not None or record.step % settings.checkpoint_every == 0:
-                    saved = save()
-                if last or record.step % settings.sample_every == 0:
-                    with stop.release():
-                        sheet()
-                if world.any(stop()) and not last:
-                    save()
-                    world.barrier()  # none ends before it is saved: the end of one ends the others
-                    said = f"stopped at step {trainer.step}, saved; the same command goes on from there"
-                    raise Interrupted(said if world.first else "")
-    except NonFiniteError as error:
-        if trainer.step > saved:
-            save()
-        told = folder.path / "nonfinite.json"
-        if world.first:
-            write_atomic(told, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
-        raise NonFiniteError(f"{error}. What is known of it is in {told}", error.cause) from None
-    if logbook:
-        logbook.close()
-    world.barrier()  # until it is saved
-    trained = evaluated(recipe, folder, device)
-    assert trained is not None
-    return trained
+    def run(self, *, resumed: bool) -> None:
+        """Train to the end. Raises Interrupted and NonFiniteError, both with the state saved."""
+        step, folder = self.trainer.step, self.session.folder
+        if resumed and step % self.session.recipe.train.sample_every == 0 and not folder.sheet(step).exists():
+            self._draw()
+        try:
+            with self.session.stop.hold():
+                for record in self.trainer.run():
+                    self.session.listener.trained(record)
+                    self._after(record)
+        except NonFiniteError as error:
+            if self.trainer.step > self.saved:
+                self._save()
+            details = folder.path / "nonfinite.json"
+            if self.session.world.first:
+                write_atomic(details, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
+            raise NonFiniteError(f"{error}. What is known of it is in {details}", error.cause) from None
+        if self.logger:
+            self.logger.close()
+
+    def _after(self, record: StepRecord) -> None:
+        """What follows a step: log, validate, save, draw, and stop where somebody asked for it."""
+        settings, trainer, world = self.session.recipe.train, self.trainer, self.session.world
+        last, score = trainer.done, None
+        if self.logger:
+            self.logger.step(record, last=last, skipped=trainer.skipped)
+        if self.aside and (last or record.step % (settings.evaluate_every or 1) == 0):
+            with self.session.stop.release():
+                score = self._validate(record.step)
+        if last or score is not None or record.step % settings.checkpoint_every == 0:
+            self._save(score)
+            self.saved = trainer.step
+        if last or record.step % settings.sample_every == 0:
+            with self.session.stop.release():
+                self._draw()
+        if world.any(self.session.stop()) and not last:
+            self._save(score)
+            world.barrier()  # none ends before it is saved: the end of one ends the others
+            message = f"stopped at step {trainer.step}, saved; the same command goes on from there"
+            raise Interrupted(message if world.first else "")
+
+    def _averaged(self) -> Trained:
+        load_weights(self.averaged_model, self.trainer.average)
+        return Trained(self.session.recipe, self.averaged_model, self.session.device, self.trainer.step)
+
+    def _validate(self, step: int) -> float | None:
+        """The CRPS on the held-out images."""
+        recipe = self.session.recipe
+        problem = replace(self.trainer.problem, images=self.aside)
+        protocol = Protocol(
+            "validation", "", problem.degradation, problem.noise, recipe.eval, recipe.metrics, problem.seed,
+            self.session.device,
+        )  # fmt: skip
+        table = validate(self._averaged().model, problem, recipe.sample, protocol, self.session.world)
+        if self.logger:
+            self.logger.validation(table, step)
+        return crps(table)
+
+    def _save(self, score: float | None = None) -> None:
+        trainer, folder = self.trainer, self.session.folder
+        tensors = {**trainer.state(), "constants": trainer.model.constants.tensors()}
+        meta = {"seed": self.session.recipe.seed, "seconds": trainer.seconds}
+        if self.session.world.first:
+            keep = self.session.recipe.train.keep
+            save_checkpoint(folder.checkpoints, trainer.step, tensors, meta, keep=keep, score=score)
+
+    def _draw(self) -> None:
+        if self.logger:
+            self.logger.sheet(_sheet(self._averaged(), self.session.folder, self.examples), self.trainer.step)
 
 
 def _finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:

@@ -127,20 +127,20 @@ class Trained:
             )
 
 
-def evaluated(recipe: Recipe, folder: RunFolder, device: torch.device) -> Trained | None:
+def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Trained | None:
     """The weights that the recipe evaluates, the last or the best; None where there is no checkpoint yet.
 
     Raises DataError where they are damaged or do not fit.
     """
     checkpoint = best_checkpoint(folder.checkpoints, READ) if recipe.eval.checkpoint == "best" else None
     checkpoint = checkpoint or latest_checkpoint(folder.checkpoints, READ)
-    return None if checkpoint is None else averaged(recipe, checkpoint, device)
+    return None if checkpoint is None else trained_from(recipe, checkpoint, device)
 
 
-def averaged(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
+def trained_from(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
     """The model with a checkpoint's averaged weights."""
     model = rebuild(recipe, checkpoint)
-    put(model, checkpoint.tensors["average"])
+    load_weights(model, checkpoint.tensors["average"])
     return Trained(recipe, place(model, device).eval(), device, checkpoint.step)
 
 
@@ -155,7 +155,7 @@ def rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
     return ConditionalModel(recipe.model, recipe.diffusion, constants, recipe.train.precision)
 
 
-def put(model: ConditionalModel, weights: Mapping[str, Tensor]) -> None:
+def load_weights(model: ConditionalModel, weights: Mapping[str, Tensor]) -> None:
     """Fill a model in place; raises DataError, with the first difference, where the weights do not fit."""
     check_fit(dict(model.named_parameters()), weights)
     with torch.no_grad():

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "reconstruct"))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from exactprior import GaussianPrior
+from support.exact_prior import GaussianPrior
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys

@@ -1,48 +1,17 @@
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
+from support.models import GRID, PRIOR, build, observe
 
-from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion import Sample
-from invkit.diffusion.conditioning import initial_estimate
-from invkit.diffusion.constants import Constants
-from invkit.diffusion.model import ConditionalModel
-from invkit.diffusion.networks import NETWORKS
-from invkit.diffusion.residual_scale import Unit
 from invkit.diffusion.samplers import Heun
-from invkit.diffusion.settings import Diffusion
-from invkit.physics.gaussian import Achromatic, FittedField, MaternField
+from invkit.physics.gaussian import Achromatic
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement, Noise, measure
 from invkit.physics.operators.mask import Mask
-from invkit.reconstructors import METHODS, Sources
-
-GRID = Grid(16, 16)
-SCALE = 1.2
-FIELD = MaternField(std=0.5, length=0.3, color=0.4)
-PRIOR = FittedField.fit(FIELD.sample(Keys.of(0, "prior", range(500)), GRID), GRID)
-
-
-def build(fill: str = "gaussian", perturb: float = 0.0, diffusion: Diffusion = Diffusion()) -> ConditionalModel:  # noqa: B008
-    torch.manual_seed(0)
-    network = NETWORKS["fno-unet"](fill=fill, channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3)
-    residual = FittedField.fit(Keys.of(0, "z", range(500)).normal("z", *GRID.picture), GRID, torch.zeros(3).double())
-    model = ConditionalModel(network, diffusion, Constants(PRIOR, residual, Unit(SCALE), 16), "float32").eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(perturb * torch.randn_like(p))
-    return model
-
-
-def observe(n: int = 4, sigma: float = 0.0, purpose: str = "obs") -> tuple[torch.Tensor, Measurement]:
-    keys = Keys.of(0, purpose, range(n))
-    x = FIELD.sample(keys, GRID)
-    mask = Mask((keys.permutation("p", GRID.pixels) < 26).view(-1, 1, *GRID.shape))
-    return x, measure(mask, x, Noise(sigma=sigma), keys)
 
 
 def test_at_step_zero_the_mean_is_kriging():
@@ -59,20 +28,6 @@ def test_at_step_zero_the_mean_is_kriging():
     )
     full = GaussianPosterior(PRIOR, m).mean()
     assert (want - full).abs().mean() < 0.1 * (full - centre).abs().mean()
-
-
-@pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
-def test_fills(fill):
-    _, m = observe()
-    filled = initial_estimate(fill, PRIOR, m)
-    out, deviation = filled.mean, filled.deviation
-    assert deviation.shape == (4, 1, 16, 16) and (deviation > 0).all()
-    torch.testing.assert_close(out * m.observed, m.y, rtol=0, atol=2e-2 if fill == "gaussian" else 1e-6)
-    hidden = out[~m.observed.expand_as(out)]
-    if fill == "zero":
-        assert not hidden.any()
-    if fill == "mean":
-        assert len(hidden.unique()) == 3
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
@@ -150,16 +105,3 @@ def test_infinity_ignores_the_state():
     infinity = torch.full((4,), math.inf)
     a, b = (model.denoise(z, infinity, condition) for z in (torch.zeros(4, 3, 16, 16), torch.randn(4, 3, 16, 16)))
     assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("fill", ["gaussian", "zero"])
-def test_the_untrained_row_is_a_new_model_without_its_network(fill):
-    _, m = observe(3)
-    trained, new, settings = build(fill, perturb=0.05), build(fill), Sample(steps=3)
-    row = METHODS["untrained"]().build(Sources(trained, settings))
-    assert torch.equal(row.mean(m), new.mean(m)) and row.nfe("sample") == settings.calls
-    found, expected = (
-        work(m, Keys.of(0, "s", range(3)), 2) for work in (row.sample, partial(new.sample, settings=settings))
-    )
-    assert torch.equal(found, expected)
-    assert not torch.equal(trained.mean(m), new.mean(m))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import mutated
 from PIL import Image
+from support.faults import mutated
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from counts import tiers
-from faults import mutated
 from safetensors.torch import save
+from support.counts import tiers
+from support.faults import mutated
 
 from invkit.core.errors import DataError
 from invkit.training import checkpoint as module

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from counts import tiers
+from support.counts import tiers
 
 from invkit.core.errors import DataError, PluginError, RecipeError
 from invkit.recipe.read import installed

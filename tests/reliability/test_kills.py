@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from counts import tiers
-from faults import mutated
+from support import ROOT
+from support.counts import tiers
+from support.faults import mutated
 
 from invkit.core import files as lock
 from invkit.core.errors import RecipeError
 from invkit.training.checkpoint import latest_checkpoint
 
-SAVER = Path(__file__).with_name("saver.py")
+SAVER = ROOT / "tests" / "support" / "saver.py"
 HOLDER = """\
 import sys, time
 from pathlib import Path

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_training import trainer, weights
+from support.trainers import trainer, weights
 
 from invkit.core.errors import NonFiniteError
 from invkit.data.base import Images

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from counts import tiers
-from faults import mutated
+from support.counts import tiers
+from support.faults import mutated
 
 from invkit.cli import main as cli
 from invkit.core import device, signals

@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from counts import tiers
-from faults import ERRORS, Crash, Disk, lay_down, mutated
+from support.counts import tiers
+from support.faults import ERRORS, Crash, Disk, lay_down, mutated
 
 from invkit.training import checkpoint as module
 

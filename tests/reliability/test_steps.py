@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from counts import tiers
-from test_training import trainer, weights
+from support.counts import tiers
+from support.trainers import trainer, weights
 
 from invkit.training.trainer import Trainer
 

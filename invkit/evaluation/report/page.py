@@ -18,7 +18,7 @@ from invkit.evaluation.table import cell, directions, fragment, lay_out, mark
 
 if TYPE_CHECKING:
     from invkit.evaluation.evaluator import Evaluation
-    from invkit.evaluation.loop import Shown
+    from invkit.evaluation.loop import Examples
 
 TEMPLATE = "report.html.j2"
 
@@ -46,7 +46,7 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
         quality={place: _saved(figure) for place, figure in cost_figures(result.table, result.cost).items()},
         training=_training(folder / "metrics.jsonl"),
         sheets={
-            grid: (shown.method, _uri(_sheet(shown, f"{paired_to} mean"))) for grid, shown in result.pictures.items()
+            grid: (shown.method, _uri(_sheet(shown, f"{paired_to} mean"))) for grid, shown in result.examples.items()
         },
         recipe=recipe.read_text("utf-8") if recipe.exists() else None,
         record=json.dumps(record, indent=1, sort_keys=True),
@@ -54,8 +54,8 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
     write_atomic(folder / "report.html", page)
 
 
-def _sheet(shown: "Shown", label: str) -> bytes:
-    return sample_sheet(shown.truth, shown.measurement, shown.fill, shown.mean, shown.samples, shown.deviation, label)
+def _sheet(shown: "Examples", label: str) -> bytes:
+    return sample_sheet(shown.truth, shown.measurement, shown.reference, shown.mean, shown.samples, shown.std, label)
 
 
 def _difference(entry: dict[str, Any], better: str | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What a network is told of a measurement, and the picture and deviation from which the residual is counted."""
+"""Conditioning inputs of the denoiser, and the initial estimate (mean and standard deviation) that defines the residual."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,65 +17,82 @@ from invkit.physics.operators.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)
-class Condition:
-    """Everything that is computed once per measurement; the residual z is `(x - fill) / deviation`."""
+class InitialEstimate:
+    """The estimate that a model starts from; the residual of an image x is `z = (x - mean) / deviation`."""
 
-    fill: Tensor  # (B, C, H, W): the picture the residual is counted from
-    deviation: Tensor  # (B, 1, H, W): the residual's unit
-    back: Tensor  # (B, C, H, W): see `Filled`
-    weights: bool  # whether that is kriging's weights, which add up over cells
-    seen: Tensor  # (B, 1, H, W): share of the channels that a mask shows, one for other operators
+    mean: Tensor  # (B, C, H, W)
+    deviation: Tensor  # (B, 1, H, W): standard deviation expected of the image about the mean
+    misfit: Tensor  # (B,): see `GaussianPosterior.misfit`
+    data_channel: Tensor  # (B, C, H, W): the measurement on the pixel grid; for a kriged mask the weights `K^-1 r`
+    has_weights: bool = False  # whether the data channel holds kriging weights, which add up over cells
+
+    def residual(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+    def image(self, z: Tensor) -> Tensor:
+        return self.mean + self.deviation * z
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "InitialEstimate":
+        """Every tensor, batch first, through `change`."""
+        tensors = (self.mean, self.deviation, self.misfit, self.data_channel)
+        return InitialEstimate(*map(change, tensors), has_weights=self.has_weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Everything that is computed once per measurement."""
+
+    estimate: InitialEstimate  # its standard deviation multiplied by the residual scale
+    observed: Tensor  # (B, 1, H, W): share of the channels that a mask observes, one for other operators
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
-    inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: fill, back, seen, deviation
-    zoom: float = 1.0  # how many times closer what is seen is than in training; the network's grid is as much finer
-    fineness: float = 1.0  # how many times closer that is than amid the training; the residual's law is as much finer
+    inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: mean, data channel, observed, deviation
+    zoom: float = 1.0  # resolution of the network's grid relative to training
+    fineness: float = 1.0  # sampling density relative to the middle of the training range; scales the residual spectrum
 
     @classmethod
     def of(
         cls,
-        fill: Tensor,
-        deviation: Tensor,
-        back: Tensor,
-        weights: bool,
+        estimate: InitialEstimate,
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
         zoom: float = 1.0,
         fineness: float = 1.0,
     ) -> "Condition":
-        seen = torch.ones_like(fill[:, :1])
+        observed = torch.ones_like(estimate.mean[:, :1])
         if measurement.observed is not None:
-            seen = measurement.observed.to(fill).mean(1, keepdim=True)
-        inputs = _inputs(fill, deviation, back, weights, seen, shape)
-        return cls(fill, deviation, back, weights, seen, unknown(measurement), inputs, zoom, fineness)
+            observed = measurement.observed.to(observed).mean(1, keepdim=True)
+        inputs = _inputs(estimate, observed, shape)
+        return cls(estimate, observed, unknown(measurement), inputs, zoom, fineness)
 
     @property
     def grid(self) -> Grid:
-        channels, height, width = self.fill.shape[1:]
+        channels, height, width = self.estimate.mean.shape[1:]
         return Grid(height, width, channels)
 
     def __len__(self) -> int:
-        return len(self.fill)
+        return len(self.inputs)
 
     def __getitem__(self, index: slice) -> "Condition":
-        return self._each(lambda t: t[index])
+        return self._map(lambda t: t[index])
 
     def repeat(self, count: int) -> "Condition":
-        return self._each(lambda t: t.repeat(count, 1, 1, 1))
+        return self._map(lambda t: t.repeat(count, *[1] * (t.ndim - 1)))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed = {name: change(t) for name, t in parts.items() if isinstance(t, Tensor)}
-        return replace(self, **changed)  # type: ignore[arg-type]
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        hidden = None if self.hidden is None else change(self.hidden)
+        estimate, observed, inputs = self.estimate.map(change), change(self.observed), change(self.inputs)
+        return replace(self, estimate=estimate, observed=observed, hidden=hidden, inputs=inputs)
 
     def coarsened(self, grid: Grid, shape: tuple[int, int]) -> "Condition":
-        """The same on a coarser grid: averages over its cells; known is what was known everywhere in a cell."""
-        fill, deviation = (F.adaptive_avg_pool2d(t, grid.shape) for t in (self.fill, self.deviation))
-        back, seen = _binned(self.back, self.weights, self.seen, grid.shape)
+        """The same on a coarser grid, averaged over its cells; a cell is known where all of its pixels are."""
+        mean, deviation = (F.adaptive_avg_pool2d(t, grid.shape) for t in (self.estimate.mean, self.estimate.deviation))
+        channel, observed = _binned(self.estimate, self.observed, grid.shape)
+        estimate = replace(self.estimate, mean=mean, deviation=deviation, data_channel=channel)
         hidden = self.hidden
         if hidden is not None:
             hidden = (F.adaptive_avg_pool2d(hidden, grid.shape) > 0).to(hidden)
-        inputs = _inputs(fill, deviation, back, self.weights, seen, shape)
-        return Condition(fill, deviation, back, self.weights, seen, hidden, inputs, self.zoom, self.fineness)
+        inputs = _inputs(estimate, observed, shape)
+        return replace(self, estimate=estimate, observed=observed, hidden=hidden, inputs=inputs)
 
 
 def unknown(measurement: Measurement) -> Tensor | None:
@@ -85,63 +102,50 @@ def unknown(measurement: Measurement) -> Tensor | None:
     return (~measurement.observed).to(measurement.y)
 
 
-def _binned(back: Tensor, weights: bool, seen: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Sensors on another grid: a cell shows the mean of what was seen in it, or, but for a factor, the sum of its weights.
-
-    It counts as seen to at most one pixel.
+def _binned(estimate: InitialEstimate, observed: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Data channel and observed share on another grid: in each cell the mean of the observed values, or the sum of the
+    weights up to a constant factor. A cell counts as at most one observed pixel.
     """
-    weight = F.adaptive_avg_pool2d(seen, shape)
-    values = F.adaptive_avg_pool2d(back * seen, shape)
-    if not weights:
-        values = values / weight.clamp(min=1e-6)
-    cells = max(1.0, seen[0, 0].numel() / (shape[0] * shape[1]))
-    return values, (weight * cells).clamp(max=1)
+    share = F.adaptive_avg_pool2d(observed, shape)
+    values = F.adaptive_avg_pool2d(estimate.data_channel * observed, shape)
+    if not estimate.has_weights:
+        values = values / share.clamp(min=1e-6)
+    cells = max(1.0, observed[0, 0].numel() / (shape[0] * shape[1]))
+    return values, (share * cells).clamp(max=1)
 
 
-def _inputs(
-    fill: Tensor, deviation: Tensor, back: Tensor, weights: bool, seen: Tensor, shape: tuple[int, int]
-) -> Tensor:
-    if tuple(fill.shape[-2:]) != tuple(shape):
-        fill, deviation = resample(fill, shape), F.adaptive_avg_pool2d(deviation, shape)
-        back, seen = _binned(back, weights, seen, shape)
-    if weights:  # over their root mean square where something was seen
-        size = back.square().sum((1, 2, 3)) / (back.shape[1] * (seen > 0).sum((1, 2, 3))).clamp(min=1)
-        back = back / size.sqrt().clamp(min=torch.finfo(back.dtype).tiny).view(-1, 1, 1, 1)
-    return torch.cat([fill, back, seen, deviation], 1)
+def _inputs(estimate: InitialEstimate, observed: Tensor, shape: tuple[int, int]) -> Tensor:
+    mean, deviation, channel = estimate.mean, estimate.deviation, estimate.data_channel
+    if tuple(mean.shape[-2:]) != tuple(shape):
+        mean, deviation = resample(mean, shape), F.adaptive_avg_pool2d(deviation, shape)
+        channel, observed = _binned(estimate, observed, shape)
+    if estimate.has_weights:  # divided by their root mean square over the observed pixels
+        size = channel.square().sum((1, 2, 3)) / (channel.shape[1] * (observed > 0).sum((1, 2, 3))).clamp(min=1)
+        channel = channel / size.sqrt().clamp(min=torch.finfo(channel.dtype).tiny).view(-1, 1, 1, 1)
+    return torch.cat([mean, channel, observed, deviation], 1)
 
 
-@dataclass(frozen=True, eq=False)
-class Filled:
-    """What a model starts from."""
-
-    picture: Tensor  # (B, C, H, W)
-    deviation: Tensor  # (B, 1, H, W): how far from it the truth is expected
-    misfit: Tensor  # (B,): see `GaussianPosterior.misfit`
-    back: Tensor  # (B, C, H, W): what was measured, brought back to the pixels; of a kriged mask the weights `K^-1 r`
-    weights: bool = False  # whether it is these
-
-
-def fill_in(
+def initial_estimate(
     fill: Fill,
     prior: GaussianField,
     measurement: Measurement,
-) -> Filled:
-    """The picture a model starts from, and what else is known then.
+) -> InitialEstimate:
+    """The initial estimate of a measurement, by the kind of `fill`.
 
-    `gaussian`: the posterior mean; for a mask that of every channel by itself, under the channels' mean field, with its
-    pointwise deviation, the misfit and the weights `K^-1 r` (one small solve gives all; for many values, one in each
-    neighbourhood). `mean` and `zero`: the mean colour, or zero, where nothing is known. Elsewhere deviation and misfit are
-    one, and the measurement is brought back by the pseudo-inverse.
+    `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, about the mean of the channels'
+    prior, which also gives the pointwise standard deviation, the misfit and the weights `K^-1 r` from one small solve (for
+    many values, from one in each neighbourhood). `mean` and `zero`: the mean colour, or zero, where nothing is
+    known. Otherwise deviation and misfit are one, and the data channel is the pseudo-inverse of the measurement.
 
-    The weights tell a network what the values seen, which the fill shows already, do not: how another law would fill in.
-    With D the difference of the covariances its mean is, to first order, another by `(1 - C A^T K^-1 A) D A^T K^-1 r`: a
-    convolution of the weights, less its own kriging.
+    The weights tell the network what the observed values, already present in the mean, cannot: how the estimate changes with the
+    covariance. If the true covariance differs by D, the posterior mean changes, to first order, by
+    `(1 - C A^T K^-1 A) D A^T K^-1 r`: a convolution of the weights, minus its own kriging estimate.
     """
     operator, y, grid = measurement.operator, measurement.y, measurement.grid
     one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
 
-    def plain(picture: Tensor) -> Filled:
-        return Filled(picture, one, one[:, 0, 0, 0], operator.pinv(y))
+    def plain(mean: Tensor) -> InitialEstimate:
+        return InitialEstimate(mean, one, one[:, 0, 0, 0], operator.pinv(y))
 
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
@@ -152,7 +156,7 @@ def fill_in(
         found = _channel_by_channel(Achromatic(prior, grid.channels), grey, missing)
         deviation = (found.variance + 1e-4 * found.variance.mean((2, 3), keepdim=True)).sqrt()
         mean, weights = (x.squeeze(2).transpose(0, 1) for x in (found.mean, found.weights))
-        return Filled(centre + mean, deviation, found.misfit, weights, weights=True)
+        return InitialEstimate(centre + mean, deviation, found.misfit, weights, has_weights=True)
     if fill == "zero":
         return plain(operator.pinv(y))
     return plain(centre + operator.pinv(y - operator.forward(centre)))

@@ -26,6 +26,14 @@ class Constants:
     # (4, 2): range of each of `familiar.statistics` in training; None, or without bounds on the last, of earlier versions
     familiar: Tensor | None = None
 
+    @property
+    def closest(self) -> float | None:
+        """The shortest distance from observed pixels in training, see `density.distance`; None where it is unknown."""
+        if self.familiar is None:
+            return None
+        # Measured on the first of the training grids; on the finest a share of the pixels is as much closer.
+        return float(self.familiar[3, 0]) * min(self.prior.modes.shape[2:]) / self.reference
+
     def tensors(self) -> dict[str, Tensor]:
         numbers = {
             "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,

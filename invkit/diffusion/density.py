@@ -27,6 +27,19 @@ def distance(
     return total / min(observed.shape[2:])
 
 
+def zooms(
+    measurement: Measurement,
+    closest: float | None,  # the shortest distance in training
+    finest: float,  # resolution of the measurement's grid relative to the network's
+) -> Tensor:
+    """Ratio of a mask's sampling density to the densest in training, (B,): from 1 to `finest`, in steps of sqrt(2)."""
+    if measurement.observed is None or closest is None or finest <= 1:
+        return torch.ones(len(measurement), dtype=torch.float64)
+    zoom = closest / distance(measurement.observed).cpu().clamp(min=1e-6)
+    steps = (2 * (finest / zoom.clamp(1, finest)).log2()).round()
+    return (finest * 2 ** (-steps / 2)).clamp(min=1)
+
+
 def fineness(
     measurement: Measurement,
     known: Tensor | None,  # (4, 2): what `bounds` gave

@@ -10,7 +10,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion import Sample
-from invkit.diffusion.conditioning import Condition
+from invkit.diffusion.conditioning import Condition, InitialEstimate
 from invkit.diffusion.model import ConditionalModel
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
@@ -139,17 +139,18 @@ class TiledModel:
         if blind := blind_tile(measurement, self.tiles):
             raise ValueError(f"the tile of {self.tiles.grid} cells at row {blind[0]}, column {blind[1]} sees nothing")
         groups = [slice(i, i + AT_ONCE) for i in range(0, len(self.tiles), AT_ONCE)]
-        alone = [model.condition(parts[group]) for group in groups]
-        self.fill = self.tiles.blend(torch.cat([c.fill for c in alone]))
-        self.deviation = self.tiles.blend(torch.cat([c.deviation for c in alone]))
-        fill, deviation, back = (
-            self.tiles.cut(self.fill),
+        alone = [model.condition(parts[group]).estimate for group in groups]
+        self.estimate = self.tiles.blend(torch.cat([e.mean for e in alone]))  # (C, H, W)
+        self.deviation = self.tiles.blend(torch.cat([e.deviation for e in alone]))  # (1, H, W)
+        joint = InitialEstimate(
+            self.tiles.cut(self.estimate),
             self.tiles.cut(self.deviation),
-            torch.cat([c.back for c in alone]),
+            torch.cat([e.misfit for e in alone]),
+            torch.cat([e.data_channel for e in alone]),
+            alone[0].has_weights,
         )
         finer = float(model.fineness(parts).log().mean().exp())  # one law for all, which meet at every level
-        working = model.working(self.tiles.grid)
-        self.condition = Condition.of(fill, deviation, back, alone[0].weights, parts, working, fineness=finer)
+        self.condition = Condition.of(joint, parts, model.working(self.tiles.grid), fineness=finer)
 
     def _denoiser(self, count: int) -> Callable[[Tensor, float], Tensor]:
         def denoise(z: Tensor, sigma: float, part: slice) -> Tensor:
@@ -163,8 +164,8 @@ class TiledModel:
     @torch.no_grad()
     def mean(self) -> Tensor:
         """Posterior mean (1, C, H, W)."""
-        z = self._denoiser(1)(torch.zeros_like(self.fill)[None], math.inf)
-        return self.fill + self.deviation * z
+        z = self._denoiser(1)(torch.zeros_like(self.estimate)[None], math.inf)
+        return self.estimate + self.deviation * z
 
     @torch.no_grad()
     def sample(self, keys: Keys, count: int, settings: Sample) -> Tensor:
@@ -180,7 +181,7 @@ class TiledModel:
 
         levels = self.model.diffusion.schedule.levels(settings.steps)
         z = settings.method(self._denoiser(count), noise, levels)
-        return (self.fill + self.deviation * z)[:, None]
+        return (self.estimate + self.deviation * z)[:, None]
 
 
 def blind_tile(measurement: Measurement, tiles: Tiles) -> tuple[int, int] | None:

@@ -153,7 +153,8 @@ def _warn_out_of_distribution(trained: Trained, images: Mapping[Grid, Images], e
         for first in range(0, len(ids), protocol.settings.batch):
             part = ids[first : first + protocol.settings.batch]
             keys = Keys.of(protocol.seed, "unlike", part, trained.device)
-            values.append(trained.model.statistics(problem.measure(opened[part].to(trained.device), keys, grid)))
+            measurement = problem.measure(opened[part].to(trained.device), keys, grid)
+            values.append(trained.model.statistics(measurement, trained.model.initial_estimate(measurement)))
         name = f"test pictures ({protocol.degradation_name}, {grid})"
         if said := warning(torch.cat(values), known, name, tolerated=0.01):
             warnings.warn(said, stacklevel=2)

@@ -191,9 +191,10 @@ def _sheet(trained: Trained, folder: RunFolder, images: Images | None = None) ->
     x = images[ids].to(trained.device)
     keys = Keys.of(recipe.seed, "sheet", ids, trained.device)
     measurement = problem.measure(x, keys, grid)
-    fill = trained.model.condition(measurement).fill
-    mean = trained.model.mean(measurement)
-    samples = trained.model.sample(measurement, keys.child("samples"), min(8, max(2, count)), recipe.sample)
-    picture = sample_sheet(x, measurement, fill, mean, samples)
+    estimate = trained.model.initial_estimate(measurement)
+    mean = trained.model.mean(measurement, estimate)
+    shown = min(8, max(2, count))
+    samples = trained.model.sample(measurement, keys.child("samples"), shown, recipe.sample, estimate=estimate)
+    picture = sample_sheet(x, measurement, estimate.mean, mean, samples)
     write_atomic(folder.sheet(trained.step), picture)
     return picture

@@ -10,6 +10,7 @@ from torch import Tensor
 from invkit.core.device import place
 from invkit.core.errors import DataError
 from invkit.core.keys import Keys
+from invkit.diffusion.conditioning import InitialEstimate
 from invkit.diffusion.constants import Constants
 from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.out_of_distribution import warning
@@ -40,13 +41,12 @@ class Trained:
 
     def mean(self, measurement: Measurement) -> Tensor:
         """Posterior mean (B, C, H, W), observed pixels pasted where they are exact."""
-        self._notice(measurement)
-        return self._mean(measurement)
+        return self._mean(measurement, self._estimates(measurement))
 
     def sample(self, measurement: Measurement, count: int, seed: int = 0, ids: Sequence[int] | None = None) -> Tensor:
         """`count` posterior samples (K, B, C, H, W), a function of the seed and of `ids`: the places in the batch, if not given."""
-        self._notice(measurement)
-        return self._sample(measurement, count, self._keys(measurement, seed, ids))
+        estimates = self._estimates(measurement)
+        return self._sample(measurement, estimates, count, self._keys(measurement, seed, ids))
 
     def posterior(
         self,
@@ -63,8 +63,9 @@ class Trained:
         """
         keys = self._keys(measurement, seed, ids)
         if not tiles:
-            self._notice(measurement)
-            return Posterior(measurement, self._mean(measurement), self._sample(measurement, count, keys))
+            estimates = self._estimates(measurement)
+            mean = self._mean(measurement, estimates)
+            return Posterior(measurement, mean, self._sample(measurement, estimates, count, keys))
         self._check(measurement)
         means, samples = [], []
         for i in range(len(measurement)):
@@ -77,15 +78,38 @@ class Trained:
     def _keys(self, measurement: Measurement, seed: int, ids: Sequence[int] | None) -> Keys:
         return Keys.of(seed, "posterior", range(len(measurement)) if ids is None else ids, self.device)
 
-    def _mean(self, measurement: Measurement) -> Tensor:
-        parts = [self.model.mean(measurement[part].to(self.device)).cpu() for part in self._parts(measurement)]
+    def _estimates(self, measurement: Measurement) -> list[InitialEstimate]:
+        """The initial estimate of each part, on the CPU.
+
+        Warns of measurements that look unlike those of the training, where the checkpoint knows what those were like.
+        """
+        known, estimates, values = self.model.constants.familiar, [], []
+        for part in self._parts(measurement):
+            own = measurement[part].to(self.device)
+            estimate = self.model.initial_estimate(own)
+            estimates.append(estimate.map(Tensor.cpu))
+            if known is not None:
+                values.append(self.model.statistics(own, estimate))
+        if known is not None and (said := warning(torch.cat(values), known)):
+            warnings.warn(said, stacklevel=3)
+        return estimates
+
+    def _each(
+        self, measurement: Measurement, estimates: list[InitialEstimate]
+    ) -> Iterator[tuple[slice, Measurement, InitialEstimate]]:
+        """Every part with its initial estimate, on the device."""
+        for part, estimate in zip(self._parts(measurement), estimates, strict=True):
+            yield part, measurement[part].to(self.device), estimate.map(lambda t: t.to(self.device))
+
+    def _mean(self, measurement: Measurement, estimates: list[InitialEstimate]) -> Tensor:
+        parts = [self.model.mean(own, estimate).cpu() for _, own, estimate in self._each(measurement, estimates)]
         return measurement.paste(torch.cat(parts))
 
-    def _sample(self, measurement: Measurement, count: int, keys: Keys) -> Tensor:
+    def _sample(self, measurement: Measurement, estimates: list[InitialEstimate], count: int, keys: Keys) -> Tensor:
         chunk = max(1, min(256, CELLS // measurement.grid.pixels))
         parts = [
-            self.model.sample(measurement[part].to(self.device), keys[part], count, self.recipe.sample, chunk).cpu()
-            for part in self._parts(measurement)
+            self.model.sample(own, keys[part], count, self.recipe.sample, chunk, estimate).cpu()
+            for part, own, estimate in self._each(measurement, estimates)
         ]
         return measurement.paste(torch.cat(parts, 1))
 
@@ -101,14 +125,6 @@ class Trained:
             raise ValueError(
                 f"the model is of pictures with {own} channels, and the measurement of pictures with {given}"
             )
-
-    def _notice(self, measurement: Measurement) -> None:
-        """Warn of measurements that look unlike those of the training, where the checkpoint knows what those were like."""
-        if (known := self.model.constants.familiar) is None:
-            return
-        parts = [self.model.statistics(measurement[part].to(self.device)) for part in self._parts(measurement)]
-        if said := warning(torch.cat(parts), known):
-            warnings.warn(said, stacklevel=3)
 
 
 def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Trained | None:

@@ -7,7 +7,7 @@ from invkit.core.device import Precision, place
 from invkit.core.errors import NonFiniteError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion.conditioning import fill_in, unknown
+from invkit.diffusion.conditioning import initial_estimate, unknown
 from invkit.diffusion.constants import Constants
 from invkit.diffusion.density import fineness
 from invkit.diffusion.model import ConditionalModel
@@ -61,12 +61,12 @@ def _residual(
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
         measurements.append(measurement)
-        filled = fill_in(network.fill, law, measurement)
-        seen.append(statistics(filled.picture, measurement, law))
+        estimate = initial_estimate(network.fill, law, measurement)
+        seen.append(statistics(estimate.mean, measurement, law))
         hidden = unknown(measurement)
         where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
-        parts.append((part - filled.picture) / filled.deviation * where)
-        values = parts[-1].double().square(), where, filled.misfit.view(-1, 1)
+        parts.append(estimate.residual(part) * where)
+        values = parts[-1].double().square(), where, estimate.misfit.view(-1, 1)
         units.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
     squares, counts, misfits = torch.cat(units, 1)
     if not squares.isfinite().all():

@@ -11,7 +11,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.gaussian_fields import Fields
 from invkit.diffusion import Sample
-from invkit.diffusion.conditioning import fill_in
+from invkit.diffusion.conditioning import initial_estimate
 from invkit.diffusion.constants import Constants
 from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import NETWORKS
@@ -69,7 +69,12 @@ def test_on_a_coarser_grid_weights_add_up(model):
     fine = measured(FINE)
     given = model.condition(fine).inputs[:, 3:6]
     assert given.shape[-2:] == (16, 16)
-    sums = fill_in("gaussian", model.fill_prior, fine).back.unflatten(3, (16, 2)).unflatten(2, (16, 2)).sum((3, 5))
+    sums = (
+        initial_estimate("gaussian", model.fill_prior, fine)
+        .data_channel.unflatten(3, (16, 2))
+        .unflatten(2, (16, 2))
+        .sum((3, 5))
+    )
     ratio = given / sums
     assert fine.observed.sum() > (sums != 0).sum() / 3  # some cells show several
     for picture in ratio:

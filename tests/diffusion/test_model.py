@@ -24,7 +24,7 @@ def test_at_step_zero_the_mean_is_kriging():
     want = GaussianPosterior(Achromatic(centred, 3), grey).mean().view(3, -1, 16, 16).transpose(0, 1)
     want = want + centre
     torch.testing.assert_close(
-        build().mean(m), torch.where(m.observed, build().condition(m).fill, want), rtol=0, atol=1e-4
+        build().mean(m), torch.where(m.observed, build().condition(m).estimate.mean, want), rtol=0, atol=1e-4
     )
     full = GaussianPosterior(PRIOR, m).mean()
     assert (want - full).abs().mean() < 0.1 * (full - centre).abs().mean()
@@ -71,7 +71,7 @@ def test_an_untrained_model_samples_white_residuals(sigma):
     _, m = observe(2, sigma)
     draws = model.sample(m, Keys.of(1, "s", range(2)), 60, Sample(method=Heun(), steps=20))
     condition = model.condition(m)
-    z = (draws - condition.fill) / condition.deviation
+    z = (draws - condition.estimate.mean) / condition.estimate.deviation
     free = torch.ones_like(z[0]) if sigma else (~m.observed).float().expand_as(z[0])
     assert float((z.var(0) * free).sum() / free.sum()) == pytest.approx(1, rel=0.05)
     if not sigma:
@@ -84,7 +84,7 @@ def test_loss_is_the_weighted_denoising_error():
     keys = Keys.of(0, "l", range(64))
     _, m = observe(64)
     condition, levels = model.condition(m), (torch.arange(64) + 0.5) / 64
-    x = condition.fill + condition.deviation * keys.normal("r", *GRID.picture)
+    x = condition.estimate.mean + condition.estimate.deviation * keys.normal("r", *GRID.picture)
     for share in (0.0, 1.0):
         loss = model.loss(x, m, keys.child(str(share)), levels, mean_share=share)
         assert loss.mean().item() == pytest.approx(1, rel=0.05)

@@ -63,7 +63,12 @@ def measured(problem: Problem, change=lambda x: x, share: float = 0.3) -> Measur
 
 
 def said(model: ConditionalModel, measurement: Measurement) -> str:
-    return warning(model.statistics(measurement), model.constants.familiar, tolerated=0.01) or ""
+    return (
+        warning(
+            model.statistics(measurement, model.initial_estimate(measurement)), model.constants.familiar, tolerated=0.01
+        )
+        or ""
+    )
 
 
 def test_the_statistics_are_what_they_say():
@@ -177,7 +182,7 @@ def test_more_sensors_on_the_domain_are_told_though_they_are_the_same_share(mode
     fine = Grid(24, 24)
     x = Fields(test_size=200).open("test", fine, 0)[range(200)]
     measurement = problem.measure(x, Keys.of(9, "test", range(200)), fine)
-    found, known = model.statistics(measurement), model.constants.familiar
+    found, known = model.statistics(measurement, model.initial_estimate(measurement)), model.constants.familiar
     assert float(found[:, 0].mean()) == pytest.approx(0.3, abs=0.01)
     assert "distance from what is seen down to" in said(model, measurement)
     assert bool((found[:, 3] < known[3, 0] / 1.25).all())

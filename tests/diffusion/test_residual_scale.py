@@ -79,7 +79,7 @@ def deviation(data: Fields, model: ConditionalModel, law: Degradation, grid: Gri
     x = images[list(range(32))]
     measurement = Problem({grid: images}, law, Noise(sigma=0), 0).measure(x, Keys.of(0, "unit", range(32)), grid)
     condition, hidden = model.condition(measurement), unknown(measurement)
-    z = (x - condition.fill) / (condition.deviation if unit else 1) * hidden
+    z = (x - condition.estimate.mean) / (condition.estimate.deviation if unit else 1) * hidden
     return math.sqrt(float(z.square().sum() / hidden.sum() / 3))
 
 
@@ -128,8 +128,8 @@ def test_residuals_of_every_contrast_have_the_deviation_of_the_training():
     x = images[list(range(600, 4696, 32))]
     m = problem.measure(x, Keys.of(0, "unit", range(128)), grid)
     hidden = unknown(m)
-    squares = ((x - model.condition(m).fill).square() * hidden).mean((1, 2, 3))
-    units = (model.condition(m).deviation.square() * hidden).mean((1, 2, 3))
+    squares = ((x - model.condition(m).estimate.mean).square() * hidden).mean((1, 2, 3))
+    units = (model.condition(m).estimate.deviation.square() * hidden).mean((1, 2, 3))
     spread, left = float(squares.log().std()), float((squares / units).log().std())
     assert spread > 1  # the contrasts
     assert left < spread / 2

@@ -1,5 +1,7 @@
 """A trained model is asked on any grid, for any number of pictures."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.models import build
@@ -8,6 +10,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.experiment import trained_model as module
 from invkit.experiment.trained_model import Trained
+from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import measure_points
 from invkit.recipe.recipe import load_recipe
 
@@ -47,11 +50,25 @@ def test_batches_larger_than_memory_are_worked_on_in_parts(trained, monkeypatch)
     whole = trained.posterior(m, 3, seed=2)
     seen = []
     monkeypatch.setattr(module, "CELLS", 2 * 256)
-    monkeypatch.setattr(trained.model, "mean", lambda part: seen.append(len(part)) or part.y)
+    monkeypatch.setattr(trained.model, "mean", lambda part, estimate: seen.append(len(part)) or part.y)
     parts = trained.sample(m, 3, seed=2)
     trained.mean(m)
     assert seen == [2, 2, 1]
     torch.testing.assert_close(parts, whole.samples, rtol=1e-4, atol=1e-4)
+
+
+def test_every_part_is_kriged_once(trained, monkeypatch):
+    """The out-of-distribution check, the mean and the samples share one initial estimate."""
+    ranges = torch.tensor([[0.0, 9.0]] * 3 + [[0.1, 0.2]], dtype=torch.float64)
+    trained.model.constants = replace(trained.model.constants, familiar=ranges)
+    m = points(Grid(16, 16), batch=5)
+    gain, solved = GaussianPosterior.gain, []
+    monkeypatch.setattr(module, "CELLS", 2 * 256)
+    monkeypatch.setattr(GaussianPosterior, "gain", lambda self, r: solved.append(self) or gain(self, r))
+    for ask in (lambda: trained.posterior(m, 2), lambda: trained.mean(m), lambda: trained.sample(m, 2)):
+        solved.clear()
+        ask()
+        assert len(solved) == 3
 
 
 def test_samples_are_a_function_of_seed_and_ids(trained):

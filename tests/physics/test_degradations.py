@@ -7,7 +7,7 @@ from support.toy_operators import matrix
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion.conditioning import fill_in
+from invkit.diffusion.conditioning import initial_estimate
 from invkit.evaluation.bootstrap import Bootstrap
 from invkit.evaluation.metrics import METRICS, Outcome
 from invkit.physics.degradation import Degradation
@@ -239,8 +239,8 @@ def test_the_gaussian_posterior_is_the_prior(measurement):
 
 @pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
 def test_every_fill_is_the_mean(fill, measurement):
-    filled = fill_in(fill, FIELD, measurement)
-    assert not filled.picture.any() and not filled.back.any() and filled.misfit.tolist() == [1, 1, 1]
+    filled = initial_estimate(fill, FIELD, measurement)
+    assert not filled.mean.any() and not filled.data_channel.any() and filled.misfit.tolist() == [1, 1, 1]
     assert bool((filled.deviation > 0).all())
 
 

@@ -68,34 +68,34 @@ class TrainedPrior(Prior):
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         condition = self._condition(Grid(x.shape[2], x.shape[3], x.shape[1])).repeat(len(x))
-        z = (x - condition.fill) / condition.deviation
+        z = condition.estimate.residual(x)
         z = self.model.denoise(z, torch.full((len(z),), sigma, device=z.device), condition)
-        return condition.fill + condition.deviation * z
+        return condition.estimate.image(z)
 
     def levels(self, steps: int) -> Tensor:
         return self.model.diffusion.schedule.levels(steps)
 
     def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
-        return self._condition(grid).deviation * self.model.diffusion.field.sample(keys, grid, label)
+        return self._condition(grid).estimate.deviation * self.model.diffusion.field.sample(keys, grid, label)
 
     def covariance(self, x: Tensor) -> Tensor:
         grid = Grid(x.shape[2], x.shape[3], x.shape[1])
-        deviation = self._condition(grid).deviation
+        deviation = self._condition(grid).estimate.deviation
         return deviation * self.model.diffusion.field.covariance(deviation * x, grid)
 
     def largest(self, grid: Grid) -> float:
         spectrum = self.model.diffusion.field.spectrum(grid).permute(2, 3, 0, 1)
         power = float(torch.linalg.eigvalsh(spectrum).max()) / grid.area
-        return power * float(self._condition(grid).deviation.square().max())
+        return power * float(self._condition(grid).estimate.deviation.square().max())
 
     def deviation(self, grid: Grid) -> float:
         return self.model.diffusion.field.deviation(grid) * self.spread(grid)
 
     def mean(self, grid: Grid) -> Tensor:
-        return self._condition(grid).fill
+        return self._condition(grid).estimate.mean
 
     def spread(self, grid: Grid) -> float:
-        return float(self._condition(grid).deviation.square().mean().sqrt())  # z is of about unit deviation
+        return float(self._condition(grid).estimate.deviation.square().mean().sqrt())  # z is of about unit deviation
 
 
 def linearised(prior: Prior, x: Tensor, sigma: float) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

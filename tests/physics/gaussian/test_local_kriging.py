@@ -5,7 +5,7 @@ import torch
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion.conditioning import fill_in
+from invkit.diffusion.conditioning import initial_estimate
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.local_kriging import krige
 from invkit.physics.gaussian.posterior import GaussianPosterior
@@ -67,11 +67,11 @@ def test_nothing_seen_is_the_prior():
 def test_a_fill_of_many_values_has_a_deviation_and_a_misfit(monkeypatch):
     grid, field = Grid(36, 36, 3), MaternField(std=0.5, length=0.25, exponent=1.7, color=0.4)
     measurement, _ = masked("random", grid=grid, field=field)
-    exact = fill_in("gaussian", field, measurement)
-    assert exact.weights
+    exact = initial_estimate("gaussian", field, measurement)
+    assert exact.has_weights
     monkeypatch.setattr("invkit.physics.gaussian.kriging.DENSE_VALUES", 50)
     assert not GaussianPosterior(field, measurement).dense
-    found = fill_in("gaussian", field, measurement)
-    for name in ("picture", "deviation", "misfit"):
+    found = initial_estimate("gaussian", field, measurement)
+    for name in ("mean", "deviation", "misfit"):
         torch.testing.assert_close(getattr(found, name), getattr(exact, name), rtol=0.02, atol=0.02)
-    assert float((found.back - exact.back).norm() / exact.back.norm()) < 0.02
+    assert float((found.data_channel - exact.data_channel).norm() / exact.data_channel.norm()) < 0.02

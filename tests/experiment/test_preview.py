@@ -4,12 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from invkit.evaluation.report.images import GAP, HEADER
 from PIL import Image
 
 from invkit.core.errors import PluginError, RecipeError
 from invkit.data.photos import Photos
-from invkit.evaluation.report.images import CELL
+from invkit.evaluation.report.images import CELL, GAP, HEADER
 from invkit.experiment.preview import GRID, PHOTOS, save_preview
 from invkit.physics.degradation import Degradation
 from invkit.physics.operators.base import LinearOperator

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from invkit.evaluation.report.images import GAP, HEADER
 from PIL import Image
 from support.runs import RECIPE, Heard, go, same, weights
 
@@ -18,7 +17,7 @@ from invkit.core.device import set_determinism
 from invkit.core.errors import DataError, Interrupted, NonFiniteError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.evaluation.report.images import CELL
+from invkit.evaluation.report.images import CELL, GAP, HEADER
 from invkit.experiment.run import evaluate, load, run
 from invkit.physics.measurement import measure_points
 from invkit.recipe.recipe import load_recipe

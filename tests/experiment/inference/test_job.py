@@ -1,6 +1,8 @@
 """What becomes of one input after the other; the model is untrained, since none of this depends on what it knows."""
 
+import io
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,6 +281,34 @@ def test_inputs_that_do_not_fit_are_refused_before_any_work(go, trained, picture
     ):
         go(x, model=trained("{name: sparse-center, n: 999}"))
     assert not list((tmp_path / "out").rglob("*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("options", "times"),
+    [
+        ({}, {"x.png": 2, "p.csv": 1, "p.npz": 1}),
+        ({"mask": "mask.png"}, {"x.png": 2, "mask.png": 2, "p.csv": 1, "p.npz": 1}),
+        ({"mask": "mask.png", "grid": "9"}, {"x.png": 2, "mask.png": 2, "p.csv": 1, "p.npz": 1}),
+        ({"grid": "9x9"}, {"x.png": 1, "p.csv": 1, "p.npz": 1}),  # the image's own size is not needed
+    ],
+)
+def test_no_file_is_read_twice(go, picture, tmp_path, write, monkeypatch, options, times):
+    """A file of points is opened once; an image once for its header, if its size is needed, and once for its pixels."""
+    Image.new("L", (13, 18), 255).save(tmp_path / "mask.png")
+    np.savez(tmp_path / "p.npz", coordinates=np.full((1, 2), 0.5), values=np.zeros((1, 3)))
+    inputs = picture(), write("x,y,r,g,b\n0,0,1,1,1\n", "p.csv"), tmp_path / "p.npz"
+    opened, real = Counter(), io.open  # `Path.open` and `zipfile` call it
+
+    def counting(file, *args, **kwargs):
+        if isinstance(file, str | Path) and Path(file).name in times:
+            opened[Path(file).name] += 1
+        return real(file, *args, **kwargs)
+
+    if "mask" in options:
+        options = options | {"mask": tmp_path / options["mask"]}
+    monkeypatch.setattr(io, "open", counting)
+    go(*inputs, **options)
+    assert opened == times
 
 
 def test_scores_are_those_of_the_table(trained):

@@ -21,7 +21,7 @@ FLOORS = [
         "training", "trainsettings", "validation",
     },
     {
-        "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",
+        "__init__", "api", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",
         "lookup", "overrides", "plugins", "preview", "priors", "recipe", "reconstructing", "resolve", "runfolder", "scaffold",
         "schema", "smoke", "testing", "trained", "yamltree",
     },

@@ -17,48 +17,11 @@ from invkit.reconstruct.tv import TotalVariation
 from invkit.reconstruct.zeroshot import SOLVERS
 
 
-class NearestMethod(Method):
-    """The nearest observed pixel."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Nearest()
-
-
 class GaussianMethod(Method):
     """The posterior of the Gaussian field fitted to the training pictures."""
 
     def build(self, sources: Sources) -> Reconstructor:
         return Gaussian("gaussian", sources.model.prior)
-
-
-class LinearMethod(Method):
-    """Linear interpolation between the observed pixels."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Linear()
-
-
-class BiharmonicMethod(Method):
-    """The picture of least bending that explains the measurement."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Biharmonic()
-
-
-class PinvMethod(Method):
-    """The pseudo-inverse of the measurement; for a mask, zero where nothing is seen."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return PseudoInverse()
-
-
-class TvMethod(Method):
-    """The picture of least total variation that explains the measurement."""
-
-    steps: int = Field(500, ge=1, description="primal-dual steps; they are not stopped before")
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return TotalVariation(self.steps)
 
 
 class LmmseMethod(Method):
@@ -103,12 +66,12 @@ class ModelMethod(Method):
 
 
 METHODS: dict[str, type[Method]] = {
-    "nearest": NearestMethod,
+    "nearest": Nearest,
     "gaussian": GaussianMethod,
-    "linear": LinearMethod,
-    "biharmonic": BiharmonicMethod,
-    "pinv": PinvMethod,
-    "tv": TvMethod,
+    "linear": Linear,
+    "biharmonic": Biharmonic,
+    "pinv": PseudoInverse,
+    "tv": TotalVariation,
     "lmmse": LmmseMethod,
     "oracle": OracleMethod,
     "untrained": UntrainedMethod,

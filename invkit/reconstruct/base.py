@@ -31,18 +31,6 @@ class Reconstructor(ABC):
         """`count` posterior samples of each picture: (K, B, C, H, W); keyed by picture, whatever the batch cut."""
 
 
-class PointEstimate(Reconstructor):
-    """A reconstructor without a network and without a law: one picture for each measurement."""
-
-    readouts = ("point",)
-
-    def nfe(self, readout: str) -> int:
-        return 0
-
-    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        raise NotImplementedError(f"{self.name} has a point readout only")
-
-
 def mask_of(measurement: Measurement, name: str) -> Tensor:
     """The mask (B, 1 or C, H, W) that a row reads. Raises Unavailable where the operator is none."""
     if measurement.observed is None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from invkit.degradation import Measurement
 from invkit.field import dct, idct
 from invkit.grid import Grid
-from invkit.reconstruct.base import PointEstimate
 from invkit.reconstruct.constant import ConstantColour
+from invkit.reconstruct.method import PointEstimate
 
 EXACT = 1e-4  # without noise a measurement is explained to this share of its norm, or as far as STEPS lead
 STEPS = 300  # dimensions of the Krylov space in which an operator that is no mask is solved
@@ -20,15 +20,15 @@ STORED = 1 << 24  # numbers that the bases of the pictures solved together may h
 
 
 class Biharmonic(PointEstimate):
-    """The minimiser of `|L x|^2` over the pictures with `|A x - y|^2 <= M sigma^2`, M being the number of measured values.
+    """The image of least bending that explains the measurement: the minimiser of `|L x|^2` with `|A x - y|^2 <= M sigma^2`.
 
-    `L` is the five-point Laplacian with reflecting borders, of each channel. A mask without noise keeps what it shows and has
-    `L^2 x = 0` where nothing is seen: solved by a sparse factorisation. All else is solved in a Krylov space, with the weight
-    of the bending found by the discrepancy principle (Morozov 1966): a fit no closer than the noise. Constants cost nothing,
-    so they are fitted first.
+    M is the number of measured values, and `L` the five-point Laplacian with reflecting borders, of each channel. A mask
+    without noise keeps what it shows and has `L^2 x = 0` where nothing is seen: solved by a sparse factorisation. All else is
+    solved in a Krylov space, with the weight of the bending found by the discrepancy principle (Morozov 1966): a fit no
+    closer than the noise. Constants cost nothing, so they are fitted first.
     """
 
-    name = "biharmonic"
+    name = "biharmonic"  # type: ignore[misc]
 
     def mean(self, measurement: Measurement) -> Tensor:
         if measurement.observed is not None and measurement.sigma == 0:

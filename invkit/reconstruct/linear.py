@@ -6,21 +6,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.degradation import Measurement
-from invkit.reconstruct.base import PointEstimate, mask_of
+from invkit.reconstruct.base import mask_of
+from invkit.reconstruct.method import PointEstimate
 from invkit.reconstruct.nearest import Nearest
 
 Array = NDArray[np.float64]
 
 
 class Linear(PointEstimate):
-    """Piecewise linear on the Delaunay triangulation of the observed pixels' centres, nearest outside their hull.
+    """Linear interpolation between the observed pixels, on their Delaunay triangulation; the nearest outside their hull.
 
     Centres on one line have no triangles: there it is linear along the line, constant across it and beyond the last centres.
     Where four centres are on a circle either diagonal is Delaunay; which one is taken is up to Qhull, and the same each
     time. A mask of its own for each channel interpolates each channel by itself. Noise is interpolated too.
     """
 
-    name = "linear"
+    name = "linear"  # type: ignore[misc]
 
     def mean(self, measurement: Measurement) -> Tensor:
         observed = mask_of(measurement, self.name).cpu()

@@ -3,11 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar, Self
 
+from torch import Tensor
+
+from invkit.degradation import Measurement
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
 from invkit.field import GaussianField
 from invkit.grid import Grid
+from invkit.keys import Keys
 from invkit.reconstruct.base import Reconstructor
 from invkit.reconstruct.lmmse import Opened
 from invkit.settings import Settings
@@ -31,3 +36,19 @@ class Method(Settings, ABC):
     @abstractmethod
     def build(self, sources: Sources) -> Reconstructor:
         """The reconstructor. Raises RecipeError where what it needs is not there."""
+
+
+class PointEstimate(Method, Reconstructor):
+    """A reconstructor without a network and without a law: one picture for each measurement. It is its own settings."""
+
+    name: ClassVar[str]  # type: ignore[misc]  # of the class, no setting
+    readouts: ClassVar[tuple[str, ...]] = ("point",)  # type: ignore[misc]
+
+    def build(self, sources: Sources) -> Self:
+        return self
+
+    def nfe(self, readout: str) -> int:
+        return 0
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        raise NotImplementedError(f"{self.name} has a point readout only")

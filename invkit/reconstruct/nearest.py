@@ -4,16 +4,14 @@ import torch
 from torch import Tensor
 
 from invkit.degradation import Measurement
-from invkit.reconstruct.base import PointEstimate, mask_of
+from invkit.reconstruct.base import mask_of
+from invkit.reconstruct.method import PointEstimate
 
 
 class Nearest(PointEstimate):
-    """Every hidden pixel takes the value of the nearest observed one (Euclidean; ties to the first in reading order).
+    """The nearest observed pixel (Euclidean; ties to the first in reading order); zero, grey, where nothing is observed."""
 
-    Where nothing is observed the picture is grey, that is zero.
-    """
-
-    name = "nearest"
+    name = "nearest"  # type: ignore[misc]
 
     def mean(self, measurement: Measurement) -> Tensor:
         observed = mask_of(measurement, self.name)

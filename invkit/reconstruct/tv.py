@@ -3,13 +3,14 @@
 import math
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from invkit.degradation import Measurement
 from invkit.keys import Keys
 from invkit.operators import LinearOperator
-from invkit.reconstruct.base import PointEstimate
 from invkit.reconstruct.constant import ConstantColour
+from invkit.reconstruct.method import PointEstimate
 
 BALANCE = 0.3  # of the primal step to the dual one: the quickest of 0.1, 0.3 and 1 on masks, the middle one on blurs
 POWER_STEPS = 30
@@ -17,7 +18,7 @@ SLACK = 1.05  # the power method finds a norm from below
 
 
 class TotalVariation(PointEstimate):
-    """The minimiser of the total variation over the pictures with `|A x - y|^2 <= M sigma^2` (Rudin, Osher & Fatemi 1992).
+    """The image of least total variation with `|A x - y|^2 <= M sigma^2` (Rudin, Osher & Fatemi 1992).
 
     M is the number of measured values, so without noise `A x = y`. The variation is isotropic and joins the colours: `cell *
     sum |D x|`, the norm being taken over both differences of all channels in a cell, forward, and zero at the far borders.
@@ -25,10 +26,8 @@ class TotalVariation(PointEstimate):
     (Chambolle & Pock 2011, algorithm 1, theta = 1), from the pseudo-inverse of what the best constant colour leaves.
     """
 
-    name = "tv"
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
+    name = "tv"  # type: ignore[misc]
+    steps: int = Field(500, ge=1, description="primal-dual steps; they are not stopped before")
 
     def mean(self, measurement: Measurement) -> Tensor:
         operator, y, grid = measurement.operator, measurement.y, measurement.grid

@@ -7,8 +7,7 @@ that holds the pixels is found by walking the opcodes, which runs and builds not
 
 import os
 import pickletools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from invkit.errors import DataError, ResourceError
 from invkit.files import write_atomic
 from invkit.grid import Grid
 from invkit.keys import Keys
+from invkit.lock import locked
 from invkit.settings import PathSetting
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -104,26 +104,6 @@ def has_all(folder: Path) -> bool:
     return all((folder / name).is_file() for name in members("cifar-10-batches-bin", ("train", "test")))
 
 
-@contextmanager
-def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Wait for other processes that fetch into the folder, where the system can tell."""
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"cifar10: waiting for another process that fetches CIFAR-10 to {folder}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def obtain(
     folder: Path,
     url: str = URL,
@@ -138,7 +118,7 @@ def obtain(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResourceError(f"cifar10: {folder} cannot be made ({error}); set XDG_CACHE_HOME, or {WAY_OUT}") from None
-    with _alone(folder, say):
+    with locked(folder, lambda holder: say(f"cifar10: waiting for {holder}, which fetches CIFAR-10 to {folder}")):
         if has_all(folder):  # by the process that was waited for
             return
         if not archive.exists():

@@ -27,7 +27,7 @@ from invkit.lock import locked
 from invkit.settings import PathSetting
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+DIGEST = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 SIZE = 170_052_171
 BATCH = 10_000  # pictures in a file
 PICTURE = 3 * 32 * 32
@@ -107,7 +107,7 @@ def has_all(folder: Path) -> bool:
 def obtain(
     folder: Path,
     url: str = URL,
-    md5: str = MD5,
+    digest: str = DIGEST,
     size: int = SIZE,
     say: Callable[[str], None] = say_on_stderr,
     pause: float = 2.0,
@@ -124,7 +124,7 @@ def obtain(
         if not archive.exists():
             say(f"cifar10: fetching CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; it may take an hour.")
             say(f"  Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
-            fetch(url, archive, md5, size, WAY_OUT, say, pause)
+            fetch(url, archive, digest, size, WAY_OUT, say, pause)
         try:
             found = read_members(archive, wanted, _LARGEST, _TOTAL)
             if missing := wanted - found.keys():

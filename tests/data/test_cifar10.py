@@ -170,9 +170,9 @@ def test_an_archive_with_a_link_for_a_batch_file_is_refused(tmp_path):
 def served(server, archive, monkeypatch):
     """Let `Cifar10` fetch an archive from the test's server; returns what it will say."""
     server.body, said = archive.read_bytes(), []
-    md5 = hashlib.md5(server.body, usedforsecurity=False).hexdigest()
+    digest = "md5:" + hashlib.md5(server.body, usedforsecurity=False).hexdigest()
     monkeypatch.setattr(
-        cifar10, "obtain", lambda folder: obtain(folder, server.url, md5, len(server.body), said.append, pause=0)
+        cifar10, "obtain", lambda folder: obtain(folder, server.url, digest, len(server.body), said.append, pause=0)
     )
     return said
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from invkit.convolution import Convolution
     from invkit.data.base import Dataset, Images, Split
+    from invkit.data.images import read_image
     from invkit.degradation import Degradation, Measurement
     from invkit.errors import DataError, RecipeError
     from invkit.grid import Grid
@@ -48,6 +49,7 @@ __all__ = [
     "Unavailable",
     "hookimpl",
     "least_squares",
+    "read_image",
     "strokes",
     "strongest",
 ]
@@ -56,6 +58,7 @@ _HOMES = {
     "pydantic": ["Field"],
     "invkit.convolution": ["Convolution"],
     "invkit.data.base": ["Dataset", "Images", "Split"],
+    "invkit.data.images": ["read_image"],
     "invkit.degradation": ["Degradation", "Measurement"],
     "invkit.errors": ["DataError", "RecipeError"],
     "invkit.grid": ["Grid"],

@@ -191,6 +191,17 @@ def check(file: BinaryIO, grid: Grid) -> None:
         _usable(picture, grid)
 
 
+def read_image(path: Path, mode: str) -> Image.Image:
+    """A whole image file of one of `FORMATS` in a mode of Pillow's: "RGB", "L", "F". Raises DataError where it cannot be read."""
+    try:
+        with Image.open(BytesIO(path.read_bytes()), formats=FORMATS) as image:
+            return image.convert(mode)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of broken files raise nearly anything
+        raise DataError(f"{printable(str(path))}: cannot be read as an image ({error_line(error)})") from None
+
+
 def _rounded(averages: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(averages).clip(0, 255).astype(np.uint8)
 

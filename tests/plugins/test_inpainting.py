@@ -71,7 +71,7 @@ def test_a_picture_is_the_mask(tmp_path):
 def test_a_mask_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "missing.png"):
-        with pytest.raises(DataError, match=f"{name}: cannot be read as a picture of a mask"):
+        with pytest.raises(DataError, match=f"{name}: cannot be read as an image"):
             hidden(MaskPicture(file=str(tmp_path / name)), Grid(8, 8))
 
 

@@ -3,11 +3,11 @@
 from itertools import pairwise
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from invkit.degradation import Measurement
 from invkit.diffusion.samplers import Noise
+from invkit.leastsquares import dot, times
 from invkit.reconstruct.zeroshot.base import Solver, ancestral, start
 from invkit.reconstruct.zeroshot.gradient import linearised
 from invkit.reconstruct.zeroshot.prior import Prior
@@ -39,14 +39,9 @@ class Pigdm(Solver):
             r = y - operator.forward(clean)
             v = ridge(operator, r, measurement.sigma**2 / r2) / r2
             change = here**2 * prior.covariance(pull(v))
-            image = operator.forward(change)
-            curvature = _dot(image, image) + measurement.sigma**2 * _dot(v, change)
-            t = (_dot(r, image) / curvature.clamp(min=1e-30)).clamp(min=0)
-            guided = clean + t.view(-1, 1, 1, 1).to(x) * change
+            image = operator.forward(change).double()
+            curvature = dot(image, image) + measurement.sigma**2 * dot(v.double(), change.double())
+            t = (dot(r.double(), image) / curvature.clamp(min=1e-30)).clamp(min=0)
+            guided = clean + times(t.to(x), change)
             x = ancestral(x, guided, here, there, noise(f"step{i}"))
         return x
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of a batch: (B,) float64."""
-    return torch.einsum("bn,bn->b", a.double().flatten(1), b.double().flatten(1))

@@ -319,8 +319,7 @@ def plugins_check(name: str, draws: int, plugins: tuple[str, ...], as_json: bool
     from invkit.testing import check_degradation
 
     found = _registry(plugins)
-    found.get("degradation", name)  # what is unknown is refused with a hint
-    report = replace(check_degradation(found.degradations[name], draws=draws), degradation=name)
+    report = replace(check_degradation(found.get("degradation", name), draws=draws), degradation=name)
     if as_json:
         _print(report.as_dict())
     else:

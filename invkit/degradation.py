@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -17,6 +17,8 @@ from invkit.settings import Settings
 
 class Degradation(Settings, ABC):
     """A law of measurement operators; its typed fields are its settings in a recipe."""
+
+    kind: ClassVar[str] = "degradation"
 
     @abstractmethod
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:

@@ -30,7 +30,7 @@ from invkit.lock import locked
 from invkit.partial import Partial
 from invkit.plugins import Registry
 from invkit.priors import priors
-from invkit.recipe import CHOICES, Recipe
+from invkit.recipe import Recipe
 from invkit.reconstruct import Method, Reconstructor, Sources
 from invkit.report import write_report
 from invkit.resolve import plain
@@ -257,7 +257,7 @@ def _rows(
             run=folder.path.name, degradation_name=name, metrics=recipe.metrics, progress=progress, world=world,
             shelf=shelf,
         )  # fmt: skip
-    settings = json.dumps(plain(recipe, recipe.registry, CHOICES)["degradation"])
+    settings = json.dumps(plain(recipe, recipe.registry)["degradation"])
     return joined(results, json.loads(without_secrets(settings)))
 
 

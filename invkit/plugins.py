@@ -11,10 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from importlib import import_module
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import pluggy
@@ -24,26 +22,28 @@ from pydantic.errors import PydanticUserError
 from invkit import hookspecs, installed
 from invkit.data.base import Dataset
 from invkit.degradation import Degradation
+from invkit.diffusion import FIELDS, PRECONDITIONINGS, SAMPLERS, SCHEDULES
 from invkit.errors import PluginError, RecipeError
 from invkit.hookspecs import hookimpl
 from invkit.metrics import METRICS, Metric
+from invkit.nn import NETWORKS
 from invkit.reconstruct import METHODS, Method
 from invkit.settings import Settings
 
-HOOKS: dict[str, tuple[str, type[Settings]]] = {
-    "invkit_datasets": ("dataset", Dataset),
-    "invkit_degradations": ("degradation", Degradation),
-    "invkit_metrics": ("metric", Metric),
-    "invkit_reconstructors": ("method", Method),
+HOOKS: dict[str, type[Settings]] = {  # hook -> the base of what it provides
+    "invkit_datasets": Dataset,
+    "invkit_degradations": Degradation,
+    "invkit_metrics": Metric,
+    "invkit_reconstructors": Method,
 }
-_CORE = {  # what no plugin provides yet: kind -> where its table stands
-    "network": ("invkit.nn", "NETWORKS"),
-    "field": ("invkit.diffusion", "FIELDS"),
-    "schedule": ("invkit.diffusion", "SCHEDULES"),
-    "preconditioning": ("invkit.diffusion", "PRECONDITIONINGS"),
-    "sampler": ("invkit.diffusion", "SAMPLERS"),
+CORE: dict[str, Mapping[str, type[Settings]]] = {  # the kinds that no plugin provides yet
+    "network": NETWORKS,
+    "field": FIELDS,
+    "schedule": SCHEDULES,
+    "preconditioning": PRECONDITIONINGS,
+    "sampler": SAMPLERS,
 }
-KINDS = (*(kind for kind, _ in HOOKS.values()), *_CORE)
+KINDS = (*(base.kind for base in HOOKS.values()), *CORE)
 
 
 @hookimpl
@@ -111,10 +111,7 @@ class Failure:
 class Registry:
     """Everything a recipe can name, where it came from, and what could not be loaded."""
 
-    degradations: Mapping[str, type[Degradation]]
-    datasets: Mapping[str, type[Dataset]]
-    methods: Mapping[str, type[Method]]
-    metrics: Mapping[str, type[Metric]]
+    classes: Mapping[str, Mapping[str, type[Settings]]]  # kind -> name -> class
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)  # (kind, name) -> its provider
     failures: tuple[Failure, ...] = ()
     rivals: Mapping[tuple[str, str], tuple[Origin, ...]] = field(default_factory=dict)  # providers of one name
@@ -122,15 +119,9 @@ class Registry:
 
     def names(self, kind: str) -> Mapping[str, type[Settings]]:
         """The implementations of a kind (one of `KINDS`), by their names."""
-        if kind in _CORE:
-            module, table = _CORE[kind]
-            return getattr(import_module(module), table)
-        own: dict[str, Mapping[str, type[Settings]]] = {
-            "degradation": self.degradations, "dataset": self.datasets, "method": self.methods, "metric": self.metrics,
-        }  # fmt: skip
-        return own[kind]
+        return self.classes[kind]
 
-    def get(self, kind: str, name: str) -> type[Settings]:
+    def get(self, kind: str, name: str) -> type[Any]:
         """The settings class of a name.
 
         Raises RecipeError for an unknown name, PluginError where a plugin that failed to load may be why.
@@ -156,15 +147,16 @@ class Registry:
 
     def _failed(self, kind: str, name: str) -> list[Failure]:
         """The failures that may be why a name is unknown: those of the name itself, else all."""
-        if kind in _CORE:
+        if kind in CORE:
             return []
         own = [failure for failure in self.failures if failure.key == (kind, name)]
         return own or list(self.failures)
 
     def name_of(self, settings: Settings) -> str | None:
         """The name under which the class of some settings is registered, None for a plain section."""
-        found = (name for kind in KINDS for name, cls in self.names(kind).items() if cls is type(settings))
-        return next(found, None)
+        return next(
+            (name for names in self.classes.values() for name, cls in names.items() if cls is type(settings)), None
+        )
 
     def called(self, kind: str, settings: Settings) -> str:
         """The name of a chosen implementation. Raises PluginError where it lost its name: others provide it too."""
@@ -266,7 +258,8 @@ class _Loader:
                 self.fail(origin, f"{name} is not marked; write @hookimpl above it")
 
     def _take(self, hook: str, provided: object, origin: Origin) -> None:
-        kind, base = HOOKS[hook]
+        base = HOOKS[hook]
+        kind = base.kind
         if not isinstance(provided, Mapping):
             raise TypeError(f"has to return a mapping of names to classes, got {type(provided).__name__}")
         for name, cls in provided.items():
@@ -277,19 +270,14 @@ class _Loader:
                 self.found.setdefault((kind, name), []).append((origin, cls))
 
     def registry(self, files: Mapping[str, str]) -> Registry:
-        single = {key: providers[0] for key, providers in self.found.items() if len(providers) == 1}
-        rivals = {
-            key: tuple(origin for origin, _ in providers) for key, providers in self.found.items() if len(providers) > 1
-        }
-
-        def of(wanted: str) -> Mapping[str, Any]:
-            return MappingProxyType({name: cls for (kind, name), (_, cls) in single.items() if kind == wanted})
-
-        origins = MappingProxyType({key: origin for key, (origin, _) in single.items()})
-        return Registry(
-            of("degradation"), of("dataset"), of("method"), of("metric"), origins, tuple(self.failures),
-            MappingProxyType(rivals), files,
-        )  # fmt: skip
+        classes: dict[str, dict[str, type[Settings]]] = {kind: dict(CORE.get(kind, {})) for kind in KINDS}
+        origins, rivals = {}, {}
+        for (kind, name), providers in self.found.items():
+            if len(providers) > 1:
+                rivals[kind, name] = tuple(origin for origin, _ in providers)
+            else:
+                origins[kind, name], classes[kind][name] = providers[0]
+        return Registry(classes, origins, tuple(self.failures), rivals, files)
 
 
 def _line(error: BaseException) -> str:

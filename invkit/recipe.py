@@ -20,18 +20,7 @@ from invkit.plugins import Registry
 from invkit.resolve import plain, resolve
 from invkit.settings import Settings
 from invkit.training import Log, Train
-from invkit.yamltree import Path, scalar
-
-CHOICES: dict[Path, str] = {  # what chooses an implementation by name, and of which kind; `*` is each item of a list
-    ("data",): "dataset",
-    ("degradation",): "degradation",
-    ("model",): "network",
-    ("diffusion", "schedule"): "schedule",
-    ("diffusion", "preconditioning"): "preconditioning",
-    ("sample", "method"): "sampler",
-    ("eval", "methods", "*"): "method",
-    ("eval", "metrics", "*"): "metric",
-}
+from invkit.yamltree import scalar
 
 
 @dataclass(frozen=True)
@@ -81,9 +70,7 @@ class Recipe(Settings):
 
     def dump(self) -> str:
         """The resolved recipe as YAML: every setting, paths absolute; it loads to an equal recipe."""
-        return yaml.dump(
-            plain(self, self.registry, CHOICES), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-        )
+        return yaml.dump(plain(self, self.registry), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -109,7 +96,7 @@ def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry:
     """
     path, raw, tree = read_recipe(recipe)
     registry = registry or plugins.registry()
-    made = resolve(Recipe, override(tree, overrides), registry, CHOICES, path.parent)
-    plain(made, registry, CHOICES)  # a default whose name several plugins provide is nobody's
+    made = resolve(Recipe, override(tree, overrides), registry, path.parent)
+    plain(made, registry)  # a default whose name several plugins provide is nobody's
     made._source = Source(path.stem, raw.decode("utf-8-sig"), registry)
     return made

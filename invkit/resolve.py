@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -13,29 +13,24 @@ from pydantic import Field, PlainValidator, ValidationError, ValidationInfo, cre
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from invkit.data.base import Dataset
-from invkit.degradation import Degradation
 from invkit.errors import PluginError, RecipeError
-from invkit.field import Law
-from invkit.nn.base import Network
 from invkit.overrides import COMMAND_LINE
 from invkit.plugins import Registry, suggest
 from invkit.settings import IsName, IsPath, Settings
 from invkit.yamltree import Path, Problem, Tree, brief
 
-_BASES = {Dataset: "dataset", Degradation: "degradation", Network: "network", Law: "field"}
 _FAILED = object()
 S = TypeVar("S", bound=Settings)
 
 
-def resolve(cls: type[S], tree: Tree, registry: Registry, choices: Mapping[Path, str], folder: FilePath) -> S:
+def resolve(cls: type[S], tree: Tree, registry: Registry, folder: FilePath) -> S:
     """Settings of a class from a whole tree; paths in it are relative to `folder`.
 
-    `choices` says which key paths choose an implementation, and of which kind (`*` stands for each item of a list);
-    fields typed `Dataset`, `Degradation` or `Network` do so anywhere. Raises one RecipeError (or PluginError, where a
-    plugin that failed may be why) with a line for each mistake, in the order of the text.
+    A field typed with a base that has a `kind` takes the name of an implementation, or its settings with a name. Raises
+    one RecipeError (or PluginError, where a plugin that failed may be why) with a line for each mistake, in the order of
+    the text.
     """
-    resolver = _Resolver(tree, registry, choices, folder)
+    resolver = _Resolver(tree, registry, folder)
     made = resolver.settings(cls, tree.data, ())
     broken = {problem.path for problem in tree.problems if problem.path}
     problems = tree.problems + [problem for problem in resolver.problems if problem.path not in broken]
@@ -54,8 +49,8 @@ def _line_and_column(where: str) -> tuple[float, float]:
 class _Resolver:
     """Builds settings from a tree and collects every mistake on the way."""
 
-    def __init__(self, tree: Tree, registry: Registry, choices: Mapping[Path, str], folder: FilePath) -> None:
-        self.tree, self.registry, self.choices, self.folder = tree, registry, choices, folder
+    def __init__(self, tree: Tree, registry: Registry, folder: FilePath) -> None:
+        self.tree, self.registry, self.folder = tree, registry, folder
         self.problems: list[Problem] = []
         self.error: type[RecipeError] | type[PluginError] = RecipeError
 
@@ -95,7 +90,7 @@ class _Resolver:
         elif "name" in node:
             at = (*path, "name")
         elif isinstance(default, Settings):
-            own = plain(default, self.registry, self.choices, path)
+            own = plain(default, self.registry)
             node = {"name": self.registry.called(kind, default), **own, **node}
         else:
             return self._problem(path, f"the setting 'name' is missing{suggest('', self.registry.names(kind))}")
@@ -128,7 +123,7 @@ class _Resolver:
     def _nested(self, cls: type[Settings], name: str, path: Path) -> Callable[[Any], Any] | None:
         """What builds a field that holds settings of its own; None for a plain value."""
         info = cls.model_fields[name]
-        kind, section, optional = nested(cls, name, path, self.choices)
+        kind, section, optional = nested(cls, name)
         one: Callable[..., Any]
         if kind:
             one = functools.partial(self.choice, kind)
@@ -136,7 +131,7 @@ class _Resolver:
             one = functools.partial(self.settings, section)
         else:
             return None
-        if is_list(cls, name, path, self.choices):
+        if is_list(cls, name):
             build = functools.partial(self._items, one, path=path)
         elif kind:
             build = functools.partial(one, path=path, default=info.get_default(call_default_factory=True))
@@ -183,42 +178,32 @@ class _Resolver:
             self._problem((*path, *loc), " or ".join(dict.fromkeys(messages)) + end)
 
 
-def plain(settings: Settings, registry: Registry, choices: Mapping[Path, str], path: Path = ()) -> dict[str, Any]:
+def plain(settings: Settings, registry: Registry) -> dict[str, Any]:
     """Settings as plain data that resolves to equal ones, with the names of implementations put back."""
 
-    def node(value: Any, path: Path, kind: str | None) -> Any:
+    def node(value: Any, kind: str | None) -> Any:
         if isinstance(value, tuple):
-            return [node(item, (*path, i), kind) for i, item in enumerate(value)]
+            return [node(item, kind) for item in value]
         if not isinstance(value, Settings):
             return value
         name = {"name": registry.called(kind, value)} if kind else {}
-        return name | plain(value, registry, choices, path)
+        return name | plain(value, registry)
 
     cls = type(settings)
-    return {
-        key: node(getattr(settings, key), (*path, key), kind_of(cls, key, (*path, key), choices))
-        for key in cls.model_fields
-    }
+    return {key: node(getattr(settings, key), kind_of(cls, key)) for key in cls.model_fields}
 
 
-def _starred(path: Path) -> Path:
-    return tuple("*" if isinstance(key, int) else key for key in path)
-
-
-def nested(
-    cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]
-) -> tuple[str | None, type[Settings] | None, bool]:
+def nested(cls: type[Settings], name: str) -> tuple[str | None, type[Settings] | None, bool]:
     """What a field holds, or each item of it: a choice of some kind, or a section; and whether it may be null."""
     parts = _parts(cls.model_fields[name].annotation)
     sections = (part for part in parts if isinstance(part, type) and issubclass(part, Settings))
-    return kind_of(cls, name, path, choices), next(sections, None), type(None) in parts
+    return kind_of(cls, name), next(sections, None), type(None) in parts
 
 
-def kind_of(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> str | None:
+def kind_of(cls: type[Settings], name: str) -> str | None:
     """The kind of implementation that a field chooses, or each item of it; None where it chooses none."""
-    typed = [_BASES[part] for part in _parts(cls.model_fields[name].annotation) if part in _BASES]
-    starred = _starred(path)
-    return choices.get(starred) or choices.get((*starred, "*")) or next(iter(typed), None)
+    parts = [part for part in _parts(cls.model_fields[name].annotation) if isinstance(part, type)]
+    return next((part.kind for part in parts if issubclass(part, Settings) and "kind" in vars(part)), None)
 
 
 def named_kind(cls: type[Settings], name: str) -> str | None:
@@ -227,10 +212,9 @@ def named_kind(cls: type[Settings], name: str) -> str | None:
     return next((mark.kind for mark in marks if isinstance(mark, IsName)), None)
 
 
-def is_list(cls: type[Settings], name: str, path: Path, choices: Mapping[Path, str]) -> bool:
+def is_list(cls: type[Settings], name: str) -> bool:
     """Whether a field holds a list of settings."""
-    tuples = (get_origin(part) is tuple for part in _parts(cls.model_fields[name].annotation))
-    return (*_starred(path), "*") in choices or any(tuples)
+    return any(get_origin(part) is tuple for part in _parts(cls.model_fields[name].annotation))
 
 
 def _parts(annotation: Any) -> list[Any]:

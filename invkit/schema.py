@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from invkit.plugins import Registry
-from invkit.recipe import CHOICES, Recipe
+from invkit.recipe import Recipe
 from invkit.resolve import is_list, kind_of, named_kind, nested, plain, shadow
 from invkit.settings import Settings
 from invkit.yamltree import Path
@@ -53,7 +53,7 @@ class _Writer:
             default = None if info.is_required() else info.get_default(call_default_factory=True)
             schema["properties"][name] = made | ({"description": info.description} if info.description else {})
             if default is not None and not isinstance(default, Settings):
-                kind = kind_of(cls, name, (*path, name), CHOICES)
+                kind = kind_of(cls, name)
                 schema["properties"][name]["default"] = [self._written(item, kind) for item in default]
         for name in cls.model_fields:
             if kind := named_kind(cls, name):
@@ -62,12 +62,12 @@ class _Writer:
         return schema | {"description": inspect.cleandoc(cls.__doc__ or "")}
 
     def _written(self, settings: Settings, kind: str | None) -> Any:
-        own = plain(settings, self.registry, CHOICES)
+        own = plain(settings, self.registry)
         return {"name": self.registry.called(kind, settings), **own} if kind else own
 
     def _nested(self, cls: type[Settings], name: str, path: Path) -> JsonSchemaValue | None:
         """A field that holds settings of its own; None for a plain value."""
-        kind, section, optional = nested(cls, name, path, CHOICES)
+        kind, section, optional = nested(cls, name)
         info = cls.model_fields[name]
         if kind:
             default = None if info.is_required() else info.get_default(call_default_factory=True)
@@ -76,7 +76,7 @@ class _Writer:
             schema = self.settings(section, path)
         else:
             return None
-        if is_list(cls, name, path, CHOICES):
+        if is_list(cls, name):
             schema = {"type": "array", "items": schema}
             for item in info.metadata:
                 schema |= {"minItems": n} if (n := getattr(item, "min_length", None)) is not None else {}

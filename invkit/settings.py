@@ -1,7 +1,7 @@
 """The base of everything a recipe can set."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,9 +11,12 @@ class Settings(BaseModel):
 
     Validate values that come from YAML in JSON mode (`model_validate_json`), where a list may become a tuple
     but `"3"` never becomes `3`.
+
+    A base with a `kind` of its own is one that recipes choose by name: a field typed with it takes any registered class.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    kind: ClassVar[str]
 
 
 class IsPath:

@@ -19,7 +19,7 @@ from invkit.grid import Grid
 from invkit.keys import Keys
 from invkit.metrics import METRICS
 from invkit.operators import LinearOperator
-from invkit.plugins import Registry, registry
+from invkit.plugins import CORE, Registry, registry
 from invkit.reconstruct import METHODS
 from invkit.settings import PathSetting
 
@@ -60,7 +60,8 @@ class Folder(Dataset):
 
 @pytest.fixture
 def stand_ins() -> Registry:
-    return Registry({"sparse-random": Some, "both": Both}, {"photos": Folder, "images": Folder}, METHODS, METRICS)
+    own = {"degradation": {"sparse-random": Some, "both": Both}, "dataset": {"photos": Folder, "images": Folder}}
+    return Registry({**CORE, "method": METHODS, "metric": METRICS, **own})
 
 
 @pytest.fixture

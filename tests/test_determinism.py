@@ -73,9 +73,9 @@ def test_an_adjoint_by_autograd_is_seen():
     assert refused_on_cuda(Bicubic(), GRID) == ["upsample_bicubic2d_backward"]
 
 
-@pytest.mark.parametrize("name", sorted(set(registry().degradations) - {"deepinv"}))
+@pytest.mark.parametrize("name", sorted(set(registry().names("degradation")) - {"deepinv"}))
 def test_the_first_party_ones_are_deterministic(name):
-    for law in bases(registry().degradations[name]):
+    for law in bases(registry().names("degradation")[name]):
         assert refused_on_cuda(law, Grid(12, 12)) == []
 
 

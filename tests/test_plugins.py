@@ -50,14 +50,14 @@ def install(write, tmp_path, monkeypatch):
 
 def test_the_core_goes_through_the_same_hooks():
     found = load([])
-    assert set(found.datasets) == {"photos", "cifar10", "images", "fields"}
+    assert set(found.names("dataset")) == {"photos", "cifar10", "images", "fields"}
     assert found.failures == ()
     assert found.origins["dataset", "photos"].distribution == "invkit"
 
 
 def test_the_installed_plugins():
     found = registry()
-    assert {"sparse-random", "sparse-grid", "sparse-center"} <= set(found.degradations)
+    assert {"sparse-random", "sparse-grid", "sparse-center"} <= set(found.names("degradation"))
     assert found.failures == ()
     assert found is registry()
 
@@ -156,13 +156,13 @@ def test_a_broken_plugin_is_named_and_the_others_go_on(what, install):
     assert [failure.origin.distribution for failure in found.failures] == ["invkit-broken"]
     assert said in found.failures[0].error
     assert "\n" not in str(found.failures[0])
-    assert "sharp" in found.degradations
-    assert "photos" in found.datasets
+    assert "sharp" in found.names("degradation")
+    assert "photos" in found.names("dataset")
 
 
 def test_one_bad_class_does_not_take_the_others_of_its_plugin(install):
     found = load([install("half", GOOD.replace("Blur}", 'Blur, "bad": 3}'))])
-    assert "blur" in found.degradations
+    assert "blur" in found.names("degradation")
     assert len(found.failures) == 1
 
 
@@ -175,7 +175,7 @@ def test_an_entry_point_to_nothing(install):
 def test_metadata_that_cannot_be_read(install):
     found = load([("invkit-bad", "", TypeError("no")), install("blur", GOOD)])
     assert str(found.failures[0]) == "plugin invkit-bad (invkit-bad): its metadata cannot be read: TypeError: no"
-    assert "blur" in found.degradations
+    assert "blur" in found.names("degradation")
 
 
 def test_what_a_plugin_prints_does_not_mix_with_results(install, capsys):
@@ -190,7 +190,7 @@ def test_two_providers_of_a_name_are_both_named(install):
         PluginError, match=r"'blur' is provided by both one \(invkit-one 1.2\) and two \(invkit-two 1.2\)"
     ):
         found.get("degradation", "blur")
-    assert "blur" not in found.degradations
+    assert "blur" not in found.names("degradation")
     assert found.get("degradation", "blur3")
 
 
@@ -198,9 +198,9 @@ def test_limits(install, monkeypatch):
     entries = [install("one", GOOD), install("two", GOOD), install("bad", "1 / 0")]
     monkeypatch.setenv("INVKIT_PLUGINS", "one, ")
     found = load(entries)
-    assert (set(found.degradations) - CORE, found.failures) == ({"blur"}, ())
+    assert (set(found.names("degradation")) - CORE, found.failures) == ({"blur"}, ())
     monkeypatch.setenv("INVKIT_PLUGINS", "")
-    assert set(load(entries).degradations) == CORE
+    assert set(load(entries).names("degradation")) == CORE
     monkeypatch.setenv("INVKIT_PLUGINS", "oen")
     assert "no such plugin is installed (did you mean 'one'?)" in load(entries).failures[0].error
 

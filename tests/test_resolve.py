@@ -1,6 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 from pydantic import Field, model_validator
@@ -9,22 +9,26 @@ from invkit.data.base import Dataset
 from invkit.degradation import Degradation
 from invkit.errors import PluginError, RecipeError
 from invkit.overrides import override
-from invkit.plugins import Failure, Origin, Registry
+from invkit.plugins import Failure, Origin
 from invkit.resolve import plain, resolve
 from invkit.settings import Settings
 from invkit.yamltree import read
 
 
-class Smooth(Settings):
+class Kernel(Settings):
+    kind: ClassVar[str] = "kernel"
+
+
+class Smooth(Kernel):
     order: int = 2
 
 
-class Rough(Settings):
+class Rough(Kernel):
     order: int = 0
 
 
 class Part(Settings):
-    kernel: Settings = Smooth(order=3)
+    kernel: Kernel = Smooth(order=3)
     mode: Literal["a", "b"] = "a"
 
 
@@ -36,7 +40,7 @@ class Whole(Settings):
     sizes: tuple[int | tuple[int, int], ...] = (1,)
     share: float | None = None
     part: Part = Part()
-    kernels: tuple[Settings, ...] = Field((), max_length=2)
+    kernels: tuple[Kernel, ...] = Field((), max_length=2)
 
     @model_validator(mode="after")
     def _odd(self):
@@ -45,29 +49,18 @@ class Whole(Settings):
         return self
 
 
-class Kernels(Registry):
-    """A registry with a kind of its own."""
-
-    def names(self, kind):
-        return {"smooth": Smooth, "rough": Rough} if kind == "method" else super().names(kind)
-
-    def name_of(self, settings):
-        return {Smooth: "smooth", Rough: "rough"}.get(type(settings)) or super().name_of(settings)
-
-
-CHOICES = {("part", "kernel"): "method", ("kernels", "*"): "method"}
 HEAD = "data: photos\ndegradation: sparse-random\n"
 
 
 @pytest.fixture
 def registry(stand_ins):
-    return Kernels(stand_ins.degradations, stand_ins.datasets, {}, stand_ins.metrics)
+    return replace(stand_ins, classes={**stand_ins.classes, "kernel": {"smooth": Smooth, "rough": Rough}})
 
 
 @pytest.fixture
 def load(registry):
     def load(text, *overrides, registry=registry, folder=Path("/here")):
-        return resolve(Whole, override(read(text.encode(), "r"), overrides), registry, CHOICES, folder)
+        return resolve(Whole, override(read(text.encode(), "r"), overrides), registry, folder)
 
     return load
 
@@ -124,7 +117,7 @@ def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
         "r:2:1: n: should be greater than or equal to 1, got 0",
         "r:4:1: x: written twice; the first is at r:3:1",
         "r:5:8: part.mode: should be 'a' or 'b', got 'c'",
-        "r:5:26: part.kernel.name: unknown method 'rogh' (did you mean 'rough'?)",
+        "r:5:26: part.kernel.name: unknown kernel 'rogh' (did you mean 'rough'?)",
         "r:6:12: sizes.1: should be a valid integer or a valid list, got 'a'",
         "r:6:15: sizes.2: should be a valid integer or a valid list, got 2.5",
         "r:7:1: kernels: should be a list, got 'rough'",
@@ -146,8 +139,8 @@ def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
         ("x: 1e999", "x: should be a finite number, got inf"),
         ("part: 3", "part: should be settings (key: value), got 3"),
         ("part:", "part: should be settings (key: value), got nothing"),
-        ("part: {kernel: 3}", "part.kernel: should be the name of a method, or settings with a name, got 3"),
-        ("part: {kernel: {name: 3}}", "part.kernel.name: should be the name of a method, got 3"),
+        ("part: {kernel: 3}", "part.kernel: should be the name of a kernel, or settings with a name, got 3"),
+        ("part: {kernel: {name: 3}}", "part.kernel.name: should be the name of a kernel, got 3"),
         ("part: {name: x}", "part.name: unknown setting (known: kernel, mode)"),
         ("kernels: [{order: 3}]", "kernels.0: the setting 'name' is missing (known: rough, smooth)"),
         ("kernels: [rough, rough, rough]", "kernels: should have at most 2 items, not 3"),
@@ -187,7 +180,7 @@ def test_an_unknown_name_while_a_plugin_failed_is_the_plugins_fault(load, regist
 def test_plain_data_resolves_to_equal_settings(load, registry):
     text = "data: {name: images, root: /x}\ndegradation: {name: both, first: sparse-random, others: [sparse-random]}\n"
     made = load(text + "part: {kernel: rough}\nkernels: [smooth]\nsizes: [[1, 2], 3]\n")
-    data = plain(made, registry, CHOICES)
+    data = plain(made, registry)
     assert data["degradation"]["others"] == [{"name": "sparse-random", "fraction": 0.1}]
     assert data["part"] == {"kernel": {"name": "rough", "order": 0}, "mode": "a"}
     assert data["sizes"] == [[1, 2], 3]

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
@@ -27,6 +28,8 @@ class Sources:
 
 class Method(Settings, ABC):
     """Settings of a row of the table."""
+
+    kind: ClassVar[str] = "method"
 
     @abstractmethod
     def build(self, sources: Sources) -> Reconstructor:

@@ -20,7 +20,7 @@ from invkit.plugins import registry
 from invkit.training import Problem, build_model
 
 COUNT = 400
-RANDOM = registry().degradations["sparse-random"]
+RANDOM = registry().names("degradation")["sparse-random"]
 VALUES = 200.0  # hidden in each picture
 
 

@@ -9,7 +9,7 @@ from invkit.keys import Keys
 from invkit.plugins import registry
 from invkit.testing import check_degradation
 
-DeepInverse = registry().degradations["deepinv"]
+DeepInverse = registry().names("degradation")["deepinv"]
 GRID = Grid(16, 16)
 
 

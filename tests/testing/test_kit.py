@@ -16,7 +16,8 @@ from invkit.testing.kit import CHECKS
 
 NEEDS_DEEPINV = pytest.mark.skipif(find_spec("deepinv") is None, reason="needs deepinv")
 INSTALLED = [
-    pytest.param(name, marks=[NEEDS_DEEPINV] if name == "deepinv" else []) for name in sorted(registry().degradations)
+    pytest.param(name, marks=[NEEDS_DEEPINV] if name == "deepinv" else [])
+    for name in sorted(registry().names("degradation"))
 ]
 
 
@@ -60,15 +61,15 @@ def test_grids_can_be_chosen_and_an_instance_is_checked_as_it_is():
 
 
 def test_there_are_degradations():
-    assert {"sparse-random", "sparse-grid", "sparse-center"} <= set(registry().degradations)
+    assert {"sparse-random", "sparse-grid", "sparse-center"} <= set(registry().names("degradation"))
 
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_installed(name):
-    check_degradation(registry().degradations[name]).raise_for_failures()
+    check_degradation(registry().names("degradation")[name]).raise_for_failures()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", INSTALLED)
 def test_installed_at_200_draws(name):
-    check_degradation(registry().degradations[name], draws=200).raise_for_failures()
+    check_degradation(registry().names("degradation")[name], draws=200).raise_for_failures()

@@ -38,6 +38,7 @@ class Whole(Settings):
     n: int = Field(1, ge=1, lt=100)
     x: float = 0.5
     sizes: tuple[int | tuple[int, int], ...] = (1,)
+    some: tuple[int, ...] = Field((1,), min_length=1)
     share: float | None = None
     part: Part = Part()
     kernels: tuple[Kernel, ...] = Field((), max_length=2)
@@ -118,10 +119,10 @@ def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
         "r:4:1: x: written twice; the first is at r:3:1",
         "r:5:8: part.mode: should be 'a' or 'b', got 'c'",
         "r:5:26: part.kernel.name: unknown kernel 'rogh' (did you mean 'rough'?)",
-        "r:6:12: sizes.1: should be a valid integer or a valid list, got 'a'",
-        "r:6:15: sizes.2: should be a valid integer or a valid list, got 2.5",
+        "r:6:12: sizes.1: should be a valid integer or a list, got 'a'",
+        "r:6:15: sizes.2: should be a valid integer or a list, got 2.5",
         "r:7:1: kernels: should be a list, got 'rough'",
-        "r:8:1: zz: unknown setting (known: data, degradation, kernels, n, part, share, sizes, x)",
+        "r:8:1: zz: unknown setting (known: data, degradation, kernels, n, part, share, sizes, some, x)",
         "command line: share=much: share: should be a valid number, got 'much'",
     ]
 
@@ -143,6 +144,7 @@ def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
         ("part: {kernel: {name: 3}}", "part.kernel.name: should be the name of a kernel, got 3"),
         ("part: {name: x}", "part.name: unknown setting (known: kernel, mode)"),
         ("kernels: [{order: 3}]", "kernels.0: the setting 'name' is missing (known: rough, smooth)"),
+        ("some: [a]", "some.0: should be a valid integer, got 'a'"),
         ("kernels: [rough, rough, rough]", "kernels: should have at most 2 items, not 3"),
     ],
 )

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from invkit.experiment import Listener, Trained
-    from invkit.grid import Grid
-    from invkit.plugins import Registry
-    from invkit.points import measure_points
-    from invkit.recipe import Recipe
+    from invkit.core.grid import Grid
+    from invkit.experiment.callbacks import Listener
+    from invkit.experiment.trained_model import Trained
+    from invkit.physics.measurement import measure_points
+    from invkit.plugins.registry import Registry
+    from invkit.recipe.recipe import Recipe
 
 __all__ = ["Grid", "__version__", "evaluate", "load", "measure_points", "run"]
 
@@ -41,9 +42,9 @@ def run(
     `recipe` is a path, the name of an installed recipe or a loaded one, which takes no overrides. `plugins` are plugin
     files (`--plugin`), here and below.
     """
-    from invkit.errors import RecipeError
-    from invkit.experiment import run as start
-    from invkit.recipe import Recipe, load_recipe
+    from invkit.core.errors import RecipeError
+    from invkit.experiment.run import run as start
+    from invkit.recipe.recipe import Recipe, load_recipe
 
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, _registry(plugins))
@@ -61,26 +62,26 @@ def evaluate(
     from_saved: bool = False,
 ) -> dict[str, Any]:
     """The metric table of a run (schema `invkit.table/1`), as `invkit eval`."""
-    from invkit.experiment import evaluate as start
+    from invkit.experiment.run import evaluate as start
 
     return start(Path(path), overrides, device, registry=_registry(plugins), from_saved=from_saved)
 
 
 def load(path: str | Path, *, device: str = "auto", plugins: Sequence[str | Path] = ()) -> "Trained":
     """The trained model of a run, to be asked for means and samples."""
-    from invkit.experiment import load as start
+    from invkit.experiment.run import load as start
 
     return start(Path(path), device, _registry(plugins))
 
 
 def _registry(plugins: Sequence[str | Path]) -> "Registry":
-    from invkit.plugins import registry
+    from invkit.plugins.loader import registry
 
     return registry(tuple(map(str, plugins)))
 
 
 def __getattr__(name: str) -> Any:
-    homes = {"Grid": "invkit.grid", "measure_points": "invkit.points"}
+    homes = {"Grid": "invkit.core.grid", "measure_points": "invkit.physics.measurement"}
     if name in homes:
         return getattr(import_module(homes[name]), name)
     raise AttributeError(f"module 'invkit' has no attribute {name!r}")

@@ -2,21 +2,23 @@
 
 from pydantic import Field
 
-from invkit.convolution import Convolution
+from invkit.core.errors import DataError, RecipeError, Unavailable
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.core.settings import PathSetting, Settings
 from invkit.data.base import Dataset, Images, Split
-from invkit.degradation import Degradation, Measurement
-from invkit.errors import DataError, RecipeError
-from invkit.grid import Grid
-from invkit.hookspecs import hookimpl
-from invkit.keys import Keys
-from invkit.leastsquares import least_squares
-from invkit.metrics.base import Means, Metric, Outcome, Unavailable
-from invkit.operators import LinearOperator, Mask
-from invkit.reconstruct import Method, Sources
-from invkit.reconstruct.base import Reconstructor
-from invkit.separable import Separable, strongest
-from invkit.settings import PathSetting, Settings
-from invkit.shapes import strokes
+from invkit.evaluation.metrics.base import Means, Metric, Outcome
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.convolution import Convolution
+from invkit.physics.operators.least_squares import least_squares
+from invkit.physics.operators.mask import Mask
+from invkit.physics.operators.separable import Separable, strongest
+from invkit.physics.strokes import strokes
+from invkit.plugins.hookspecs import hookimpl
+from invkit.reconstructors import Method, Sources
+from invkit.reconstructors.base import Reconstructor
 
 __all__ = [
     "Convolution",

@@ -7,21 +7,23 @@ from pathlib import Path
 
 import pytest
 from pydantic import Field
+from support import runs
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers have the cores already
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-from invkit import cli
+from invkit.cli import main as cli
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.core.settings import PathSetting
 from invkit.data.base import Dataset, Images, Split
-from invkit.degradation import Degradation
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics import METRICS
-from invkit.operators import LinearOperator
-from invkit.plugins import CORE, Registry, registry
-from invkit.reconstruct import METHODS
-from invkit.settings import PathSetting
+from invkit.evaluation.metrics import METRICS
+from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator
+from invkit.plugins.loader import registry
+from invkit.plugins.registry import CORE, Registry
+from invkit.reconstructors import METHODS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,6 +77,13 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(runs.RECIPE)
+    return path
 
 
 @pytest.fixture

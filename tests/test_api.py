@@ -10,5 +10,5 @@ def test_every_name_is_there():
 
 
 def test_the_command_line_loads_without_torch():
-    code = "import sys, invkit.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, invkit.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,32 +5,32 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from invkit_sparse import RandomPixels
+from support import ROOT
 
-from invkit import plugins
-from invkit.checkpoint import latest_checkpoint
-from invkit.degradation import Noise, measure
-from invkit.device import autocast, pick_device
+from invkit.core.device import autocast, pick_device
+from invkit.core.distributed import join
+from invkit.core.errors import Interrupted
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.samplers import SAMPLERS
-from invkit.distributed import join
-from invkit.errors import Interrupted
-from invkit.experiment import Listener, load, profile, run
-from invkit.field import MaternField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn import NETWORKS
-from invkit.recipe import load_recipe
+from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import load, profile, run
+from invkit.physics.gaussian import MaternField
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.measurement import Noise, measure
+from invkit.plugins import loader as plugins
+from invkit.recipe.recipe import load_recipe
+from invkit.training.checkpoint import latest_checkpoint
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 GRID = Grid(20, 17)
 FIELD = MaternField(std=0.5, length=0.25, exponent=2, color=0.5)
@@ -192,7 +192,7 @@ def test_too_little_memory_has_its_own_code(tmp_path):
     (tmp_path / "r.yaml").write_text(RECIPE.replace("batch: 6", "batch: 512").replace("channels: 16", "channels: 128"))
     script = (
         "import sys, torch; torch.cuda.set_per_process_memory_fraction(0.005)\n"
-        "from invkit.cli import main; main(sys.argv[1:])"
+        "from invkit.cli.main import main; main(sys.argv[1:])"
     )
     command = ["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run"), "--device", "cuda"]
     done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, timeout=300)
@@ -204,7 +204,7 @@ def test_nccl_carries_what_a_world_sends(monkeypatch):
     """A world of two has one GPU each; the group itself is tried here with the one that is there."""
     from torch import distributed as dist
 
-    from invkit.distributed import World
+    from invkit.core.distributed import World
 
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533", "WORLD_SIZE": "1", "RANK": "0"}
     for name, value in environment.items():

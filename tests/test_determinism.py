@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from invkit.api import Degradation, Grid, Keys, LinearOperator, Mask
-from invkit.cli import main
-from invkit.determinism import refused_on_cuda
-from invkit.plugins import registry
+from invkit.cli.main import main
+from invkit.plugins.loader import registry
+from invkit.recipe.determinism import refused_on_cuda
 from invkit.testing.examples import bases
 
 GRID = Grid(8, 8)

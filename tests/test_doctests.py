@@ -17,7 +17,7 @@ MODULES = sorted(
 
 
 def test_there_are_examples():
-    assert {"invkit.keys", "invkit.grid", "invkit.points"} <= set(MODULES)
+    assert {"invkit.core.keys", "invkit.core.grid", "invkit.physics.measurement"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,4 +1,4 @@
-"""The house: imports run downwards or within a floor without circles; files stay short."""
+"""The layout: imports between packages run downwards without circles; files, functions and signatures stay short."""
 
 import ast
 from collections.abc import Iterator
@@ -8,26 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = [
-    {"device", "distributed", "errors", "field", "files", "grid", "keys", "lock", "settings", "signals"},
-    {
-        "compose", "convolution", "degradation", "diffusion", "gaussian", "kriging", "leastsquares", "neighbourhoods", "nn",
-        "nothing", "operators", "optim", "points", "separable", "shapes", "stream",
-    },
-    {"data", "metrics", "reconstruct"},
-    {
-        "checkpoint", "conformal", "deviations", "evaluation", "figures", "gathering", "inputs", "joining", "merging", "partial",
-        "pictures", "pointfiles", "posterior", "profiling", "ranking", "report", "rows", "statistics", "stored", "table", "tiles",
-        "training", "trainsettings", "validation",
-    },
-    {
-        "__init__", "api", "determinism", "experiment", "fitting", "hookspecs", "installed", "inventory", "listener", "logbook",
-        "lookup", "overrides", "plugins", "preview", "priors", "recipe", "reconstructing", "resolve", "runfolder", "scaffold",
-        "schema", "smoke", "testing", "trained", "yamltree",
-    },
-    {"__main__", "cli", "clioptions", "clireconstruct", "progress"},
-]  # fmt: skip
-LIBRARIES = {"pluggy": 4, "yaml": 4, "click": 5}  # the lowest floor that may know a library
+FLOORS = [  # packages, from the ground up
+    {"core"},
+    {"physics"},
+    {"data", "diffusion", "testing"},
+    {"reconstructors"},
+    {"evaluation"},
+    {"training"},
+    {"plugins"},
+    {"api", "recipe"},
+    {"experiment"},
+    {"__init__", "__main__", "cli"},
+]
+LIBRARIES = {"pluggy": 6, "yaml": 7, "click": 9}  # the lowest floor that may know a library
 
 Sources = dict[str, str]  # module name -> text
 
@@ -92,21 +85,37 @@ def test_imports_run_downwards():
 @pytest.mark.parametrize(
     ("module", "line", "said"),
     [
-        ("invkit.grid", "from invkit.training import Train", "invkit.grid (floor 0) imports invkit.training (floor 3)"),
-        ("invkit.keys", "import invkit.nn.base", "invkit.keys (floor 0) imports invkit.nn.base (floor 1)"),
-        ("invkit.nn.base", "from invkit import recipe", "invkit.nn.base (floor 1) imports invkit.recipe (floor 4)"),
-        ("invkit.nn.base", "def f():\n    from invkit.data.base import Images", "imports invkit.data.base (floor 2)"),
-        ("invkit.grid", "from invkit.keys import Keys", "a circle: "),
-        ("invkit.training", "import yaml", "invkit.training (floor 3) imports yaml"),
+        (
+            "invkit.core.grid",
+            "from invkit.training.trainer import Trainer",
+            "(floor 0) imports invkit.training.trainer (floor 5)",
+        ),
+        (
+            "invkit.core.keys",
+            "import invkit.physics.degradation",
+            "(floor 0) imports invkit.physics.degradation (floor 1)",
+        ),
+        (
+            "invkit.diffusion.loss",
+            "from invkit import recipe",
+            "invkit.diffusion.loss (floor 2) imports invkit.recipe (floor 7)",
+        ),
+        (
+            "invkit.physics.degradation",
+            "def f():\n    from invkit.data.base import Images",
+            "imports invkit.data.base (floor 2)",
+        ),
+        ("invkit.core.grid", "from invkit.core.keys import Keys", "a circle: "),
+        ("invkit.training.trainer", "import yaml", "invkit.training.trainer (floor 5) imports yaml"),
         ("invkit.data.base", "from pluggy import HookimplMarker", "invkit.data.base (floor 2) imports pluggy"),
-        ("invkit.plugins", "import click", "invkit.plugins (floor 4) imports click"),
-        ("invkit.plugins", "import invkit_sparse", "invkit.plugins imports the plugin invkit_sparse"),
+        ("invkit.plugins.registry", "import click", "invkit.plugins.registry (floor 6) imports click"),
+        ("invkit.plugins.registry", "import invkit_sparse", "invkit.plugins.registry imports the plugin invkit_sparse"),
         ("invkit.novelty", "", "invkit.novelty has no floor"),
     ],
 )
 def test_a_bent_floor_is_seen(module, line, said):
     code = sources("invkit")
-    code["invkit.keys"] += "\nfrom invkit.grid import Grid\n"
+    code["invkit.core.keys"] += "\nfrom invkit.core.grid import Grid\n"
     code[module] = code.get(module, "") + f"\n{line}\n"
     assert any(said in fault for fault in faults(code)), faults(code)
 
@@ -137,3 +146,41 @@ def overlong(limit: int) -> list[str]:
 def test_files_are_short():
     assert overlong(400) == []
     assert len(overlong(3)) > 30
+
+
+LINES, PARAMETERS = 60, 7  # of a function at most; its own instance or class is not counted
+EXCEPTIONS = {  # what may have more parameters, and why
+    "invkit.run": "the public function: one keyword for each option of the command",
+    "invkit.cli.run.run": "a command: click hands over one argument for each option",
+    "invkit.cli.reconstruct.reconstruct": "a command: click hands over one argument for each option",
+}
+
+
+def oversized(code: Sources) -> set[str]:
+    """Functions with too many lines or parameters, by their full names."""
+    found = set()
+    for module, text in code.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                count = len([name for name in names if name not in ("self", "cls")])
+                if count > PARAMETERS or node.end_lineno - node.lineno >= LINES:
+                    found.add(f"{module}.{node.name}")
+    return found
+
+
+def test_functions_are_short_and_take_few_parameters():
+    assert oversized(sources("invkit", "plugins")) == set(EXCEPTIONS)
+    long = "def f():\n" + "    x = 1\n" * LINES
+    assert oversized({"a": long, "b": "def f(a, b, c, d, e, f, g, *, h): ..."}) == {"a.f", "b.f"}
+    assert oversized({"a": "class A:\n    def f(self, a, b, c, d, e, f, g): ..."}) == set()
+
+
+def test_the_listing_is_short_and_every_package_says_what_it_holds():
+    folder = ROOT / "invkit"
+    entries = [path for path in folder.iterdir() if path.name[0] not in "_." or path.name == "__init__.py"]
+    assert len([path for path in entries if path.suffix == ".py"]) <= 4
+    packages = [path for path in entries if (path / "__init__.py").exists()]
+    assert {path.name for path in packages} <= set().union(*FLOORS) and len(packages) <= 13
+    for init in folder.rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(init.read_text("utf-8"))), init

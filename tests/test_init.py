@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import invkit
-from invkit.errors import RecipeError
-from invkit.recipe import load_recipe
+from invkit.core.errors import RecipeError
+from invkit.recipe.recipe import load_recipe
 
 TINY = """\
 data: {name: photos}

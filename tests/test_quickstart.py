@@ -2,8 +2,8 @@
 
 import json
 
-from invkit.experiment import run
-from invkit.recipe import load_recipe
+from invkit.experiment.run import run
+from invkit.recipe.recipe import load_recipe
 
 
 def test_the_quick_start_beats_the_gaussian_row(tmp_path):

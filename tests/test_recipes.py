@@ -2,17 +2,16 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+from support import ROOT
 
-from invkit import plugins
 from invkit.data.cifar10 import Cifar10
-from invkit.experiment import run
-from invkit.recipe import load_recipe
-from invkit.resolve import plain
+from invkit.experiment.run import run
+from invkit.plugins import loader as plugins
+from invkit.recipe.recipe import load_recipe
+from invkit.recipe.resolve import plain
 
-ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 TASKS = ("inpainting", "superres", "deblur", "tomography", "masks")
 FEW = ["eval.images=2", "eval.samples=2", "eval.batch=2"]  # three pictures more would teach nothing

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from test_distributed import in_world
+from support.worlds import in_world
 
-from invkit.distributed import World
-from invkit.experiment import evaluate, run
-from invkit.recipe import load_recipe
+from invkit.core.distributed import World
+from invkit.experiment.run import evaluate, run
+from invkit.recipe.recipe import load_recipe
 
 RECIPE = """
 seed: 3

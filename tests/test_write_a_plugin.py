@@ -4,14 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support import DOCS
 
-from invkit import cli
-from invkit.plugins import registry
+from invkit.cli import main as cli
+from invkit.plugins.loader import registry
 
-PAGE = (Path(__file__).parent.parent / "docs" / "write_a_plugin.md").read_text("utf-8")
+PAGE = (DOCS / "write_a_plugin.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.M | re.S)
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invkit.data.area import area_table, cell_averages, centre_box, to_batch
+from invkit.core.grid import Grid
 from invkit.data.base import Images
-from invkit.grid import Grid
+from invkit.data.resampling import area_table, cell_averages, centre_box, to_batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from invkit.field import GaussianField
-from invkit.grid import Grid
-from invkit.settings import Settings
+from invkit.core.grid import Grid
+from invkit.core.settings import Settings
+from invkit.physics.gaussian import GaussianField
 
 Split = Literal["train", "test"]
 

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from invkit.core.errors import DataError, ResourceError
+from invkit.core.files import write_atomic
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.core.settings import PathSetting
 from invkit.data.archive import UNREADABLE, read_members
-from invkit.data.area import enlarges
 from invkit.data.arrays import ArrayImages
 from invkit.data.base import Dataset, Images, Split
 from invkit.data.download import fetch, say_on_stderr
-from invkit.errors import DataError, ResourceError
-from invkit.files import write_atomic
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.settings import PathSetting
+from invkit.data.resampling import enlarges
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"

@@ -10,7 +10,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import BinaryIO
 
-from invkit.errors import DataError, ResourceError
+from invkit.core.errors import DataError, ResourceError
 
 _CHUNK = 1 << 18
 _TRIES = 5  # in a row without a single new byte

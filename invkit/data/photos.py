@@ -12,10 +12,10 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from invkit.data.area import Box, area_table, cell_averages, enlarges, to_batch
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.data.base import Dataset, Images, Split
-from invkit.grid import Grid
-from invkit.keys import Keys
+from invkit.data.resampling import Box, area_table, cell_averages, enlarges, to_batch
 
 TEST_CROPS = 16  # of each test photograph
 BLOCK = 256  # crops whose groups are found together

@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.field import GaussianField
-from invkit.grid import Grid
-from invkit.settings import Settings
+from invkit.core.grid import Grid
+from invkit.core.settings import Settings
+from invkit.physics.gaussian import GaussianField
 
 
 class Loss(Settings):

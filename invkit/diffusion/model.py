@@ -1,85 +1,29 @@
 """The conditional model: the residual law around a fill, learned by one network."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from invkit.degradation import Measurement
-from invkit.device import Precision, autocast, span
-from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.condition import Condition, fill_in
-from invkit.diffusion.familiar import STATISTICS, distance, fineness, statistics
+from invkit.core.device import Precision, autocast, span
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.diffusion import Sample
+from invkit.diffusion.conditioning import Condition, InitialEstimate, initial_estimate
+from invkit.diffusion.constants import Constants, embed
+from invkit.diffusion.density import fineness, zooms
+from invkit.diffusion.networks.base import Network
+from invkit.diffusion.out_of_distribution import statistics
 from invkit.diffusion.preconditioning import Scaling, together
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
-from invkit.diffusion.unit import Unit
-from invkit.errors import DataError
-from invkit.field import FittedField, GaussianField, SupposedField
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn.base import Fill, Network
-
-VERSION = 2  # of what the network is told
-
-
-@dataclass(frozen=True, eq=False)
-class Constants:
-    """What is measured on the training pictures before the first step and travels with the weights."""
-
-    prior: FittedField  # law of the pictures
-    residual: FittedField  # law of the residual z in its units: mean zero, deviation about one
-    unit: Unit  # of the residual, by the fill's misfit
-    reference: int  # cells along the shorter side of the finest grid trained on
-    # (4, 2): range of each of `familiar.statistics` in training; None, or without bounds on the last, of earlier versions
-    familiar: Tensor | None = None
-
-    def tensors(self) -> dict[str, Tensor]:
-        numbers = {
-            "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,
-            "scale": self.unit.scale, "exponent": self.unit.exponent, "misfit": self.unit.misfit, "version": VERSION,
-        }  # fmt: skip
-        familiar = {} if self.familiar is None else {"familiar": self.familiar}
-        return familiar | {
-            "modes": self.prior.modes,
-            "color": self.prior.color,
-            "residual_modes": self.residual.modes,
-            **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
-        }
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], fill: Fill = "gaussian") -> "Constants":
-        """Raises DataError for those of a version whose models with this fill are not read any more."""
-        prior = FittedField(tensors["modes"], tensors["color"], float(tensors["slope"]))
-        residual = FittedField(
-            tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
-        )
-        if (familiar := tensors.get("familiar")) is not None:
-            if familiar.shape == (3, 2):
-                familiar = torch.cat([familiar, familiar.new_tensor([[0, torch.finfo(familiar.dtype).max]])])
-            if familiar.shape != (len(STATISTICS), 2):
-                raise ValueError(f"familiar is {tuple(familiar.shape)}")
-        unit = Unit(float(tensors["scale"]))
-        if "exponent" in tensors:  # earlier versions had none
-            low, high = tensors["misfit"].tolist()
-            unit = Unit(unit.scale, float(tensors["exponent"]), (low, high))
-        kriged = fill == "gaussian" and ("exponent" not in tensors or unit.misfit != (1, 1))  # only masks have a misfit
-        if kriged and int(tensors.get("version", 1)) < VERSION:
-            raise DataError(
-                "the checkpoint is of an earlier version, whose network was told the values seen and not their weights; "
-                "train again: `invkit run RECIPE --fresh`"
-            )
-        return cls(prior, residual, unit, int(tensors["reference"]), familiar)
-
-
-def embed(sigma: Tensor, size: int) -> Tensor:
-    """Sines and cosines of ln(sigma) / 4 at geometric frequencies: (B,) to (B, size)."""
-    phase = sigma.log().view(-1, 1) / 4 * torch.logspace(0, 1.5, size // 2, device=sigma.device)
-    return torch.cat([phase.cos(), phase.sin()], 1)
+from invkit.diffusion.settings import Diffusion
+from invkit.physics.gaussian import FittedField, GaussianField, SupposedField
+from invkit.physics.measurement import Measurement
 
 
 @lru_cache(maxsize=32)  # by identity, so that what is computed of it is found again
@@ -124,14 +68,7 @@ class ConditionalModel(nn.Module):
 
     def zooms(self, measurement: Measurement) -> Tensor:
         """How many times closer what a mask shows is than in training: (B,), from 1 to what the grid has, in steps of sqrt(2)."""
-        one, finest = torch.ones(len(measurement), dtype=torch.float64), self._finest(measurement.grid)
-        if measurement.observed is None or self.constants.familiar is None or finest <= 1:
-            return one
-        # Measured on the first of the training grids; on the finest a share of the pixels is as much closer.
-        usual = float(self.constants.familiar[3, 0]) * min(self.prior.modes.shape[2:]) / self.constants.reference
-        zoom = usual / distance(measurement.observed).cpu().clamp(min=1e-6)
-        steps = (2 * (finest / zoom.clamp(1, finest)).log2()).round()
-        return (finest * 2 ** (-steps / 2)).clamp(min=1)
+        return zooms(measurement, self.constants.closest, self._finest(measurement.grid))
 
     def fineness(self, measurement: Measurement) -> Tensor:
         """How many times closer what a mask shows is than amid the training: (B,) float64, from 1/8 to 8 in steps of sqrt(2).
@@ -140,27 +77,40 @@ class ConditionalModel(nn.Module):
         """
         return fineness(measurement, self.constants.familiar)
 
-    def condition(self, measurement: Measurement, zoom: float = 1.0, fineness: float = 1.0) -> Condition:
-        """Everything that is computed once per measurement; no gradient flows here."""
-        with torch.no_grad():
-            filled = fill_in(self.settings.fill, self.fill_prior, measurement)
-            deviation = filled.deviation * self.constants.unit(filled.misfit).view(-1, 1, 1, 1)
-            working = self.working(measurement.grid, zoom)
-            back, weights = filled.back, filled.weights
-            return Condition.of(filled.picture, deviation, back, weights, measurement, working, zoom, fineness)
+    @torch.no_grad()
+    def initial_estimate(self, measurement: Measurement) -> InitialEstimate:
+        """What the model starts from: of a mask the kriging, which `condition`, `statistics`, `mean` and `sample` reuse."""
+        return initial_estimate(self.settings.fill, self.fill_prior, measurement)
 
-    def _conditions(self, measurement: Measurement) -> Iterator[tuple[Tensor, Condition]]:
+    @torch.no_grad()
+    def condition(
+        self,
+        measurement: Measurement,
+        zoom: float = 1.0,
+        fineness: float = 1.0,
+        estimate: InitialEstimate | None = None,  # where it is known already
+    ) -> Condition:
+        """Everything that is computed once per measurement; no gradient flows here."""
+        estimate = estimate or self.initial_estimate(measurement)
+        scale = self.constants.unit(estimate.misfit).view(-1, 1, 1, 1)
+        scaled = replace(estimate, deviation=estimate.deviation * scale)
+        return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), zoom, fineness)
+
+    def _conditions(
+        self, measurement: Measurement, estimate: InitialEstimate | None
+    ) -> Iterator[tuple[Tensor, Condition]]:
         """Those of the measurements of each zoom and fineness, and which they are."""
+        estimate = estimate or self.initial_estimate(measurement)
         both = torch.stack([self.zooms(measurement), self.fineness(measurement)], 1)
         for zoom, finer in both.unique(dim=0).tolist():
             places = ((both[:, 0] == zoom) & (both[:, 1] == finer)).nonzero()[:, 0].to(measurement.y.device)
-            yield places, self.condition(measurement[places], zoom, finer)
+            own = estimate.map(lambda t, places=places: t[places])  # type: ignore[misc]
+            yield places, self.condition(measurement[places], zoom, finer, own)
 
     @torch.no_grad()
-    def statistics(self, measurement: Measurement) -> Tensor:
-        """What tells measurements that look unlike those of the training (B, 4); see `familiar`."""
-        filled = fill_in(self.settings.fill, self.fill_prior, measurement)
-        return statistics(filled.picture, measurement, self.fill_prior)
+    def statistics(self, measurement: Measurement, estimate: InitialEstimate) -> Tensor:
+        """The statistics of the out-of-distribution check, (B, 4)."""
+        return statistics(estimate.mean, measurement, self.fill_prior)
 
     def residual(self, fineness: float) -> FittedField:
         """The law of the residual where what is seen is so many times closer: the same, as much finer."""
@@ -223,7 +173,7 @@ class ConditionalModel(nn.Module):
         with span("condition"):
             condition = self.condition(measurement)
         grid = measurement.grid
-        target = (x - condition.fill) / condition.deviation
+        target = condition.estimate.residual(x)
         level = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)
         sigma = torch.where(quantiles < mean_share, math.inf, self.diffusion.schedule.train_sigma(level))
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
@@ -234,21 +184,29 @@ class ConditionalModel(nn.Module):
         return self.diffusion.loss(error, where, sigma, scaling.power, self.diffusion.field, grid)
 
     @torch.no_grad()
-    def mean(self, measurement: Measurement) -> Tensor:
+    def mean(self, measurement: Measurement, estimate: InitialEstimate | None = None) -> Tensor:
         """Posterior mean (B, C, H, W) by one network call."""
         out = torch.empty(len(measurement), *measurement.grid.picture, device=measurement.y.device)
-        for places, condition in self._conditions(measurement):
+        for places, condition in self._conditions(measurement, estimate):
             infinity = torch.full((len(places),), math.inf, device=out.device)
-            z = self.denoise(torch.zeros_like(condition.fill), infinity, condition)
-            out[places] = condition.fill + condition.deviation * z
+            z = self.denoise(torch.zeros_like(condition.estimate.mean), infinity, condition)
+            out[places] = condition.estimate.image(z)
         return out
 
     @torch.no_grad()
-    def sample(self, measurement: Measurement, keys: Keys, count: int, settings: Sample, chunk: int = 256) -> Tensor:
+    def sample(
+        self,
+        measurement: Measurement,
+        keys: Keys,
+        count: int,
+        settings: Sample,
+        chunk: int = 256,
+        estimate: InitialEstimate | None = None,
+    ) -> Tensor:
         """Posterior samples (K, B, C, H, W), keyed by picture; at most `chunk` pictures are in the network at once."""
         out = torch.empty(count, len(measurement), *measurement.grid.picture, device=measurement.y.device)
         levels = self.diffusion.schedule.levels(settings.steps)
-        for places, condition in self._conditions(measurement):
+        for places, condition in self._conditions(measurement, estimate):
             forked, parts = keys[places].fork(count), max(1, chunk // len(places))
             draws = []
             for first in range(0, count, parts):
@@ -256,7 +214,7 @@ class ConditionalModel(nn.Module):
                 own = forked[first * len(places) : (first + copies) * len(places)]
                 draws.append(self._draw(condition.repeat(copies), own, levels, settings))
             z = torch.cat(draws).unflatten(0, (count, -1))
-            out[:, places] = condition.fill + condition.deviation * z
+            out[:, places] = condition.estimate.image(z)
         return out
 
     def _draw(self, condition: Condition, keys: Keys, levels: Tensor, settings: Sample) -> Tensor:

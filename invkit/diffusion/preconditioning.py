@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from invkit.field import GaussianField, dct, idct, resample
-from invkit.grid import Grid
-from invkit.settings import Settings
+from invkit.core.grid import Grid
+from invkit.core.settings import Settings
+from invkit.physics.gaussian import GaussianField, dct, idct, resample
 
 Map = Callable[[Tensor], Tensor]
 

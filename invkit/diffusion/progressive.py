@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from invkit.core.grid import Grid
 from invkit.diffusion.samplers import Denoise, Noise, Sampler
-from invkit.field import GaussianField, resample
-from invkit.grid import Grid
+from invkit.physics.gaussian import GaussianField, resample
 
 MARGIN = 3.0  # noise deviations over signal deviation at which a mode may still be left out
 

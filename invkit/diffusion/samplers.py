@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.settings import Settings
+from invkit.core.settings import Settings
 
 Denoise = Callable[[Tensor, float], Tensor]
 Noise = Callable[[str], Tensor]  # a label to a fresh draw of the diffusion's field

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.settings import Settings
+from invkit.core.settings import Settings
 
 
 class Schedule(Settings, ABC):

@@ -10,7 +10,7 @@ In a plugin's test::
 `invkit plugins check NAME` does the same on the command line; `docs/conformance.md` says what each check asks.
 """
 
-from invkit.testing.kit import check_degradation
+from invkit.testing.check import check_degradation
 from invkit.testing.report import Check, Report
 
 __all__ = ["Check", "Report", "check_degradation"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from invkit.operators import LinearOperator
+from invkit.physics.operators.base import LinearOperator
 from invkit.testing.algebra import EXACT, PINV, relative
 from invkit.testing.report import Check, Worst
 from invkit.testing.trials import MAPS, Trials, act, draw, normal

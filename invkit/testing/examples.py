@@ -10,12 +10,13 @@ import torch
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from invkit.degradation import Degradation
-from invkit.errors import PluginError
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import LinearOperator, Mask
-from invkit.settings import Settings
+from invkit.core.errors import PluginError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.core.settings import Settings
+from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.mask import Mask
 
 _TRIES = 24  # values of one field, and combinations of required ones
 _SUBJECTS = 12

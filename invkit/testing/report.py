@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from invkit.errors import PluginError
+from invkit.core.errors import PluginError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invkit.degradation import Degradation
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.operators import LinearOperator
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator
 from invkit.testing.examples import bases, subjects
 
 GRIDS = tuple(

@@ -15,12 +15,15 @@ import time
 import torch
 from invkit_sparse import RandomPixels
 
-from invkit.data.fields import Fields
-from invkit.degradation import Noise
-from invkit.diffusion import Diffusion
-from invkit.grid import Grid
-from invkit.nn import NETWORKS
-from invkit.training import Problem, Train, Trainer, build_model
+from invkit.core.grid import Grid
+from invkit.data.gaussian_fields import Fields
+from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion.settings import Diffusion
+from invkit.physics.measurement import Noise
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
+from invkit.training.settings import Train
+from invkit.training.trainer import Trainer
 
 SMALL = {"channels": 48, "mult": (1, 2), "blocks": 2, "patch": 2, "modes": 6}  # quickstart
 DEEP = {"channels": 64, "mult": (1, 2, 2), "blocks": 2, "patch": 2, "modes": 12}

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from invkit.core.grid import Grid
 from invkit.data import images as module
-from invkit.data.feed import Feed, Key
 from invkit.data.images import Pictures
-from invkit.grid import Grid
+from invkit.data.loader import Feed, Key
 
 BATCH = 32
 

@@ -16,14 +16,17 @@ from pathlib import Path
 import torch
 from invkit_sparse import RandomPixels
 
+from invkit.core.device import pick_device
+from invkit.core.distributed import World, join, launch
+from invkit.core.grid import Grid
 from invkit.data.photos import Photos
-from invkit.degradation import Noise
-from invkit.device import pick_device
-from invkit.diffusion import Diffusion
-from invkit.distributed import World, join, launch
-from invkit.grid import Grid
-from invkit.nn import NETWORKS
-from invkit.training import Problem, Train, Trainer, build_model
+from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion.settings import Diffusion
+from invkit.physics.measurement import Noise
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
+from invkit.training.settings import Train
+from invkit.training.trainer import Trainer
 
 NETWORK = {"channels": 48, "mult": (1, 2), "blocks": 2, "patch": 2, "modes": 6}
 

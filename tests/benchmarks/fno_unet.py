@@ -14,9 +14,9 @@ import time
 import torch
 from torch import Tensor, nn
 
-from invkit.device import fast_dtype
-from invkit.nn import NETWORKS
-from invkit.nn.spectral import SpectralConv, kept_modes
+from invkit.core.device import fast_dtype
+from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion.networks.spectral_conv import SpectralConv, kept_modes
 
 SETTING = {"channels": 64, "mult": (1, 2, 2), "blocks": 2, "patch": 1, "modes": 16}
 BATCH = 8

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from invkit.experiment import Listener, run
-from invkit.fitting import opened
-from invkit.recipe import Recipe, load_recipe
-from invkit.statistics import Bootstrap
-from invkit.training import Problem, Trainer, build_model
+from invkit.evaluation.bootstrap import Bootstrap
+from invkit.experiment.run import run
+from invkit.recipe.recipe import Recipe, load_recipe
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
+from invkit.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 STEPS = 300
@@ -53,7 +54,7 @@ def step_seconds(recipes: list[Recipe], rounds: int = 12) -> list[float]:
     """Median seconds of a step of each, taken in turn."""
     runs, seconds = [], [[] for _ in recipes]
     for recipe in recipes:
-        problem = Problem(opened(recipe, "train", Listener()), recipe.degradation, recipe.noise, recipe.seed)
+        problem = Problem(recipe.open_images("train"), recipe.degradation, recipe.noise, recipe.seed)
         cpu = torch.device("cpu")
         model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, cpu)
         runs.append(Trainer(problem, model, recipe.train, cpu).run())

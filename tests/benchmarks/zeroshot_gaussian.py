@@ -15,18 +15,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "reconstruct"))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from exactprior import GaussianPrior
+from support.exact_prior import GaussianPrior
 
-from invkit.degradation import Measurement, Noise, measure
-from invkit.field import MaternField, WhiteField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.metrics.calibration import fair_crps
-from invkit.operators import Mask
-from invkit.reconstruct.zeroshot import SOLVERS, Solver, ZeroShot
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.evaluation.metrics.calibration import fair_crps
+from invkit.physics.gaussian import MaternField, WhiteField
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.mask import Mask
+from invkit.reconstructors.zeroshot import SOLVERS, Solver, ZeroShot
 
 GRID = Grid(32, 32, 1)
 LAW = MaternField(std=0.5, length=0.3, exponent=2.0)

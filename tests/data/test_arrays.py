@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
+from invkit.core.grid import Grid
 from invkit.data.arrays import ArrayImages
-from invkit.grid import Grid
 
 
 def test_ids_follow_the_order_and_coarse_grids_are_averages():

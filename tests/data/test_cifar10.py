@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from invkit.core.errors import DataError, ResourceError
+from invkit.core.grid import Grid
 from invkit.data import cifar10
 from invkit.data.cifar10 import Cifar10, from_pickled, obtain
-from invkit.errors import DataError, ResourceError
-from invkit.grid import Grid
 
 NAMES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 N = 20  # pictures in a file of these tests

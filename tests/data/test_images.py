@@ -1,46 +1,19 @@
-import io
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, UnidentifiedImageError
+from support.image_files import broken, encoded, names, picture, write
 from torch.nn.functional import avg_pool2d
 
-from invkit.data import images as module
-from invkit.data.images import Pictures, choose, decode
-from invkit.errors import DataError
-from invkit.grid import Grid
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid
+from invkit.data import decoding, images, listing
+from invkit.data.decoding import decode
+from invkit.data.images import Pictures
 
 GRID = Grid(8, 8)
-
-
-def picture(i, shape=(16, 16)):
-    return np.random.default_rng(i).integers(0, 256, (*shape, 3), np.uint8)
-
-
-def encoded(pixels, form="PNG", **options):
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, form, **options)
-    return stream.getvalue()
-
-
-def write(path, contents, as_zip):
-    if as_zip:
-        with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
-            for name, data in contents.items():
-                archive.writestr(name, data)
-        return str(path.with_suffix(".zip"))
-    for name, data in contents.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    return str(path)
-
-
-def names(images):
-    return [images.group(i) for i in range(len(images))]
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
@@ -56,53 +29,6 @@ def test_a_folder_and_a_zip_give_the_same_pictures(tmp_path, as_zip):
     for i, name in enumerate(names(train)[:4]):
         pixels = torch.from_numpy(picture(int(name[2:-4]))).permute(2, 0, 1).float()
         assert torch.allclose((train[[i]][0] + 1) * 127.5, avg_pool2d(pixels, 2), atol=0.51)
-
-
-def test_the_keyed_split_is_exact_shuffled_and_blind_to_content():
-    everything = [f"{c}/{i}" for c in "ab" for i in range(50)]
-    test = choose(everything, "test", 0, 0.13)
-    assert len(test) == 13 and sorted(test + choose(everything, "train", 0, 0.13)) == sorted(everything)
-    assert test == choose(reversed(everything), "test", 0, 0.13) != choose(everything, "test", 1, 0.13)
-    assert 10 < sum(name < "b" for name in choose(everything, "train", 0, 0.13)[:40]) < 30  # not class after class
-    assert len(choose(["x", "y"], "test", 0, 0.01)) == len(choose(["x", "y"], "train", 0, 0.99)) == 1
-
-
-@pytest.mark.parametrize("prefix", ["", "set/"])
-def test_train_and_test_folders_are_the_split(prefix):
-    everything = [f"{prefix}{split}/{i}.png" for split in ("train", "test") for i in range(6)] + [f"{prefix}z/1.png"]
-    for split in ("train", "test"):
-        chosen = choose(everything, split, 0, 0.5)
-        assert sorted(chosen) == [f"{prefix}{split}/{i}.png" for i in range(6)]
-    assert choose(everything, "test", 0, 0.5) == choose(everything, "test", 1, 0.5)
-
-
-def test_the_layout_of_imagenet_is_a_split():
-    """Class folders below train and val, whatever lies around them; a folder may be named."""
-    everything = [f"{split}/n{i % 3:04d}/{i}.JPEG" for split in ("train", "val", "test") for i in range(6)]
-    two = [name for name in everything if not name.startswith("test/")]
-    for prefix in ("", "ILSVRC/Data/CLS-LOC/"):
-        names = [prefix + name for name in two]
-        for split, own in (("train", names[:6]), ("test", names[6:])):
-            assert sorted(choose(names, split, 0, 0.5)) == sorted(own)
-    assert {name[:4] for name in choose(everything, "test", 0, 0.5)} == {"test"}
-    assert {name[:4] for name in choose(everything, "test", 0, 0.5, "val")} == {"val/"}
-    assert choose(everything, "train", 0, 0.5, "val") == choose(two, "train", 0, 0.5)
-    with pytest.raises(DataError, match=r"no folders train and dev beside each other; leave data\.test_folder out"):
-        choose(everything, "test", 0, 0.5, "dev")
-    alone = [name for name in everything if name.startswith("train/")]
-    assert len(choose(alone, "test", 0, 0.5)) == 3  # there is nothing else to test on
-
-
-def broken():
-    good = encoded(picture(0, (64, 64)), "JPEG")
-    return {
-        "cut.jpg": good[: len(good) // 2],
-        "empty.png": b"",
-        "text.png": b"not a picture",
-        "small.png": encoded(picture(1, (7, 30))),
-        "sixteen.png": encoded(np.zeros((16, 16), np.uint16)),
-        "other.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n",
-    }
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
@@ -154,33 +80,14 @@ def test_each_kind_of_broken_picture_is_a_data_error_where_it_is_all_there_is(tm
 
 def test_files_and_pictures_are_bounded(tmp_path, monkeypatch):
     root = write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, True)
-    monkeypatch.setattr(module, "MAX_PIXELS", 255)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 255)
     with pytest.raises(DataError, match="16x16 pixels are too many"):
         Pictures(root=root).open("train", GRID, 0)
     monkeypatch.undo()
-    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    monkeypatch.setattr(listing, "MAX_BYTES", 100)
     for bounded in (root, write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, False)):
         with pytest.raises(DataError, match="larger than"):
             Pictures(root=bounded).open("train", GRID, 0)
-
-
-def test_pictures_are_turned_upright_made_rgb_and_centre_cropped():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held on its side: turn clockwise by a quarter
-    pixels = picture(3, (8, 12))
-    turned = decode(io.BytesIO(encoded(pixels, exif=exif)), Grid(12, 8))
-    assert np.array_equal(turned, np.rot90(pixels, -1))
-    grey = decode(io.BytesIO(encoded(pixels[..., 0])), Grid(8, 12))
-    assert np.array_equal(grey, np.repeat(pixels[..., :1], 3, 2))
-    assert np.array_equal(decode(io.BytesIO(encoded(pixels)), GRID), pixels[:, 2:10])
-
-
-def test_a_large_picture_is_averaged_in_two_steps_alike():
-    smooth = np.add.outer(np.arange(403), np.arange(500)) / 903 * 255
-    pixels = np.repeat(smooth[..., None], 3, 2).astype(np.uint8)
-    box = (0, 48.5, 403, 451.5)
-    expected = module.cell_averages(module.area_table(pixels), box, GRID)
-    assert np.abs(decode(io.BytesIO(encoded(pixels)), GRID).astype(float) - expected).max() < 1.5
 
 
 def test_a_limit_gives_a_prefix_without_decoding_the_rest(tmp_path, monkeypatch):
@@ -189,7 +96,7 @@ def test_a_limit_gives_a_prefix_without_decoding_the_rest(tmp_path, monkeypatch)
     data = Pictures(root=write(tmp_path / "set", contents, True))
     full = data.open("train", GRID, 0)
     calls = []
-    monkeypatch.setattr(module, "decode", lambda *a: calls.append(1) or decode(*a))
+    monkeypatch.setattr(images, "decode", lambda *a: calls.append(1) or decode(*a))
     part = data.open("train", GRID, 0, limit=10)
     assert len(part) == 10 and names(part) == names(full)[:10] and torch.equal(part[range(10)], full[range(10)])
     assert len(calls) <= 64
@@ -202,9 +109,9 @@ def test_a_set_too_large_to_keep_is_decoded_when_asked_for(tmp_path, monkeypatch
     contents["train/late.jpg"] = cut[: len(cut) // 2]
     for as_zip in (True, False):
         data = Pictures(root=write(tmp_path / "set", contents, as_zip))
-        monkeypatch.setattr(module, "IN_MEMORY", 1 << 30)
+        monkeypatch.setattr(images, "IN_MEMORY", 1 << 30)
         kept = data.open("train", GRID, 0)
-        monkeypatch.setattr(module, "IN_MEMORY", 10)
+        monkeypatch.setattr(images, "IN_MEMORY", 10)
         lazy = data.open("train", GRID, 0)
         assert "small.png" in lazy.notes[0] and set(names(lazy)) == {*names(kept), "train/late.jpg"}
         for i, name in enumerate(names(kept)):
@@ -257,13 +164,3 @@ def test_places_without_pictures_are_data_errors(tmp_path):
         with pytest.raises(DataError, match=message):
             Pictures(root=str(tmp_path / name)).open("train", GRID, 0)
     assert "does not exist" in Pictures(root=str(tmp_path / "gone")).missing()
-
-
-def test_only_formats_that_pillow_decodes_itself_are_opened():
-    eps = broken()["other.jpg"]
-    with Image.open(io.BytesIO(eps)) as opened:
-        assert opened.format == "EPS"  # which Pillow hands to Ghostscript
-    with pytest.raises(UnidentifiedImageError):
-        module.check(io.BytesIO(eps), GRID)
-    for form in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"):
-        module.check(io.BytesIO(encoded(picture(0), form)), GRID)

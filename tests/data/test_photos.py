@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import avg_pool2d
 
+from invkit.core.grid import Grid
 from invkit.data.photos import Photos, crop_box, embedded
-from invkit.grid import Grid
 
 FOLDER = files("invkit.data") / "embedded"
 ENTRIES = json.loads((FOLDER / "photos.json").read_text("utf-8"))
@@ -60,7 +60,7 @@ def test_a_finer_grid_shows_the_same_crop():
 def test_about_half_of_the_training_crops_are_flipped_and_no_test_crop(monkeypatch):
     left_dark = np.tile(np.linspace(0, 255, 200).astype(np.uint8)[None, :, None], (200, 1, 3))
     from invkit.data import photos
-    from invkit.data.area import area_table
+    from invkit.data.resampling import area_table
 
     monkeypatch.setattr(photos, "embedded", lambda split: (photos.Photo("ramp", area_table(left_dark)),))
     for split, low, high in (("train", 0.4, 0.6), ("test", 0, 0)):
@@ -89,7 +89,7 @@ def test_crop_boxes_lie_in_the_photograph_and_never_enlarge_it():
 def test_a_whole_square_photograph_equals_pillow_on_divisible_sizes():
     entry = next(e for e in ENTRIES if e["width"] == e["height"] == 320)
     photo = next(p for s in ("train", "test") for p in embedded(s) if p.name == entry["file"])
-    from invkit.data.area import cell_averages
+    from invkit.data.resampling import cell_averages
 
     with (FOLDER / entry["file"]).open("rb") as file:
         expected = np.asarray(Image.open(file).convert("RGB").resize((32, 32), Image.Resampling.BOX), float)
@@ -100,4 +100,4 @@ def test_a_whole_square_photograph_equals_pillow_on_divisible_sizes():
 def test_limits_and_notes():
     assert len(Photos().open("test", Grid(8, 8), 0, limit=5)) == 5
     assert Photos().open("test", Grid(64, 64), 0).notes == ()
-    assert "enlarged" in Photos().open("test", Grid(256, 256), 0).notes[0]
+    assert "256x256" in Photos().open("test", Grid(256, 256), 0).notes[0]

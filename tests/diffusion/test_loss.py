@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from invkit.core.grid import Grid
 from invkit.diffusion.loss import Loss
-from invkit.field import MaternField, WhiteField, dct
-from invkit.grid import Grid
+from invkit.physics.gaussian import MaternField, WhiteField, dct
 
 GRID = Grid(8, 8, 1)
 SIGMA, POWER = torch.tensor([0.5, math.inf]), torch.tensor([0.2, 1.0])

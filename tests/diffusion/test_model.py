@@ -1,46 +1,17 @@
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
+from support.models import GRID, PRIOR, build, observe
 
-from invkit.degradation import Measurement, Noise, measure
-from invkit.diffusion import Diffusion, Sample
-from invkit.diffusion.condition import fill_in
-from invkit.diffusion.model import ConditionalModel, Constants
+from invkit.core.keys import Keys
+from invkit.diffusion import Sample
 from invkit.diffusion.samplers import Heun
-from invkit.diffusion.unit import Unit
-from invkit.field import Achromatic, FittedField, MaternField
-from invkit.gaussian import GaussianPosterior
-from invkit.grid import Grid
-from invkit.keys import Keys
-from invkit.nn import NETWORKS
-from invkit.operators import Mask
-from invkit.reconstruct import METHODS, Sources
-
-GRID = Grid(16, 16)
-SCALE = 1.2
-FIELD = MaternField(std=0.5, length=0.3, color=0.4)
-PRIOR = FittedField.fit(FIELD.sample(Keys.of(0, "prior", range(500)), GRID), GRID)
-
-
-def build(fill: str = "gaussian", perturb: float = 0.0, diffusion: Diffusion = Diffusion()) -> ConditionalModel:  # noqa: B008
-    torch.manual_seed(0)
-    network = NETWORKS["fno-unet"](fill=fill, channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3)
-    residual = FittedField.fit(Keys.of(0, "z", range(500)).normal("z", *GRID.picture), GRID, torch.zeros(3).double())
-    model = ConditionalModel(network, diffusion, Constants(PRIOR, residual, Unit(SCALE), 16), "float32").eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(perturb * torch.randn_like(p))
-    return model
-
-
-def observe(n: int = 4, sigma: float = 0.0, purpose: str = "obs") -> tuple[torch.Tensor, Measurement]:
-    keys = Keys.of(0, purpose, range(n))
-    x = FIELD.sample(keys, GRID)
-    mask = Mask((keys.permutation("p", GRID.pixels) < 26).view(-1, 1, *GRID.shape))
-    return x, measure(mask, x, Noise(sigma=sigma), keys)
+from invkit.physics.gaussian import Achromatic
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.operators.mask import Mask
 
 
 def test_at_step_zero_the_mean_is_kriging():
@@ -53,24 +24,10 @@ def test_at_step_zero_the_mean_is_kriging():
     want = GaussianPosterior(Achromatic(centred, 3), grey).mean().view(3, -1, 16, 16).transpose(0, 1)
     want = want + centre
     torch.testing.assert_close(
-        build().mean(m), torch.where(m.observed, build().condition(m).fill, want), rtol=0, atol=1e-4
+        build().mean(m), torch.where(m.observed, build().condition(m).estimate.mean, want), rtol=0, atol=1e-4
     )
     full = GaussianPosterior(PRIOR, m).mean()
     assert (want - full).abs().mean() < 0.1 * (full - centre).abs().mean()
-
-
-@pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
-def test_fills(fill):
-    _, m = observe()
-    filled = fill_in(fill, PRIOR, m)
-    out, deviation = filled.picture, filled.deviation
-    assert deviation.shape == (4, 1, 16, 16) and (deviation > 0).all()
-    torch.testing.assert_close(out * m.observed, m.y, rtol=0, atol=2e-2 if fill == "gaussian" else 1e-6)
-    hidden = out[~m.observed.expand_as(out)]
-    if fill == "zero":
-        assert not hidden.any()
-    if fill == "mean":
-        assert len(hidden.unique()) == 3
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
@@ -114,7 +71,7 @@ def test_an_untrained_model_samples_white_residuals(sigma):
     _, m = observe(2, sigma)
     draws = model.sample(m, Keys.of(1, "s", range(2)), 60, Sample(method=Heun(), steps=20))
     condition = model.condition(m)
-    z = (draws - condition.fill) / condition.deviation
+    z = (draws - condition.estimate.mean) / condition.estimate.deviation
     free = torch.ones_like(z[0]) if sigma else (~m.observed).float().expand_as(z[0])
     assert float((z.var(0) * free).sum() / free.sum()) == pytest.approx(1, rel=0.05)
     if not sigma:
@@ -127,7 +84,7 @@ def test_loss_is_the_weighted_denoising_error():
     keys = Keys.of(0, "l", range(64))
     _, m = observe(64)
     condition, levels = model.condition(m), (torch.arange(64) + 0.5) / 64
-    x = condition.fill + condition.deviation * keys.normal("r", *GRID.picture)
+    x = condition.estimate.mean + condition.estimate.deviation * keys.normal("r", *GRID.picture)
     for share in (0.0, 1.0):
         loss = model.loss(x, m, keys.child(str(share)), levels, mean_share=share)
         assert loss.mean().item() == pytest.approx(1, rel=0.05)
@@ -148,16 +105,3 @@ def test_infinity_ignores_the_state():
     infinity = torch.full((4,), math.inf)
     a, b = (model.denoise(z, infinity, condition) for z in (torch.zeros(4, 3, 16, 16), torch.randn(4, 3, 16, 16)))
     assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("fill", ["gaussian", "zero"])
-def test_the_untrained_row_is_a_new_model_without_its_network(fill):
-    _, m = observe(3)
-    trained, new, settings = build(fill, perturb=0.05), build(fill), Sample(steps=3)
-    row = METHODS["untrained"]().build(Sources(trained, settings))
-    assert torch.equal(row.mean(m), new.mean(m)) and row.nfe("sample") == settings.calls
-    found, expected = (
-        work(m, Keys.of(0, "s", range(3)), 2) for work in (row.sample, partial(new.sample, settings=settings))
-    )
-    assert torch.equal(found, expected)
-    assert not torch.equal(trained.mean(m), new.mean(m))

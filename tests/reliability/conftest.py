@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from support import DOCS
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+PAGE = DOCS / "reliability.md"
 BEGIN, END = "<!-- figures: written by the tests -->\n", "<!-- end of figures -->\n"
 HEAD = ["| what | tried | failed |", "| --- | ---: | ---: |"]
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from counts import tiers
-from faults import mutated
 from safetensors.torch import save
+from support.counts import tiers
+from support.faults import mutated
+from support.messages import raises, warns
 
-from invkit import checkpoint as module
-from invkit.checkpoint import best_checkpoint, check_fit, latest_checkpoint, save_checkpoint
-from invkit.errors import DataError
+from invkit.core.errors import DataError
+from invkit.training import checkpoint as module
+from invkit.training.checkpoint import best_checkpoint, check_fit, latest_checkpoint, save_checkpoint
 
 FILES = ["weights.safetensors", "average.safetensors", "manifest.json"]
 
@@ -135,7 +136,7 @@ def test_every_damage_is_noticed_and_none_is_loaded(tmp_path, count, figure):
     ],
 )
 def test_a_reader_without_one_of_its_checks_is_caught(tmp_path, change):
-    code = mutated("invkit.checkpoint", change)
+    code = mutated("invkit.training.checkpoint", change)
     assert any(missed(seed, tmp_path / str(seed), code) for seed in range(100))
 
 
@@ -337,7 +338,7 @@ def test_the_forged_one_is_sound_but_for_what_is_forged(tmp_path):
     ],
 )  # fmt: skip
 def test_a_guard_that_is_left_out_is_missed(tmp_path, change, name):
-    code = mutated("invkit.checkpoint", change)
+    code = mutated("invkit.training.checkpoint", change)
     assert refusal(name, tmp_path / "run", code) != ""
 
 
@@ -345,20 +346,20 @@ def test_the_first_difference_of_weights_is_named():
     own = {"a": torch.zeros(2), "b": torch.zeros(3)}
     check_fit(own, {"b": torch.ones(3), "a": torch.ones(2, dtype=torch.bfloat16)})
     for weights, said in (
-        ({"a": torch.zeros(2)}, "'b' is absent in it and float32 (3,) in the model"),
-        ({"a": torch.zeros(2), "b": torch.zeros(4)}, r"'b' is float32 (4,) in it and float32 (3,)"),
-        ({"a": torch.zeros(2, dtype=torch.int64), "b": torch.zeros(3)}, "'a' is int64 (2,) in it"),
-        ({**own, "z" * 500: torch.zeros(1)}, "'" + "z" * 80 + "' is float32 (1,) in it and absent in the model"),
-        ({}, "'a' is absent in it"),
+        ({"a": torch.zeros(2)}, ("'b'", "float32 (3,)")),
+        ({"a": torch.zeros(2), "b": torch.zeros(4)}, ("'b'", "float32 (4,)", "float32 (3,)")),
+        ({"a": torch.zeros(2, dtype=torch.int64), "b": torch.zeros(3)}, ("'a'", "int64 (2,)")),
+        ({**own, "z" * 500: torch.zeros(1)}, ("'" + "z" * 80 + "'", "float32 (1,)")),
+        ({}, ("'a'",)),
     ):
-        with pytest.raises(DataError) as error:
+        with raises(DataError, *said, "--fresh") as error:
             check_fit(own, weights)
-        assert said in str(error.value) and "--fresh" in str(error.value) and "\n" not in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 def test_only_the_files_that_are_asked_for_are_read(tmp_path):
     (made(tmp_path, 1) / "weights.safetensors").write_bytes(b"damaged")
     assert latest_checkpoint(tmp_path, ["average"]).tensors.keys() == {"average"}
-    with pytest.warns(UserWarning, match=r"holds no other\.safetensors"), pytest.raises(DataError):
+    with warns("step-00000001", "other.safetensors"), pytest.raises(DataError):
         latest_checkpoint(tmp_path, ["other"])
     assert best_checkpoint(tmp_path / "absent") is None

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from counts import tiers
+from support.counts import tiers
 
-from invkit.errors import DataError, PluginError, RecipeError
-from invkit.lookup import installed
-from invkit.recipe import load_recipe
+from invkit.core.errors import DataError, PluginError, RecipeError
+from invkit.recipe.read import installed
+from invkit.recipe.recipe import load_recipe
 
 SECONDS = 1.0  # of this process's own time
 WORDS = [

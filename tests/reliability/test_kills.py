@@ -9,18 +9,19 @@ import time
 from pathlib import Path
 
 import pytest
-from counts import tiers
-from faults import mutated
+from support import ROOT
+from support.counts import tiers
+from support.faults import mutated
 
-from invkit import lock
-from invkit.checkpoint import latest_checkpoint
-from invkit.errors import RecipeError
+from invkit.core import files as lock
+from invkit.core.errors import RecipeError
+from invkit.training.checkpoint import latest_checkpoint
 
-SAVER = Path(__file__).with_name("saver.py")
+SAVER = ROOT / "tests" / "support" / "saver.py"
 HOLDER = """\
 import sys, time
 from pathlib import Path
-from invkit.lock import locked
+from invkit.core.files import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -64,7 +65,7 @@ def test_a_folder_is_one_process_only_until_it_dies(tmp_path, figure):
         said = str(error.value)
         assert f"process {process.pid} on " in said and "--out DIR" in said and "\n" not in said
         assert error.value.exit_code == 2
-        unlocked = mutated("invkit.lock", ("fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"))
+        unlocked = mutated("invkit.core.files", ("fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"))
         with unlocked.locked(tmp_path):  # the mutant lets both in
             pass
     finally:

@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_training import trainer, weights
+from support.trainers import trainer, weights
 
-from invkit import training
+from invkit.core.errors import NonFiniteError
 from invkit.data.base import Images
-from invkit.errors import NonFiniteError
-from invkit.stream import picture_ids
-from invkit.training import Trainer
+from invkit.training import trainer as training
+from invkit.training.problem import picture_ids
+from invkit.training.trainer import Trainer
 
 STEPS = 8
 

@@ -12,18 +12,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from counts import tiers
-from faults import mutated
+from support.counts import tiers
+from support.faults import mutated
 
-from invkit import cli, experiment, fitting, signals
-from invkit.checkpoint import latest_checkpoint
-from invkit.errors import Interrupted, RecipeError, explained
-from invkit.experiment import Listener, evaluate, run
-from invkit.lock import locked
-from invkit.plugins import registry
-from invkit.recipe import load_recipe
-from invkit.runfolder import without_secrets
-from invkit.signals import stop_requests
+from invkit.cli import main as cli
+from invkit.core import device, signals
+from invkit.core.errors import Interrupted, RecipeError, explained
+from invkit.core.files import locked
+from invkit.core.signals import stop_requests
+from invkit.experiment import run as experiment
+from invkit.experiment import train as fitting
+from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import evaluate, run
+from invkit.experiment.run_folder import RunFolder, without_secrets
+from invkit.plugins.loader import registry
+from invkit.recipe.recipe import load_recipe
+from invkit.training.checkpoint import latest_checkpoint
 
 RECIPE = """\
 # tokens do not belong here: https://me:hunter2@example.org/data?api_key=s3cr3t&size=3
@@ -43,7 +47,7 @@ PHASES = ["fetching", "building", "training", "the sheet", "evaluating", "the re
 def recipe(tmp_path):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     yield load_recipe(tmp_path / "tiny.yaml")
-    experiment.set_determinism(False)
+    device.set_determinism(False)
 
 
 class Heard(Listener):
@@ -164,10 +168,12 @@ def test_requests_wait_where_they_are_held_and_end_the_rest():
 
 
 def test_stops_that_are_ignored_or_caught_are_noticed():
-    deaf = mutated("invkit.signals", ("        if not again and not self.held:\n            raise _StopError\n", ""))
+    deaf = mutated(
+        "invkit.core.signals", ("        if not again and not self.held:\n            raise _StopError\n", "")
+    )
     with deaf.stop_requests():
         signal.raise_signal(signal.SIGTERM)  # nothing happens
-    weak = mutated("invkit.signals", ("class _StopError(KeyboardInterrupt)", "class _StopError(Exception)"))
+    weak = mutated("invkit.core.signals", ("class _StopError(KeyboardInterrupt)", "class _StopError(Exception)"))
     with weak.stop_requests(), suppress(Exception):
         signal.raise_signal(signal.SIGTERM)
     assert issubclass(signals._StopError, KeyboardInterrupt)
@@ -176,8 +182,8 @@ def test_stops_that_are_ignored_or_caught_are_noticed():
 def test_the_command_stops_with_75_while_it_starts(tmp_path):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     code = (
-        "import os, signal, sys, invkit.cli as cli\n"
-        "cli._load = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "import os, signal, sys, invkit.cli.run, invkit.cli.main as cli\n"
+        "invkit.cli.run.load_recipe_of = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
         f"cli.main(['run', {str(tmp_path / 'tiny.yaml')!r}, '--out', {str(tmp_path / 'run')!r}])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
@@ -301,8 +307,8 @@ def test_nothing_secret_is_written_down(recipe, tmp_path, monkeypatch):
     for _ in range(2):  # and it goes on as the same recipe
         folder = run(load_recipe(tmp_path / "url.yaml", (), found), tmp_path / "run", "cpu")
     assert "https://example.org/mask?token=&size=3" in (folder / "eval" / "table.json").read_text()
-    experiment.RunFolder(folder).note("fetched https://me:hunter2@example.org/?token=s3cr3t")
-    experiment.RunFolder(folder).update_record({"from": "ftp://me:hunter2@example.org/x;sig=s3cr3t"})
+    RunFolder(folder).note("fetched https://me:hunter2@example.org/?token=s3cr3t")
+    RunFolder(folder).update_record({"from": "ftp://me:hunter2@example.org/x;sig=s3cr3t"})
     texts = {
         p: p.read_text("utf-8") for p in folder.rglob("*") if p.suffix in {".json", ".yaml", ".txt", ".html", ".csv"}
     }

@@ -11,10 +11,11 @@ from types import ModuleType
 
 import pytest
 import torch
-from counts import tiers
-from faults import ERRORS, Crash, Disk, lay_down, mutated
+from support.counts import tiers
+from support.faults import ERRORS, Crash, Disk, lay_down, mutated
+from support.messages import raises, warns
 
-from invkit import checkpoint as module
+from invkit.training import checkpoint as module
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the failing disk reads /proc")
 
@@ -219,8 +220,8 @@ def test_write_sync_rename_sync_prune(tmp_path):
     assert ("syncdir", ".") in disk.done  # the name of the folder of all checkpoints
 
 
-UNSYNCED = ("from invkit.files import make_folder, sync_folder, write_synced", (
-    "from invkit.files import make_folder, sync_folder\ndef write_synced(path, data):\n    path.write_bytes(data)\n"
+UNSYNCED = ("from invkit.core.files import make_folder, sync_folder, write_synced", (
+    "from invkit.core.files import make_folder, sync_folder\ndef write_synced(path, data):\n    path.write_bytes(data)\n"
 ))  # fmt: skip
 IN_PLACE = [
     ('folder / f".staged-{os.getpid()}"\n', 'folder / f"step-{step:08d}"\n'),
@@ -242,7 +243,7 @@ MUTANTS = {
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_save_without_one_of_its_guards_is_caught(tmp_path, name):
-    code = mutated("invkit.checkpoint", *MUTANTS[name])
+    code = mutated("invkit.training.checkpoint", *MUTANTS[name])
     disk = operations(HISTORIES["others"], tmp_path / "whole", code)
     assert misordered(disk) != []
     history = HISTORIES["the same step again" if name == "written in place" else "others"][:3]
@@ -259,7 +260,9 @@ def loses(history: list[Save], at: int, share: float | None, root: Path, code: M
 
 
 def test_the_same_step_again_without_setting_the_old_one_aside_is_caught(tmp_path):
-    code = mutated("invkit.checkpoint", ("            place.rename(old)\n", "            shutil.rmtree(place)\n"))
+    code = mutated(
+        "invkit.training.checkpoint", ("            place.rename(old)\n", "            shutil.rmtree(place)\n")
+    )
     history = HISTORIES["the same step again"][:3]
     total = len(operations(history, tmp_path / "whole", code).done)
     assert any(loses(history, at, 1.0, tmp_path / str(at), code) for at in reversed(range(total)))
@@ -271,7 +274,7 @@ def test_a_save_after_damage_is_not_pruned_for_what_is_damaged(tmp_path):
         Save(step, step, keep=3).make(tmp_path, module)
     for step in (2, 3):
         (tmp_path / f"step-{step:08d}" / "average.safetensors").write_bytes(b"")
-    with pytest.warns(UserWarning, match="is damaged"):
+    with warns("step-00000003", "average.safetensors"):
         assert module.latest_checkpoint(tmp_path).step == 1
     Save(2, 20).make(tmp_path, module)  # the run went on from step 1
     assert module.latest_checkpoint(tmp_path).meta["value"] == 20
@@ -285,7 +288,7 @@ def test_the_best_is_kept_beside_the_last_and_found(tmp_path):
     best = module.best_checkpoint(tmp_path)
     assert best is not None and best.step == 2
     (tmp_path / "step-00000002" / "weights.safetensors").unlink()
-    with pytest.warns(UserWarning, match="step-00000002 is damaged"):
+    with warns("step-00000002"):
         assert module.best_checkpoint(tmp_path).step == 3
     Save(5, 5, float("nan")).make(tmp_path, module)
     assert module.best_checkpoint(tmp_path, ["average"]).tensors.keys() == {"average"}
@@ -293,7 +296,7 @@ def test_the_best_is_kept_beside_the_last_and_found(tmp_path):
 
 def test_what_is_not_finite_is_not_saved(tmp_path):
     Save(1, 1).make(tmp_path, module)
-    with pytest.raises(module.NonFiniteError, match="step 2: a/b of the weights is not finite"):
+    with raises(module.NonFiniteError, "step 2", "a/b", "weights"):
         Save(2, float("nan")).make(tmp_path, module)
     assert intact(tmp_path) == {1: 1}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from counts import tiers
-from test_training import trainer, weights
+from support.counts import tiers
+from support.trainers import trainer, weights
 
-from invkit.training import Trainer
+from invkit.training.trainer import Trainer
 
 TINY = {"batch": 2, "warmup": 1}
 ROOM = 8 << 20  # bytes that the allocator may come to hold

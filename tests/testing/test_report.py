@@ -5,7 +5,7 @@ import math
 import pytest
 from rich.console import Console
 
-from invkit.errors import PluginError
+from invkit.core.errors import PluginError
 from invkit.testing import Check, Report
 from invkit.testing.report import Worst
 

@@ -1,0 +1,74 @@
+"""Options and helpers that several commands share."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from invkit.core.errors import InvkitError, explained
+from invkit.recipe.read import read_recipe
+
+if TYPE_CHECKING:  # these import torch, which takes seconds
+    from invkit.plugins.registry import Registry
+    from invkit.recipe.recipe import Recipe
+
+plugin_files = click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(exists=True, dir_okay=False), help="Load a plugin file (.py)."
+)
+json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+device_name = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+
+
+def installed_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("invkit")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def registry_of(plugins: Sequence[str]) -> "Registry":
+    from invkit.plugins.loader import registry
+
+    return registry(tuple(plugins))
+
+
+def load_recipe_of(recipe: str, overrides: Sequence[str], plugins: Sequence[str]) -> "Recipe":
+    read_recipe(recipe)  # what is no recipe at all is refused before torch is imported
+    from invkit.recipe.recipe import load_recipe
+
+    return load_recipe(recipe, overrides, registry_of(plugins))
+
+
+def echo(value: Any) -> None:
+    click.echo(value if isinstance(value, str) else json.dumps(value, indent=2, default=str))
+
+
+def complain(error: BaseException) -> int:
+    """Tell the person what went wrong and return the exit code; the one place where errors become codes."""
+    if os.environ.get("INVKIT_DEBUG") == "1":
+        traceback.print_exception(error)
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        return 130
+    if isinstance(error, BrokenPipeError):  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    error = explained(error)
+    if not isinstance(error, InvkitError):
+        traceback.print_exception(error)
+        click.echo("error: this is a bug in invkit or in a plugin; the lines above say where", err=True)
+        return 1
+    for line in str(error).splitlines():
+        click.echo(f"error: {line}", err=True)
+    return error.exit_code

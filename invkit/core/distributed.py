@@ -1,0 +1,234 @@
+"""Several processes that train and evaluate as one: all of torch.distributed, and their launcher on one machine.
+
+Every process holds the whole model, takes its share of the pictures and makes the same update. Nothing that arrives from
+another process is unpickled: what is sent are tensors, and bytes that the receiver reads as JSON or safetensors.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Protocol, Self, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from invkit.core.errors import DataError, PeerError, RecipeError
+
+TIMEOUT = timedelta(minutes=30)  # the last resort: a process that ends is noticed at once
+BUCKET = 64 << 20  # bytes that are sent at a time
+GRACE = 15.0  # seconds in which the others may end by themselves after one process failed
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class Sliced(Protocol):
+    """A sequence whose slices are of its own kind: a list, a range, a tensor."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Self: ...
+
+
+S = TypeVar("S", bound=Sliced)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all that work on a run; alone, every method returns at once what it was given.
+
+    >>> [World(rank, 3).share(range(7)) for rank in range(3)]
+    [range(0, 3), range(3, 5), range(5, 7)]
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and speaks to the person."""
+        return self.rank == 0
+
+    def share(self, items: S) -> S:
+        """This process's contiguous part; over all processes they are the whole in order, and differ by one at most."""
+        begin, end = (-(-len(items) * rank // self.size) for rank in (self.rank, self.rank + 1))
+        return items[begin:end]
+
+    def sum_(self, tensors: Iterable[Tensor]) -> None:
+        """Add up tensors over all processes, in place; the sums are the same bits everywhere."""
+        self._flat(tensors, dist.all_reduce)
+
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the values of the first, in place."""
+        self._flat(tensors, partial(dist.broadcast, src=0))
+
+    @torch.no_grad()
+    def _flat(self, tensors: Iterable[Tensor], collective: Callable[[Tensor], object]) -> None:
+        if self.size == 1:
+            return
+        for bucket in _buckets(tensors):
+            flat = torch.cat([t.reshape(-1) for t in bucket])
+            with _reaching_peers():
+                collective(flat)
+            for t, values in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+                t.copy_(values.view(t.shape))
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds in any process; all are told the same, at the same place."""
+        if self.size == 1:
+            return flag
+        found = torch.tensor([int(flag)])
+        with _reaching_peers():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return bool(found)
+
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        self.any(False)
+
+    def gather(self, data: bytes) -> list[bytes]:
+        """What every process gives, in the order of ranks, in every process."""
+        if self.size == 1:
+            return [data]
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with _reaching_peers():
+            dist.all_gather(sizes, torch.tensor([len(data)]))
+            longest = max(map(int, sizes))
+            own = torch.zeros(longest, dtype=torch.uint8)
+            own[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            parts = [torch.empty_like(own) for _ in sizes]
+            dist.all_gather(parts, own)
+        return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
+
+    def agree(self, value: int, what: str) -> None:
+        """Raise DataError unless all processes have the same value."""
+        found = [int(text) for text in self.gather(str(value).encode())]
+        if len(set(found)) > 1:
+            raise DataError(f"{what} differs between the processes: {', '.join(map(str, found))}")
+
+
+ALONE = World()
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors of one kind together, up to about `BUCKET` bytes."""
+    kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for t in tensors:
+        kinds.setdefault((t.device, t.dtype), []).append(t)
+    for alike in kinds.values():
+        bucket: list[Tensor] = []
+        for t in alike:
+            bucket.append(t)
+            if sum(t.nbytes for t in bucket) >= BUCKET:
+                yield bucket
+                bucket = []
+        if bucket:
+            yield bucket
+
+
+@contextmanager
+def _reaching_peers() -> Iterator[None]:
+    """A connection that breaks is another process's end, which has its own message."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerError("another process of this run ended or cannot be reached") from error
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[tuple[World, torch.device]]:
+    """The world that torchrun or `launch` describes in the environment, and this process's own device; else `ALONE`.
+
+    Raises RecipeError where there are more processes than GPUs. After an error the group is left as it is: to take leave
+    of processes that wait for something else would be to wait for them.
+    """
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1:
+        yield ALONE, device
+        return
+    rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    if device.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise RecipeError(f"process {local} has no GPU: this machine has {torch.cuda.device_count()}")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    _end_with_launcher()
+    with _reaching_peers():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    yield World(rank, size), device
+    dist.destroy_process_group()
+
+
+def speaks() -> bool:
+    """Whether this is the process that prints: the first, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _end_with_launcher() -> None:
+    """Where the launcher was killed, ask this process to stop: nobody else can reach it any more."""
+    launcher = int(os.environ.get("INVKIT_LAUNCHER", 0))
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if launcher and os.name == "posix":
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def launch(command: Sequence[str], count: int) -> int:
+    """Run a command as a world of `count` processes on this machine; returns 0, or the exit code of the one that failed.
+
+    Signals that ask to stop are passed on to all. When one fails, the others have `GRACE` seconds to end.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)), **os.environ, "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "INVKIT_LAUNCHER": str(os.getpid()),
+    }  # fmt: skip
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def forward(number: int, _: object) -> None:
+        for process in processes:
+            process.send_signal(number)  # nothing, to one that has ended
+
+    before = {number: signal.signal(number, forward) for number in STOPS}
+    try:
+        for rank in range(count):
+            processes.append(subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
+        return _code(_wait(processes))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(processes: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
+    """The codes of processes that failed, in the order of their ends, until all ended or the grace is over."""
+    running, failed, until = list(processes), list[int](), float("inf")
+    while running and time.monotonic() < until:
+        for process in [p for p in running if p.poll() is not None]:
+            running.remove(process)
+            if process.returncode and not failed:
+                until = time.monotonic() + GRACE
+            failed += [process.returncode] if process.returncode else []
+        time.sleep(0.05)
+    return failed
+
+
+def _code(failed: Sequence[int]) -> int:
+    """The first code that is not 1, with which those end that were left alone; of a signal as a shell has it."""
+    code = next((code for code in failed if code != 1), 1 if failed else 0)
+    return 128 - code if code < 0 else code

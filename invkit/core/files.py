@@ -1,0 +1,87 @@
+"""Files that are whole or not there, and a folder that one process holds at a time."""
+
+import errno
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from invkit.core.errors import RecipeError
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can do that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those it is in, each of whose names is then on the disk."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write or replace a file so that a reader, or a crash, meets the old one or the new one; makes its folder."""
+    make_folder(path.parent)
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write_synced(staged, data.encode() if isinstance(data, str) else data)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+NAME = ".lock"
+
+_UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # of file systems without locks
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder alone, by `flock` on its file `.lock`, which the system releases when the process ends in any way.
+
+    Raises RecipeError, with who holds it and the way out, where another process does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without flock
+        yield
+        return
+    handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            raise RecipeError(
+                f"{folder} is in use by {holder!r}; wait until that ends or stop it, or give another folder with --out DIR"
+            ) from None
+        except OSError as error:
+            if error.errno not in _UNKNOWN:
+                raise
+            warnings.warn(
+                f"{folder} cannot be locked ({error.strerror}); let one process at a time use it", stacklevel=4
+            )
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,60 @@
+"""The domain: square cells on a rectangle whose shorter side has length one."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A sampling of the picture domain by `height x width` square cells; a picture holds cell averages.
+
+    Lengths (blur widths, box sides) are shares of the shorter side, so the same setting means the same on every grid.
+
+    >>> Grid(32, 64).extent
+    (1.0, 2.0)
+    >>> Grid(16, 16).cell
+    0.0625
+    """
+
+    height: int
+    width: int
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.channels) < 1:
+            raise ValueError(f"a grid needs at least one cell and one channel, got {self}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """Shape of one picture, `(C, H, W)`."""
+        return self.channels, self.height, self.width
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    @property
+    def cell(self) -> float:
+        """Side of a cell, in shares of the shorter side."""
+        return 1.0 / min(self.height, self.width)
+
+    @property
+    def area(self) -> float:
+        """Area of a cell: the weight of a pixel in the L2 inner product of the domain."""
+        return self.cell**2
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Height and width of the domain."""
+        return self.height * self.cell, self.width * self.cell
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+def as_grid(size: int | tuple[int, int], channels: int) -> Grid:
+    height, width = (size, size) if isinstance(size, int) else size
+    return Grid(height, width, channels)

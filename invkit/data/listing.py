@@ -1,0 +1,125 @@
+"""The image files of a folder or zip, and the test split among them."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from io import BufferedReader, BytesIO, RawIOBase
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from invkit.core.errors import DataError
+from invkit.data.archive import open_zip, read_entry
+from invkit.data.base import Split
+from invkit.data.decoding import MAX_BYTES, SUFFIXES
+
+Opener = Callable[[str], BinaryIO]
+
+
+def _is_picture(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any((part.startswith(".") and part.strip(".")) or part == "__MACOSX" for part in parts)
+    return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
+
+
+def folder_files(root: Path) -> tuple[list[str], Opener]:
+    """The pictures under a folder and how to open one."""
+    found = (Path(at, name).relative_to(root).as_posix() for at, _, names in os.walk(root) for name in names)
+
+    def opener(name: str) -> BinaryIO:
+        path = root / name
+        if not path.is_file():  # a dangling link, or a pipe, which would wait for ever
+            raise ValueError("not a file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+        return path.open("rb")
+
+    return sorted(filter(_is_picture, found)), opener
+
+
+class _OwnPlace(RawIOBase):
+    """A file whose place is this process's own: after a fork plain files share theirs, and readers would meet."""
+
+    def __init__(self, path: Path) -> None:
+        self._file, self._at = path.open("rb"), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = (0, self._at, os.fstat(self._file.fileno()).st_size)[whence]
+        if origin + offset < 0:
+            raise ValueError("a place before the file")
+        self._at = origin + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self._file.fileno(), len(view), self._at)
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def zip_files(path: Path) -> tuple[list[str], Opener]:
+    """The pictures in a .zip, which is never unpacked to the disk, and how to open one."""
+    archive = open_zip(path, BufferedReader(_OwnPlace(path)) if hasattr(os, "pread") else None)
+
+    def opener(name: str) -> BinaryIO:
+        return BytesIO(read_entry(archive, name, MAX_BYTES))
+
+    return sorted(set(filter(_is_picture, archive.namelist()))), opener
+
+
+def pictures_in(root: Path) -> list[str]:
+    """The names of the pictures under a folder, in order."""
+    return folder_files(root)[0]
+
+
+TEST_FOLDERS = ("test", "val", "validation")
+
+
+def choose(
+    names: Iterable[str], split: Split, seed: int, test_share: float, test_folder: str | None = None
+) -> list[str]:
+    """The names of a split in a keyed order.
+
+    Folders `train` and `test_folder` (by default the first of `TEST_FOLDERS` there is) at the top, or below folders that
+    lie alone, are the split, and the order of its test part is the same under every seed; what lies beside them is left
+    out. Without them the seed splits, to an exact count. Neither depends on what is in the pictures, and the first names
+    are a fair sample of all. Raises DataError where a `test_folder` is named and not there.
+    """
+
+    def shuffled(names: Iterable[str], seed: int) -> list[str]:
+        def rank(name: str) -> tuple[bytes, str]:
+            word = f"{seed}/{name}".encode("utf-8", "surrogateescape")
+            return hashlib.blake2b(word, digest_size=8).digest(), name
+
+        return sorted(names, key=rank)
+
+    names = list(names)
+    prefix, tops = "", {name.split("/")[0] for name in names}
+    while len(tops) == 1 and tops != {"train"} and all("/" in name.removeprefix(prefix) for name in names):
+        prefix += f"{tops.pop()}/"
+        tops = {name.removeprefix(prefix).split("/")[0] for name in names}
+    wanted = TEST_FOLDERS if test_folder is None else (test_folder,)
+    tested = next((folder for folder in wanted if folder in tops), None)
+    if "train" in tops and tested:
+        top = "train" if split == "train" else tested
+        own = [name for name in names if name.startswith(f"{prefix}{top}/")]
+        return shuffled(own, seed if split == "train" else 0)
+    if test_folder is not None:
+        raise DataError(f"images: no folders train and {test_folder} beside each other; leave data.test_folder out")
+    if len(names) < 2:
+        raise DataError(
+            f"images: {len(names)} pictures found; at least two are needed, one to train on and one to test on"
+        )
+    count = min(max(round(test_share * len(names)), 1), len(names) - 1)
+    order = shuffled(names, seed)
+    return order[:count] if split == "test" else order[count:]

@@ -1,0 +1,68 @@
+"""Area averages of pictures: exact for any box and any grid, since a picture is constant on its square pixels."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invkit.core.grid import Grid
+
+Box = tuple[float, float, float, float]  # top, left, bottom, right in pixels of the picture
+
+
+def area_table(
+    pixels: NDArray[np.uint8],  # (..., h, w, C)
+) -> NDArray[np.int_]:
+    """Sums over all upper left rectangles, `(..., h+1, w+1, C)`: the summed-area table of Crow (1984)."""
+    h, w = pixels.shape[-3:-1]
+    exact = np.int32 if h * w * 255 < 2**31 else np.int64
+    table = np.zeros((*pixels.shape[:-3], h + 1, w + 1, pixels.shape[-1]), exact)
+    table[..., 1:, 1:, :] = pixels.cumsum(-3, dtype=exact).cumsum(-2, dtype=exact)
+    return table
+
+
+def cell_averages(
+    table: NDArray[np.int_],  # (..., h+1, w+1, C), an `area_table`
+    box: Box,
+    grid: Grid,
+) -> NDArray[np.float64]:
+    """The averages in [0, 255] over the grid's cells laid on a box of the picture: `(..., H, W, C)`.
+
+    >>> pixels = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+    >>> cell_averages(area_table(pixels), (0, 0, 4, 4), Grid(2, 2, 1))[..., 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
+    """
+    top, left, bottom, right = box
+    y, x = np.linspace(top, bottom, grid.height + 1), np.linspace(left, right, grid.width + 1)
+    row = np.minimum(y.astype(np.int64), table.shape[-3] - 2)
+    column = np.minimum(x.astype(np.int64), table.shape[-2] - 2)
+    # The integral of a piecewise constant picture is bilinear within each pixel.
+    v, u = (y - row)[:, None, None], (x - column)[:, None]
+    lines = table[..., row, :, :] * (1 - v) + table[..., row + 1, :, :] * v
+    sums = lines[..., column, :] * (1 - u) + lines[..., column + 1, :] * u
+    cell = (bottom - top) / grid.height * (right - left) / grid.width
+    return np.diff(np.diff(sums, axis=-3), axis=-2) / cell
+
+
+def centre_box(shape: tuple[int, ...], grid: Grid) -> Box:
+    """The largest centred box of the grid's aspect in a picture of `shape` (height, width) pixels."""
+    height, width = shape
+    h = min(height, width * grid.height / grid.width)
+    w = h * grid.width / grid.height
+    return (height - h) / 2, (width - w) / 2, (height + h) / 2, (width + w) / 2
+
+
+def enlarges(shape: tuple[int, ...], grid: Grid) -> bool:
+    """Whether the grid is finer than the pixels of a picture of `shape` (height, width)."""
+    return shape[0] < grid.height or shape[1] < grid.width
+
+
+def to_batch(
+    values: NDArray[np.uint8] | NDArray[np.float64],  # (B, H, W, C) in [0, 255]
+    grid: Grid,
+) -> Tensor:
+    """Pictures as the core wants them: `(B, C, H, W)` float32 in [-1, 1]."""
+    assert values.shape[1:] == (*grid.shape, grid.channels), f"{values.shape} pictures for {grid!r}"
+    batch = torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
+    return batch.to(torch.float32) / 127.5 - 1

@@ -1,0 +1,170 @@
+"""Conditioning inputs of the denoiser, and the initial estimate (mean and standard deviation) that defines the residual."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from invkit.core.grid import Grid
+from invkit.diffusion.networks.base import Fill
+from invkit.physics.gaussian import Achromatic, GaussianField, resample
+from invkit.physics.gaussian.local_kriging import Local, krige
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class InitialEstimate:
+    """The estimate that a model starts from; the residual of an image x is `z = (x - mean) / deviation`."""
+
+    mean: Tensor  # (B, C, H, W)
+    deviation: Tensor  # (B, 1, H, W): standard deviation expected of the image about the mean
+    misfit: Tensor  # (B,): see `GaussianPosterior.misfit`
+    data_channel: Tensor  # (B, C, H, W): the measurement on the pixel grid; for a kriged mask the weights `K^-1 r`
+    has_weights: bool = False  # whether the data channel holds kriging weights, which add up over cells
+
+    def residual(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+    def image(self, z: Tensor) -> Tensor:
+        return self.mean + self.deviation * z
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "InitialEstimate":
+        """Every tensor, batch first, through `change`."""
+        tensors = (self.mean, self.deviation, self.misfit, self.data_channel)
+        return InitialEstimate(*map(change, tensors), has_weights=self.has_weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Everything that is computed once per measurement."""
+
+    estimate: InitialEstimate  # its standard deviation multiplied by the residual scale
+    observed: Tensor  # (B, 1, H, W): share of the channels that a mask observes, one for other operators
+    hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
+    inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: mean, data channel, observed, deviation
+    zoom: float = 1.0  # resolution of the network's grid relative to training
+    fineness: float = 1.0  # sampling density relative to the middle of the training range; scales the residual spectrum
+
+    @classmethod
+    def of(
+        cls,
+        estimate: InitialEstimate,
+        measurement: Measurement,
+        shape: tuple[int, int],  # (h, w)
+        zoom: float = 1.0,
+        fineness: float = 1.0,
+    ) -> "Condition":
+        observed = torch.ones_like(estimate.mean[:, :1])
+        if measurement.observed is not None:
+            observed = measurement.observed.to(observed).mean(1, keepdim=True)
+        inputs = _inputs(estimate, observed, shape)
+        return cls(estimate, observed, unknown(measurement), inputs, zoom, fineness)
+
+    @property
+    def grid(self) -> Grid:
+        channels, height, width = self.estimate.mean.shape[1:]
+        return Grid(height, width, channels)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: slice) -> "Condition":
+        return self._map(lambda t: t[index])
+
+    def repeat(self, count: int) -> "Condition":
+        return self._map(lambda t: t.repeat(count, *[1] * (t.ndim - 1)))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        hidden = None if self.hidden is None else change(self.hidden)
+        estimate, observed, inputs = self.estimate.map(change), change(self.observed), change(self.inputs)
+        return replace(self, estimate=estimate, observed=observed, hidden=hidden, inputs=inputs)
+
+    def coarsened(self, grid: Grid, shape: tuple[int, int]) -> "Condition":
+        """The same on a coarser grid, averaged over its cells; a cell is known where all of its pixels are."""
+        mean, deviation = (F.adaptive_avg_pool2d(t, grid.shape) for t in (self.estimate.mean, self.estimate.deviation))
+        channel, observed = _binned(self.estimate, self.observed, grid.shape)
+        estimate = replace(self.estimate, mean=mean, deviation=deviation, data_channel=channel)
+        hidden = self.hidden
+        if hidden is not None:
+            hidden = (F.adaptive_avg_pool2d(hidden, grid.shape) > 0).to(hidden)
+        inputs = _inputs(estimate, observed, shape)
+        return replace(self, estimate=estimate, observed=observed, hidden=hidden, inputs=inputs)
+
+
+def unknown(measurement: Measurement) -> Tensor | None:
+    """`Condition.hidden` of a measurement."""
+    if measurement.observed is None or measurement.sigma > 0:
+        return None
+    return (~measurement.observed).to(measurement.y)
+
+
+def _binned(estimate: InitialEstimate, observed: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Data channel and observed share on another grid: in each cell the mean of the observed values, or the sum of the
+    weights up to a constant factor. A cell counts as at most one observed pixel.
+    """
+    share = F.adaptive_avg_pool2d(observed, shape)
+    values = F.adaptive_avg_pool2d(estimate.data_channel * observed, shape)
+    if not estimate.has_weights:
+        values = values / share.clamp(min=1e-6)
+    cells = max(1.0, observed[0, 0].numel() / (shape[0] * shape[1]))
+    return values, (share * cells).clamp(max=1)
+
+
+def _inputs(estimate: InitialEstimate, observed: Tensor, shape: tuple[int, int]) -> Tensor:
+    mean, deviation, channel = estimate.mean, estimate.deviation, estimate.data_channel
+    if tuple(mean.shape[-2:]) != tuple(shape):
+        mean, deviation = resample(mean, shape), F.adaptive_avg_pool2d(deviation, shape)
+        channel, observed = _binned(estimate, observed, shape)
+    if estimate.has_weights:  # divided by their root mean square over the observed pixels
+        size = channel.square().sum((1, 2, 3)) / (channel.shape[1] * (observed > 0).sum((1, 2, 3))).clamp(min=1)
+        channel = channel / size.sqrt().clamp(min=torch.finfo(channel.dtype).tiny).view(-1, 1, 1, 1)
+    return torch.cat([mean, channel, observed, deviation], 1)
+
+
+def initial_estimate(
+    fill: Fill,
+    prior: GaussianField,
+    measurement: Measurement,
+) -> InitialEstimate:
+    """The initial estimate of a measurement, by the kind of `fill`.
+
+    `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, about the mean of the channels'
+    prior, which also gives the pointwise standard deviation, the misfit and the weights `K^-1 r` from one small solve (for
+    many values, from one in each neighbourhood). `mean` and `zero`: the mean colour, or zero, where nothing is
+    known. Otherwise deviation and misfit are one, and the data channel is the pseudo-inverse of the measurement.
+
+    The weights tell the network what the observed values, already present in the mean, cannot: how the estimate changes with the
+    covariance. If the true covariance differs by D, the posterior mean changes, to first order, by
+    `(1 - C A^T K^-1 A) D A^T K^-1 r`: a convolution of the weights, minus its own kriging estimate.
+    """
+    operator, y, grid = measurement.operator, measurement.y, measurement.grid
+    one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
+
+    def plain(mean: Tensor) -> InitialEstimate:
+        return InitialEstimate(mean, one, one[:, 0, 0, 0], operator.pinv(y))
+
+    centre = prior.centre(grid, y).expand(len(y), *grid.picture)
+    if fill == "gaussian":
+        if not isinstance(operator, Mask) or operator.observed.shape[1] > 1:
+            return plain(GaussianPosterior(prior, measurement).mean())
+        grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
+        missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
+        found = _channel_by_channel(Achromatic(prior, grid.channels), grey, missing)
+        deviation = (found.variance + 1e-4 * found.variance.mean((2, 3), keepdim=True)).sqrt()
+        mean, weights = (x.squeeze(2).transpose(0, 1) for x in (found.mean, found.weights))
+        return InitialEstimate(centre + mean, deviation, found.misfit, weights, has_weights=True)
+    if fill == "zero":
+        return plain(operator.pinv(y))
+    return plain(centre + operator.pinv(y - operator.forward(centre)))
+
+
+def _channel_by_channel(field: GaussianField, grey: Measurement, missing: Tensor) -> Local:
+    posterior = GaussianPosterior(field, grey)
+    if not posterior.dense:
+        return krige(field, grey, missing)
+    weights = posterior.weights(missing)
+    return Local(posterior.gain(missing), posterior.variance(), weights, posterior.misfit(weights))

@@ -1,0 +1,35 @@
+"""The settings of the diffusion."""
+
+from pydantic import Field
+
+from invkit.core.settings import Settings
+from invkit.diffusion.loss import Loss
+from invkit.diffusion.preconditioning import (
+    EdmPreconditioning,
+    EpsilonPreconditioning,
+    Preconditioning,
+    SpectralPreconditioning,
+    VPreconditioning,
+    X0Preconditioning,
+)
+from invkit.diffusion.schedules import EdmSchedule, Schedule
+from invkit.physics.gaussian import Law, WhiteField
+
+PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
+    "edm": EdmPreconditioning,
+    "epsilon": EpsilonPreconditioning,
+    "x0": X0Preconditioning,
+    "v": VPreconditioning,
+    "spectral": SpectralPreconditioning,
+}
+
+
+class Diffusion(Settings):
+    """The noising process that the model learns to reverse."""
+
+    field: Law = Field(default_factory=WhiteField, description="law of the noise")
+    schedule: Schedule = Field(default_factory=EdmSchedule, description="noise levels in training and sampling")
+    preconditioning: Preconditioning = Field(
+        default_factory=EdmPreconditioning, description="scaling of the network's input and output"
+    )
+    loss: Loss = Field(default_factory=Loss, description="norm and weight of the denoising error")

@@ -1,0 +1,120 @@
+"""The evaluator: every method on the same measurements of the same images, as rows of one table."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from invkit.core.distributed import ALONE, World
+from invkit.core.files import write_atomic
+from invkit.core.grid import Grid
+from invkit.data.base import Images
+from invkit.evaluation.bootstrap import Bootstrap
+from invkit.evaluation.cache import ResultCache
+from invkit.evaluation.loop import EvaluationLoop, Examples, GridResults
+from invkit.evaluation.protocol import Protocol
+from invkit.evaluation.ranking import best
+from invkit.evaluation.table import SCHEMA, to_csv
+from invkit.evaluation.tabulate import Tabulator
+from invkit.reconstructors import Reconstructor
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A table and what belongs to it."""
+
+    table: dict[str, Any]  # `invkit.table/1`
+    cost: dict[str, Any]  # `invkit.cost/1`: seconds and memory, which differ between runs
+    record: dict[str, Any]  # the masks' hash of every grid
+    per_image: list[dict[str, Any]]  # the metrics of each image, row by row
+    examples: dict[str, Examples]  # by grid
+    arrays: dict[str, dict[str, NDArray[Any]]]  # file stem -> arrays of the first images
+
+    def write(self, folder: Path) -> None:
+        """Write the table, its parts and the first reconstructions; each file is whole or not there.
+
+        All but `cost.json` are the same bytes each time.
+        """
+        write_atomic(folder / "table.json", _dump(self.table))
+        write_atomic(folder / "table.csv", to_csv(self.table))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.per_image[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.per_image)
+        write_atomic(folder / "per_image.csv", text.getvalue())
+        write_atomic(folder / "cost.json", _dump(self.cost))
+        reconstructions = folder / "reconstructions"
+        for stem, arrays in self.arrays.items():
+            data = io.BytesIO()
+            np.savez_compressed(data, allow_pickle=False, **arrays)  # dates every entry 1980-01-01
+            write_atomic(reconstructions / f"{stem}.npz", data.getvalue())
+        for old in reconstructions.glob("*.npz"):  # of an evaluation with other methods
+            if old.stem not in self.arrays:
+                old.unlink()
+
+
+def _dump(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def evaluate_rows(
+    methods: Sequence[Reconstructor],
+    images: Mapping[Grid, Images],
+    protocol: Protocol,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    world: World = ALONE,
+    cache: ResultCache | None = None,
+) -> Evaluation:
+    """Every estimator of every method on the same measurements of the first test images, grid by grid.
+
+    Operators, noise and samples are keyed by image, so the batch size changes nothing. The processes of `world` share
+    the batches and all return the whole. `progress(done, total)` is called, in images, after each method's share of a
+    batch. Finished batches are stored in `cache`, and those already there are not computed again. Raises
+    NonFiniteError, or RecipeError where a method cannot handle such measurements.
+    """
+    count = min(protocol.settings.images, *(len(opened) for opened in images.values()))
+    lists: dict[str, Any] = {key: [] for key in ("rows", "differences", "best", "calibration")}
+    table = {"schema": SCHEMA, "images": count, **lists}
+    cost = {"schema": "invkit.cost/1", "device": str(protocol.device), "rows": []}
+    evaluation = Evaluation(table, cost, {}, [], {}, {})
+    groups: dict[str, int] = {}
+    for done, (grid, opened) in enumerate(images.items()):
+
+        def report(part: int, before: int = done * count) -> None:
+            progress(before + part, len(images) * count)
+
+        loop = EvaluationLoop(methods, opened, protocol, count)
+        with torch.no_grad():
+            results = loop.run(report, world, cache and cache.within(f"{protocol.degradation_name}-{grid}"))
+        names = [opened.group(i) for i in range(count)]
+        groups[str(grid)] = len(set(names))
+        _add_grid(evaluation, results, names, "" if len(images) == 1 else f"-{grid}")
+    hashes = {grid: entry["masks_sha256"] for grid, entry in evaluation.record.items()}
+    table["protocol"] = protocol.facts(count, groups, hashes)
+    return evaluation
+
+
+def _add_grid(evaluation: Evaluation, results: GridResults, groups: Sequence[str], suffix: str) -> None:
+    """Tabulate the results of one grid; `groups` are those of its images, `suffix` ends the names of its files."""
+    protocol, grid, table = results.loop.protocol, results.loop.images.grid, evaluation.table
+    evaluation.arrays.update({f"{name}{suffix}": arrays for name, arrays in results.arrays().items()})
+    evaluation.examples[str(grid)] = results.examples()
+    evaluation.record[str(grid)] = {"masks_sha256": results.masks_sha256}
+    bootstrap = Bootstrap.of(groups, protocol.seed)
+    tabulator = Tabulator(results.scores, bootstrap, protocol, grid)
+    named = {"run": protocol.run, "degradation": protocol.degradation_name}
+    ranks = best(results.scores, tabulator.values, protocol.metrics, bootstrap)
+    table["rows"] += [named | row for row in tabulator.rows()]
+    table["differences"] += [named | entry for entry in tabulator.differences()]
+    table["best"] += [named | {"grid": list(grid.shape)} | entry for entry in ranks]
+    table["calibration"] += [named | entry for entry in tabulator.calibration(groups)]
+    evaluation.per_image.extend(named | entry for entry in tabulator.per_image(groups, results.observed_share))
+    evaluation.cost["rows"].extend(named | tabulator.head(row) | row.cost() for row in results.scores)

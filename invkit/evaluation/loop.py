@@ -1,0 +1,200 @@
+"""The evaluation loop on one grid: measure, reconstruct with every method, and score, batch by batch."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invkit.core.distributed import World
+from invkit.core.keys import Keys
+from invkit.data.base import Images
+from invkit.evaluation.cache import BatchResults, ResultCache, concatenated, gaps, pack, unpack
+from invkit.evaluation.metrics import Outcome, Unavailable
+from invkit.evaluation.metrics.base import Readout
+from invkit.evaluation.protocol import Protocol
+from invkit.evaluation.results import MethodScores
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
+from invkit.reconstructors import Reconstructor
+
+SHOWN = 8  # example images of the report
+SHOWN_SAMPLES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The first images of a grid with the estimates of one method, for the report: on the CPU, in [-1, 1], pasted."""
+
+    method: str  # whose mean, samples and standard deviation these are
+    measurement: Measurement
+    truth: Tensor  # (B, C, H, W)
+    reference: Tensor | None  # (B, C, H, W): the mean of the method that the others are compared with
+    mean: Tensor | None  # (B, C, H, W)
+    samples: Tensor | None  # (2, B, C, H, W)
+    std: Tensor | None  # (B, C, H, W): over all K samples
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationLoop:
+    """The evaluation on one grid: measure, reconstruct with every method, and score, batch by batch."""
+
+    methods: Sequence[Reconstructor]
+    images: Images
+    protocol: Protocol
+    count: int  # images that are evaluated, the first of the split
+
+    def new_scores(self) -> list[MethodScores]:
+        """Empty scores of every estimator of every method, in the order of the table's rows."""
+        return [MethodScores(method, cast(Readout, readout)) for method in self.methods for readout in method.readouts]
+
+    def run(self, progress: Callable[[int], None], world: World, cache: ResultCache | None = None) -> "GridResults":
+        """All methods on all images, batches already in `cache` left out; finished ones are added to it.
+
+        Whole batches are shared between processes, so that every figure is the same bits for any number of them.
+        `progress` is called with the number of images that are done.
+        """
+        known = [b for b in cache.read() if b.first + b.count <= self.count] if cache and world.first else []
+        covered = world.gather(json.dumps([(batch.first, batch.count) for batch in known]).encode())[0]
+        missing = gaps(json.loads(covered), self.count, self.protocol.settings.batch)
+        before = self.count - sum(last - first for first, last in missing)
+        found, own = list(known), 0
+
+        def report() -> None:
+            progress(min(self.count, before + own * world.size))
+
+        if before:
+            report()
+        try:
+            for first, last in world.share(missing):
+                batch = self.batch(range(first, last), report)
+                found.append(batch)
+                if cache:
+                    cache.add(batch)
+                own += last - first
+                report()
+        finally:  # also after a signal, or an image that cannot be read: finished batches are not lost
+            if cache:
+                cache.flush()
+        if world.size > 1:
+            found = [batch for data in world.gather(pack(found)) for batch in unpack(data)]
+        return GridResults(self, sorted(found, key=lambda batch: batch.first))
+
+    def batch(self, ids: Sequence[int], report: Callable[[], None]) -> BatchResults:
+        """The scores of some images with what is stored of them; `report` is called after each method."""
+        truth, measurement = self.protocol.measure(self.images, ids)
+        tensors: dict[str, Tensor] = {"masks": _mask_bits(measurement), "observed_share": _observed_share(measurement)}
+        save, save_samples = self.protocol.settings.kept(self.count)
+
+        def keep(name: str, images: int = max(save, SHOWN), **results: Tensor) -> None:
+            room = max(0, images - ids[0])
+            if room:
+                tensors.update({f"kept/{name}/{key}": x[:room].cpu() for key, x in results.items()})
+
+        keep("truth", truth=truth, y=measurement.y)
+        if measurement.observed is not None:
+            keep("truth", observed=measurement.observed)
+        scores = self.new_scores()
+        mean: Tensor | None = None
+        for row in scores:
+            name = row.method.name
+            try:
+                if row.readout == "sample":
+                    outcome = self._sample(row, truth, measurement, ids, mean)
+                    assert outcome.samples is not None
+                    if ids[0] < SHOWN:  # a pass over the samples that only the report needs
+                        keep(name, SHOWN, std=outcome.samples.std(0, correction=len(outcome.samples) > 1))
+                    keep(name, samples=outcome.samples[: max(save_samples, SHOWN_SAMPLES)].transpose(0, 1))
+                else:
+                    mean = row.measured(self.protocol.device, partial(row.method.mean, measurement), ids)
+                    outcome = Outcome(truth, measurement, row.readout, mean)
+                    keep(name, mean=mean)
+                row.add(outcome, self.protocol.metrics)
+            except Unavailable as why:
+                row.refuse(str(why), self.protocol.metrics)
+            if row.readout == row.method.readouts[-1]:
+                mean = None  # the next method's samples have a mean of their own, or none
+                report()
+        for i, row in enumerate(scores):
+            tensors.update({f"rows/{i}/{path}": x for path, x in row.tensors().items()})
+        return BatchResults(ids[0], len(ids), [row.facts() for row in scores], tensors)
+
+    def _sample(
+        self, row: MethodScores, truth: Tensor, measurement: Measurement, ids: Sequence[int], mean: Tensor | None
+    ) -> Outcome:
+        device, count = self.protocol.device, self.protocol.settings.samples
+        keys = Keys.of(self.protocol.seed, f"eval/sample/{row.method.name}", ids, device)
+        samples = row.measured(device, lambda: row.method.sample(measurement, keys, count), ids)
+        return Outcome(truth, measurement, "sample", samples[0], samples, mean)
+
+
+def _mask_bits(measurement: Measurement) -> Tensor:
+    """What is hashed of a measurement: the mask, one bit per pixel; without a mask, y's shape. uint8."""
+    if isinstance(measurement.operator, Mask):
+        bits = [np.packbits(observed) for observed in measurement.operator.observed.cpu().numpy()]
+        return torch.from_numpy(np.concatenate(bits))
+    text = repr(tuple(measurement.operator.range_shape)).encode() * len(measurement)
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+
+def _observed_share(measurement: Measurement) -> Tensor:
+    """The share of each image's values that a mask observes, (B,) float64; NaN without a mask."""
+    if measurement.observed is None:
+        return torch.full((len(measurement),), torch.nan, dtype=torch.float64)
+    return measurement.observed.double().mean((1, 2, 3)).cpu()
+
+
+class GridResults:
+    """The results of all images of one grid."""
+
+    def __init__(self, loop: EvaluationLoop, batches: Sequence[BatchResults]) -> None:
+        self.loop, self.scores = loop, loop.new_scores()
+        for batch in batches:
+            for i, (row, facts) in enumerate(zip(self.scores, batch.facts, strict=True)):
+                row.extend(facts, concatenated([batch], f"rows/{i}/"))
+        self.masks_sha256 = hashlib.sha256(concatenated(batches, "masks")[""].numpy().tobytes()).hexdigest()
+        self.observed_share: NDArray[np.float64] = concatenated(batches, "observed_share")[""].numpy()
+        names = ["truth", *(method.name for method in loop.methods)]
+        self._kept = {name: concatenated(batches, f"kept/{name}/") for name in names}
+
+    def arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """By file, what is saved: float32 in [-1, 1] units, nothing pasted; masks, and the images' groups.
+
+        Samples are (K, B, C, H, W). Enough to compute any metric of these images again.
+        """
+        save, save_samples = self.loop.protocol.settings.kept(self.loop.count)
+        found: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, kept in ((name, kept) for name, kept in self._kept.items() if kept):
+            # Sorted: what comes from a file or another process has an order of its own.
+            tensors = {key: x[:save] for key, x in sorted(kept.items()) if key != "std"}
+            if "samples" in tensors:
+                tensors["samples"] = tensors["samples"].transpose(0, 1)[:save_samples]
+            found[name] = {
+                key: np.ascontiguousarray(x.numpy() if x.dtype == torch.bool else x.float().numpy())
+                for key, x in tensors.items()
+            }
+        groups = [self.loop.images.group(i) for i in range(len(found["truth"]["truth"]))]
+        found["truth"]["group"] = np.array(groups, dtype=np.str_)
+        return found
+
+    def examples(self) -> Examples:
+        """The first images with the estimates of the last method that samples, else of the last one."""
+        sampling = [row.method.name for row in self.scores if row.readout == "sample" and self._kept[row.method.name]]
+        method = (sampling or [self.scores[-1].method.name])[-1]
+        kept = {key: x[:SHOWN] for key, x in self._kept[method].items()}
+        count = min(SHOWN, len(self._kept["truth"]["truth"]))
+        truth, measurement = self.loop.protocol.measure(self.loop.images, range(count))
+        measurement = measurement.to("cpu")
+        reference = self._kept.get(self.loop.protocol.settings.paired_to, {}).get("mean")
+        mean, samples = kept.get("mean"), kept.get("samples")
+        return Examples(
+            method, measurement, truth.cpu(), None if reference is None else measurement.paste(reference[:SHOWN]),
+            None if mean is None else measurement.paste(mean),
+            None if samples is None else measurement.paste(samples.transpose(0, 1)[:SHOWN_SAMPLES]), kept.get("std"),
+        )  # fmt: skip

@@ -1,0 +1,166 @@
+"""How honest the uncertainty is: of all K samples, unclipped, over the hidden pixels of a mask, else over all."""
+
+from abc import ABC
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invkit.core.errors import Unavailable
+from invkit.evaluation.metrics.base import Means, Metric, Outcome
+from invkit.reconstructors.posterior import central_rank
+
+
+def fair_crps(ordered: Tensor, truth: Tensor) -> Tensor:
+    """Continuous ranked probability score of K ordered samples (K, ...) for a truth (...), float64.
+
+    The fair estimator (Ferro 2014): `mean_k |x_k - t| - sum_{i<j} |x_i - x_j| / (K (K - 1))`, whose expectation does
+    not depend on K; the pairwise sum is `sum_i (2 i - K - 1) x_(i)` of the ordered samples.
+
+    >>> float(fair_crps(torch.tensor([0.0, 2.0]), torch.tensor(1.0)))
+    0.0
+    """
+    count = len(ordered)
+    total = torch.zeros_like(truth, dtype=torch.float64)
+    for i, x in enumerate(ordered, 1):
+        x = x.double()
+        total += (x - truth).abs() / count - (2 * i - count - 1) / (count * (count - 1)) * x
+    return total
+
+
+def central_interval(outcome: Outcome, percent: int) -> tuple[Tensor, Tensor]:
+    """The ends (B, C, H, W) of the central interval between two order statistics of the samples. Raises Unavailable."""
+    if outcome.samples is None:
+        raise Unavailable("needs samples")
+    count = len(outcome.samples)
+    rank = central_rank(percent, count)
+    if rank is None:
+        least = next(k for k in range(1, 200) if central_rank(percent, k))
+        raise Unavailable(f"{count} samples have no {percent} % interval; {least} have")
+    return outcome.ordered[rank - 1], outcome.ordered[count - rank]
+
+
+class Crps(Metric):
+    """Continuous ranked probability score on [0, 1]: the fair estimator; of a point or a mean, its absolute error."""
+
+    better = "lower"
+
+    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+        if outcome.samples is None:
+            return outcome.mean_of((outcome.estimate - outcome.truth).abs() / 2)
+        if len(outcome.samples) < 2:
+            raise Unavailable("the fair estimator needs 2 samples")
+        return outcome.mean_of(fair_crps(outcome.ordered, outcome.truth) / 2)
+
+
+class Coverage(Metric, ABC):
+    """Share of pixels whose truth lies in the central interval between two order statistics of the samples."""
+
+    percent: ClassVar[int]
+
+    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+        low, high = central_interval(outcome, self.percent)
+        return outcome.mean_of((low <= outcome.truth) & (outcome.truth <= high))
+
+
+class Coverage50(Coverage):
+    """Share of pixels in the central 50 % interval."""
+
+    percent = 50
+
+
+class Coverage80(Coverage):
+    """Share of pixels in the central 80 % interval."""
+
+    percent = 80
+
+
+class Coverage90(Coverage):
+    """Share of pixels in the central 90 % interval."""
+
+    percent = 90
+
+
+class Coverage95(Coverage):
+    """Share of pixels in the central 95 % interval."""
+
+    percent = 95
+
+
+class IntervalWidth90(Metric):
+    """Mean width of the central 90 % interval on [0, 1]: of two methods that cover alike, the narrower knows more."""
+
+    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+        low, high = central_interval(outcome, 90)
+        return outcome.mean_of((high - low) / 2)
+
+
+class SpreadSkill(Metric):
+    """Spread over skill: 1 for a true posterior, less for one too sure of itself.
+
+    `sqrt((K + 1) / K * mean variance) / sqrt(mean squared error of the K-sample mean)`, variances unbiased, both means
+    pooled over pixels and pictures (Fortin et al. 2014).
+    """
+
+    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+        mean, variance = _moments(outcome)
+        count = len(outcome.samples)  # type: ignore[arg-type]
+        return {
+            "spread": outcome.total(variance) * (count + 1) / count,
+            "skill": outcome.total((mean - outcome.truth).square()),
+        }
+
+    def reduce(self, means: Means) -> NDArray[np.float64]:
+        return np.sqrt(means["spread"] / means["skill"])
+
+
+class SampleMseRatio(Metric):
+    """Mean squared error of one sample (the mean over all K) over that of the posterior mean: 2 for a true posterior.
+
+    Pooled over pixels and pictures. The posterior mean is the one that the method reads out; where it has none, the
+    mean of the K samples, whose excess error `variance / K` is taken off.
+    """
+
+    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+        mean, variance = _moments(outcome)
+        count = len(outcome.samples)  # type: ignore[arg-type]
+        of_mean = (mean - outcome.truth).square()
+        of_sample = of_mean + variance * (count - 1) / count  # the mean of (x_k - t)^2
+        reference = of_mean - variance / count if outcome.mean is None else (outcome.mean - outcome.truth).square()
+        return {"sum": outcome.total(of_sample), "count": outcome.total(reference)}
+
+
+class SamplerLawSlope(Metric):
+    """How the error of a mean of k samples falls with 1/k: slope over intercept, 1 for a true posterior.
+
+    `MSE_k = MSE_mean (1 + 1/k)` for draws of the posterior. Averaged over all choices of k of the K samples, the error is
+    exactly a line in 1/k: `(m - t)^2 - v / K + v / k`, with m and v the samples' mean and unbiased variance. Pooled over
+    pixels and pictures. Above 1 the samples spread too far, or their mean is better than they know. Nothing but the
+    samples is used, where `sample_mse_ratio` judges them by the mean that the method reads out.
+    """
+
+    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+        mean, variance = _moments(outcome)
+        count = len(outcome.samples)  # type: ignore[arg-type]
+        intercept = (mean - outcome.truth).square() - variance / count
+        return {"sum": outcome.total(variance), "count": outcome.total(intercept)}
+
+
+def _moments(outcome: Outcome) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance of the samples, (B, C, H, W) float64."""
+    if outcome.samples is None:
+        raise Unavailable("needs samples")
+    if len(outcome.samples) < 2:
+        raise Unavailable("needs 2 samples")
+    return moments(outcome.samples)
+
+
+def moments(
+    samples: Tensor,  # (K, B, C, H, W)
+) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance, (B, C, H, W) float64, without a float64 copy of all samples."""
+    mean = sum((x.double() for x in samples[1:]), samples[0].double()) / len(samples)
+    squares = sum(((x - mean).square() for x in samples[1:]), (samples[0] - mean).square())
+    return mean, squares / (len(samples) - 1)

@@ -1,0 +1,58 @@
+"""The protocol of a table: everything besides methods and images that its figures depend on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from invkit.core.keys import Keys
+from invkit.data.base import Images
+from invkit.evaluation.bootstrap import RESAMPLES
+from invkit.evaluation.conformal import GUARANTEE
+from invkit.evaluation.metrics import Metric
+from invkit.evaluation.ranking import RULE
+from invkit.evaluation.settings import Eval
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Measurement, Noise, measure
+
+
+@dataclass(frozen=True, eq=False)
+class Protocol:
+    """How images are measured and methods are scored: the same for every method of a table."""
+
+    run: str  # name of the run
+    degradation_name: str
+    degradation: Degradation
+    noise: Noise
+    settings: Eval
+    metrics: Mapping[str, Metric]  # columns by name
+    seed: int
+    device: torch.device
+
+    def measure(self, images: Images, ids: Sequence[int]) -> tuple[Tensor, Measurement]:
+        """The true images (B, C, H, W) with these indices, and their measurements, keyed by image."""
+        x = images[ids].to(self.device)
+        operator = self.degradation.sample(Keys.of(self.seed, "eval/operator", ids, self.device), images.grid)
+        return x, measure(operator, x, self.noise, Keys.of(self.seed, "eval/noise", ids, self.device))
+
+    def facts(self, count: int, groups: Mapping[str, int], hashes: Mapping[str, str]) -> dict[str, Any]:
+        """The protocol as `table.json` states it: `count` images; number of groups and hash of the masks by grid."""
+        return {
+            "images": count,
+            "samples": self.settings.samples,
+            "seed": self.seed,
+            "degradation": {
+                "name": self.degradation_name,
+                **self.degradation.model_dump(mode="json", serialize_as_any=True),
+            },
+            "noise": self.noise.sigma,
+            "masks_sha256": dict(hashes),
+            "interval": f"95 % percentile bootstrap of {RESAMPLES} resamples, whole groups (photographs) drawn",
+            "groups": dict(groups),
+            "paired_to": self.settings.paired_to,
+            "better": {name: metric.better for name, metric in self.metrics.items()},
+            "best": RULE,
+            "conformal": GUARANTEE,
+        }

@@ -1,0 +1,101 @@
+"""The report of a run: one page that needs nothing beside it."""
+
+import base64
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from invkit.core.files import write_atomic
+from invkit.evaluation.report.figures import cost_figures, deviation_figure, plain_figure, reliability_figure
+from invkit.evaluation.report.images import sample_sheet
+from invkit.evaluation.table import cell, directions, fragment, lay_out, mark
+
+if TYPE_CHECKING:
+    from invkit.evaluation.evaluator import Evaluation
+    from invkit.evaluation.loop import Examples
+
+TEMPLATE = "report.html.j2"
+
+
+def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> None:
+    """Write `folder/report.html`: protocol, table, pictures, diagrams, differences, cost, recipe and record in one file.
+
+    The recipe and the training curve are read from `folder`, and left out where it has none.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("invkit.evaluation.report").joinpath(TEMPLATE).read_text("utf-8"))
+    paired_to, recipe = result.table["protocol"]["paired_to"], folder / "resolved.yaml"
+    better = directions(result.table)
+    page = template.render(
+        title=result.table["rows"][0]["run"],
+        table=result.table,
+        protocol=result.table["protocol"],
+        metrics=Markup(fragment(lay_out(result.table))),
+        several=len({row["degradation"] for row in result.table["rows"]}) > 1,
+        differences=[_difference(entry, better.get(entry["metric"])) for entry in result.table["differences"]],
+        cost=result.cost,
+        calibration=list(map(_calibrated, result.table.get("calibration", ()))),
+        reliability=_saved(figure) if (figure := reliability_figure(result.table)) else None,
+        deviations=_saved(figure) if (figure := deviation_figure(result.table)) else None,
+        quality={place: _saved(figure) for place, figure in cost_figures(result.table, result.cost).items()},
+        training=_training(folder / "metrics.jsonl"),
+        sheets={
+            grid: (shown.method, _uri(_sheet(shown, f"{paired_to} mean"))) for grid, shown in result.examples.items()
+        },
+        recipe=recipe.read_text("utf-8") if recipe.exists() else None,
+        record=json.dumps(record, indent=1, sort_keys=True),
+    )
+    write_atomic(folder / "report.html", page)
+
+
+def _sheet(shown: "Examples", label: str) -> bytes:
+    return sample_sheet(shown.truth, shown.measurement, shown.reference, shown.mean, shown.samples, shown.std, label)
+
+
+def _difference(entry: dict[str, Any], better: str | None) -> dict[str, Any]:
+    text = "–" if entry["value"] is None else cell(entry)
+    return {**entry, "text": text, "mark": mark(entry, better)}
+
+
+def _calibrated(entry: dict[str, Any]) -> dict[str, Any]:
+    found = entry["conformal"]
+    coverage = "–" if found["coverage"]["value"] is None else cell(found["coverage"])
+    factor = found["reason"] if found["factor"] is None else f"{found['factor']:.3g}"
+    return {**entry, **found, "factor": factor, "coverage": coverage}
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _saved(figure: Figure) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return _uri(data.getvalue())
+
+
+def _training(path: Path) -> str | None:
+    """The loss over the steps, or None where nothing was logged."""
+    if not path.exists():
+        return None
+    records = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # a line that a kill cut short
+            continue
+        if "loss" in record:  # not a validation
+            records.append(record)
+    if not records:
+        return None
+    steps, losses = [r["step"] for r in records], [r["loss"] for r in records]
+    figure, axes = plain_figure()
+    axes.plot(steps, losses, lw=1)
+    axes.set(xlabel="step", ylabel="loss", yscale="log" if min(losses) > 0 else "linear")
+    return _saved(figure)

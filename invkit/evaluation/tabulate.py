@@ -1,0 +1,109 @@
+"""Scores to table entries with intervals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invkit.core.grid import Grid
+from invkit.evaluation.bootstrap import Bootstrap
+from invkit.evaluation.conformal import calibrate
+from invkit.evaluation.metrics import Unavailable
+from invkit.evaluation.metrics.base import Readout
+from invkit.evaluation.protocol import Protocol
+from invkit.evaluation.results import MethodScores, rounded, rounded_tree
+from invkit.evaluation.spread_skill import SCORE, SPREAD, by_deviation
+
+
+class Tabulator:
+    """The table entries of one grid, with intervals on the same resamples for every row."""
+
+    def __init__(self, scores: Sequence[MethodScores], bootstrap: Bootstrap, protocol: Protocol, grid: Grid) -> None:
+        self.scores, self.bootstrap, self.run, self.grid = scores, bootstrap, protocol.run, grid
+        self.metrics, self.seed = protocol.metrics, protocol.seed
+        self.samples, self.paired_to = protocol.settings.samples, protocol.settings.paired_to
+        self.values = [self._values(row) for row in scores]
+
+    def _values(self, row: MethodScores) -> dict[str, NDArray[np.float64]]:
+        """The value and those of the resamples by metric; the reason where a metric has none is noted in `row`."""
+        found = {}
+        for name, metric in self.metrics.items():
+            if (parts := row.values(name)) is not None:
+                try:
+                    found[name] = self.bootstrap.values(metric, parts)
+                except Unavailable as why:
+                    row.reasons[name] = str(why)
+        return found
+
+    def head(self, row: MethodScores) -> dict[str, Any]:
+        """What identifies a row, and its number of network calls and samples."""
+        samples = self.samples if row.readout == "sample" else 0
+        return {
+            "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
+            "nfe": row.method.nfe(row.readout), "samples": samples,
+        }  # fmt: skip
+
+    def _entry(self, values: NDArray[np.float64] | None, reason: str | None) -> dict[str, Any]:
+        if values is None or not np.isfinite(values[0]):
+            return {"value": None, "lo": None, "hi": None, "reason": reason or "not defined for these images"}
+        lo, hi = (None if end is None else rounded(end) for end in self.bootstrap.interval(values))
+        return {"value": rounded(float(values[0])), "lo": lo, "hi": hi}
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            self.head(row)
+            | {"metrics": {name: self._entry(values.get(name), row.reasons.get(name)) for name in self.metrics}}
+            for row, values in zip(self.scores, self.values, strict=True)
+        ]
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Of every row from the row of the paired method with the same estimator; of a point estimate, from its mean."""
+        reference = {
+            row.readout: values
+            for row, values in zip(self.scores, self.values, strict=True)
+            if row.method.name == self.paired_to
+        }
+        found = []
+        for row, values in zip(self.scores, self.values, strict=True):
+            against: Readout = "mean" if row.readout == "point" else row.readout
+            if row.method.name == self.paired_to or against not in reference:
+                continue
+            for name in self.metrics:
+                if name in values and name in reference[against]:
+                    entry = self._entry(values[name] - reference[against][name], None)
+                    found.append(
+                        {
+                            "run": self.run, "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
+                            "against": f"{self.paired_to} {against}", "metric": name, **entry,
+                        }
+                    )  # fmt: skip
+        return found
+
+    def calibration(self, groups: Sequence[str]) -> list[dict[str, Any]]:
+        """Of every row that samples: its conformal factor, and its error by predicted standard deviation."""
+        return [
+            {**self.head(row), "conformal": rounded_tree(calibrate(score["score"], groups, self.seed)),
+             "deviations": rounded_tree(by_deviation(row.values(SPREAD) or {}))}
+            for row in self.scores
+            if (score := row.values(SCORE)) is not None
+        ]  # fmt: skip
+
+    def per_image(self, groups: Sequence[str], observed_share: NDArray[np.float64]) -> list[dict[str, Any]]:
+        """Each metric of each image alone; empty where it has no value there."""
+
+        def written(value: float) -> float | str:
+            return rounded(value) if np.isfinite(value) else ""
+
+        found = []
+        for row in self.scores:
+            columns = {}
+            for name, metric in self.metrics.items():
+                parts = row.values(name)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    columns[name] = np.full(len(groups), np.nan) if parts is None else metric.reduce(parts)
+            head = {"run": self.run, "method": row.method.name, "readout": row.readout, "grid": str(self.grid)}
+            for i, (group, share) in enumerate(zip(groups, observed_share, strict=True)):
+                about = {"image": i, "group": group, "observed_share": written(share)}
+                found.append({**head, **about, **{name: written(values[i]) for name, values in columns.items()}})
+        return found

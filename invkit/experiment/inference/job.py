@@ -1,0 +1,160 @@
+"""The job of `invkit reconstruct`: posterior mean, samples, standard deviation and intervals of each input, in a folder."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from invkit.core.errors import DataError, NonFiniteError, RecipeError
+from invkit.core.files import locked, make_folder, write_atomic
+from invkit.core.grid import Grid
+from invkit.diffusion.tiling import Tiles, blind_tile
+from invkit.evaluation.metrics import METRICS, Outcome, Unavailable
+from invkit.evaluation.metrics.base import Readout
+from invkit.experiment.inference.image_files import InputFile, find_inputs
+from invkit.experiment.inference.output_files import write_outputs
+from invkit.experiment.inference.prepare import PreparedInput, measure_input, prepare
+from invkit.experiment.inference.request import Options, Request
+from invkit.experiment.trained_model import Trained
+from invkit.physics.gaussian.kriging import solvable
+from invkit.physics.measurement import Measurement
+from invkit.reconstructors.posterior import Posterior
+
+SCHEMA = "invkit.reconstruct/1"
+RECORD = "reconstruct.json"
+INTERVAL = 90  # per cent
+WHOLE = 2  # images of at most so many times the training grid are reconstructed as a whole
+
+Notify = Callable[[str], None]
+
+
+def reconstruct(
+    trained: Trained, run: str, inputs: Sequence[Path], out: Path, options: Options, notify: Notify
+) -> Iterator[dict[str, Any]]:
+    """Reconstruct every input into `out`; yield its entry of `reconstruct.json` when its files are written.
+
+    All inputs are prepared before the first is reconstructed. Raises RecipeError for wrong options and DataError for
+    wrong inputs. The same inputs, options and weights give the same bytes.
+    """
+    files = find_inputs(inputs)
+    for option, value, kind in (("--mask", options.mask, "pictures"), ("--range", options.span, "points")):
+        if value is not None and not any(file.is_points == (kind == "points") for file in files):
+            raise RecipeError(f"{option} is for {kind}, and there are none; leave it out")
+    request = Request.of(trained, options)
+    _claim(out, inputs)
+    with locked(out):
+        prepared_inputs = [prepare(request, file) for file in files]
+        record = {"schema": SCHEMA, "run": run, "step": trained.step, "samples": options.samples, "seed": options.seed}
+        outputs: list[dict[str, Any]] = []
+        write_atomic(out / RECORD, _dump(record | {"outputs": outputs}))  # marks the folder as ours
+        for prepared in prepared_inputs:
+            outputs.append(_reconstruct_one(request, prepared, out, notify))
+            write_atomic(out / RECORD, _dump(record | {"outputs": outputs}))
+            yield outputs[-1]
+
+
+def _claim(out: Path, inputs: Sequence[Path]) -> None:
+    """Make the output folder. Raises RecipeError if it lies in an input folder or holds other files."""
+    for path in inputs:
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise RecipeError(f"{out} lies in {path}, whose pictures are read; give another folder with --out DIR")
+    if out.exists() and not (out / RECORD).is_file() and any(p.name[0] != "." for p in out.iterdir()):
+        raise RecipeError(
+            f"{out} is not empty and holds no earlier reconstructions; give another folder with --out DIR"
+        )
+    make_folder(out)
+
+
+def _dump(data: Any) -> str:
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notify: Notify) -> dict[str, Any]:
+    """Measure, plan, infer, score and write one input; return its entry of the record."""
+    file = prepared.file
+    measurement, truth = measure_input(request, prepared)
+    tiles = plan_tiles(request, file, measurement)
+    entry: dict[str, Any] = {
+        "input": str(file), "name": file.name, "grid": list(prepared.grid.shape), "tiles": tiles and len(tiles),
+        "observed": None if measurement.observed is None else int(measurement.observed.sum()),
+        "degraded_by": None if truth is None else request.degradation, "noise": measurement.sigma,
+    }  # fmt: skip
+    if truth is not None:
+        notify(f"{file}: degraded by the recipe ({request.degradation}); give --mask FILE if it is already")
+    if tiles is None and not _kriging_is_dense(measurement):
+        notify(
+            f"{file}: a mask of so many pixels is beyond what the run was trained on: its deviation is not to be trusted; "
+            "give a coarser --grid N"
+        )
+    how = f"by {len(tiles)} tiles of {tiles.grid}" if tiles else "as a whole"
+    notify(f"{file}: {request.options.samples} samples on {prepared.grid}, {how}")
+    posterior = infer(request, file, measurement, tiled=tiles is not None)
+    if truth is not None:
+        entry["scores"] = scores(truth, posterior)
+        notify(f"{file}: " + ", ".join(f"{name} {value:.4g}" for name, value in entry["scores"].items()))
+    interval = None
+    try:
+        interval = posterior.interval(INTERVAL)
+    except ValueError as error:
+        notify(f"{file.name}: {error}")
+    entry["interval"] = None if interval is None else INTERVAL
+    return entry | write_outputs(out, file.name, posterior, truth, interval)
+
+
+def plan_tiles(request: Request, file: InputFile, measurement: Measurement) -> Tiles | None:
+    """The tiles to reconstruct an input by; None for all of it at once. Raises DataError if --tiles cannot be met."""
+    wanted, grid, side = request.options.tiles, measurement.grid, request.trained.model.constants.reference
+    if wanted is False or (wanted is None and min(grid.shape) <= WHOLE * side):
+        return None
+    tiles = Tiles.of(grid, side)
+    if measurement.observed is None:
+        if wanted:
+            raise DataError(f"{file}: {request.degradation} is no mask, and tiles are for masks; leave --tiles out")
+        return None
+    if (blind := blind_tile(measurement, tiles)) is None:
+        return tiles
+    if wanted:
+        raise DataError(
+            f"{file}: the tile of {tiles.grid} cells at row {blind[0]}, column {blind[1]} sees nothing; leave --tiles out"
+        )
+    return None
+
+
+def _kriging_is_dense(measurement: Measurement) -> bool:
+    """Whether a mask is small enough for dense kriging, which gives the exact standard deviation of the initial estimate."""
+    if measurement.observed is None:
+        return True
+    observed, (height, width) = int(measurement.observed.sum()), measurement.grid.shape
+    values = min(observed, height * width - observed if measurement.sigma == 0 else observed)
+    return solvable(values, Grid(height, width, 1))  # kriging solves each channel separately
+
+
+def infer(request: Request, file: InputFile, measurement: Measurement, tiled: bool) -> Posterior:
+    """Posterior mean and samples, keyed by the input's name. Raises NonFiniteError if any value is not finite."""
+    options = request.options
+    posterior = request.trained.posterior(measurement, options.samples, options.seed, [file.key], tiled)
+    if not bool(posterior.mean.isfinite().all() and posterior.samples.isfinite().all()):
+        raise NonFiniteError(f"{file}: the result is not finite; look at its values, or at the run's training")
+    return posterior
+
+
+def scores(truth: Tensor, posterior: Posterior) -> dict[str, float]:
+    """PSNR of the posterior mean and CRPS of the samples, as in the table; undefined ones are left out."""
+    found: dict[str, float] = {}
+    rows: list[tuple[str, Readout, Tensor, Tensor | None]] = [
+        ("psnr", "mean", posterior.mean, None), ("crps", "sample", posterior.samples[0], posterior.samples),
+    ]  # fmt: skip
+    for name, readout, estimate, samples in rows:
+        metric = METRICS[name]()
+        try:
+            parts = metric.components(Outcome(truth, posterior.measurement, readout, estimate, samples))
+        except Unavailable:
+            continue
+        with np.errstate(invalid="ignore"):
+            value = float(metric.reduce({key: part.numpy().mean() for key, part in parts.items()}))
+        if np.isfinite(value):
+            found[name] = float(f"{value:.6g}")
+    return found

@@ -1,0 +1,200 @@
+"""The training of a run: from its last checkpoint, or the start, to a trained model."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+from invkit.core.device import place
+from invkit.core.errors import Interrupted, NonFiniteError
+from invkit.core.files import write_atomic
+from invkit.core.grid import Grid, as_grid
+from invkit.core.keys import Keys
+from invkit.data.base import Images
+from invkit.evaluation.protocol import Protocol
+from invkit.evaluation.report.images import sample_sheet
+from invkit.experiment.logger import RunLogger
+from invkit.experiment.run_folder import RunFolder
+from invkit.experiment.session import Session
+from invkit.experiment.trained_model import Trained, load_trained, load_weights, rebuild
+from invkit.recipe.recipe import Recipe
+from invkit.training.checkpoint import Checkpoint, check_fit, latest_checkpoint, save_checkpoint
+from invkit.training.initialise import build_model
+from invkit.training.problem import Problem
+from invkit.training.trainer import StepRecord, Trainer
+from invkit.training.validation import crps, held_out, validate
+
+SHEET = 8  # images on a sample grid
+
+
+def train(session: Session) -> Trained:
+    """Train what is not trained yet.
+
+    Raises Interrupted where somebody asked to stop, and NonFiniteError, both with the state saved.
+    """
+    recipe, folder = session.recipe, session.folder
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    step = checkpoint.step if checkpoint else 0
+    session.world.agree(step, f"the last checkpoint in {folder.path}, as a shared disk shows it,")
+    if checkpoint is not None and _finished(recipe, checkpoint):
+        session.listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
+        trained = _trained(session)
+        if session.world.first and not folder.sheet(trained.step).exists():  # a stop came between the two
+            _sheet(trained, folder)
+        return trained
+    images, aside = held_out(recipe.open_images("train", session.listener.say), recipe.train)
+    problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
+    _TrainingLoop(session, _trainer(session, problem, checkpoint), aside).run(resumed=checkpoint is not None)
+    session.world.barrier()  # until it is saved
+    return _trained(session)
+
+
+def _trained(session: Session) -> Trained:
+    trained = load_trained(session.recipe, session.folder, session.device)
+    assert trained is not None
+    return trained
+
+
+def _trainer(session: Session, problem: Problem, checkpoint: Checkpoint | None) -> Trainer:
+    """A trainer in the state of a checkpoint, or at the start; says what it will do."""
+    recipe, folder, world, settings = session.recipe, session.folder, session.world, session.recipe.train
+    if checkpoint is None:
+        seen = settings.total and settings.total * settings.batch
+        model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, session.device, seen)
+    else:
+        model = place(rebuild(recipe, checkpoint), session.device)
+    world.broadcast_(model.parameters())  # drawn alike already, unless the machines differ
+    trainer = Trainer(problem, model, settings, session.device, world)
+    if checkpoint is not None:
+        for part in ("weights", "average"):
+            check_fit(dict(model.named_parameters()), checkpoint.tensors.get(part, {}))
+        trainer.restore(checkpoint.step, checkpoint.tensors, checkpoint.meta.get("seconds", 0.0))
+        session.listener.say(f"going on from step {checkpoint.step} in {folder.path}")
+    parameters = sum(p.numel() for p in model.parameters())
+    if world.first:
+        folder.keep_metrics(trainer.step)
+        folder.update_record({"parameters": parameters, "residual_scale": model.constants.unit.scale})
+    length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
+    session.listener.say(
+        f"training {parameters / 1e6:.2f} M parameters on {session.device}: {length} of {settings.batch} images"
+        + f", on {world.size} processes" * (world.size > 1)
+    )
+    return trainer
+
+
+class _TrainingLoop:
+    """Runs a trainer; logs, validates, draws sample sheets and saves checkpoints as the recipe says."""
+
+    def __init__(self, session: Session, trainer: Trainer, aside: dict[Grid, Images]) -> None:
+        self.session, self.trainer, self.aside = session, trainer, aside
+        recipe, folder = session.recipe, session.folder
+        constants = Checkpoint(0, {"constants": trainer.model.constants.tensors()}, {})
+        self.averaged_model = rebuild(recipe, constants).to(session.device).eval()
+        self.logger = RunLogger(folder, recipe.log, trainer.step) if session.world.first else None
+        self.examples = recipe.data.open("test", trainer.problem.grids[0], recipe.seed, min(SHEET, recipe.eval.images))
+        self.saved = trainer.step  # the step of the last checkpoint
+
+    def run(self, *, resumed: bool) -> None:
+        """Train to the end. Raises Interrupted and NonFiniteError, both with the state saved."""
+        step, folder = self.trainer.step, self.session.folder
+        if resumed and step % self.session.recipe.train.sample_every == 0 and not folder.sheet(step).exists():
+            self._draw()
+        try:
+            with self.session.stop.hold():
+                for record in self.trainer.run():
+                    self.session.listener.trained(record)
+                    self._after(record)
+        except NonFiniteError as error:
+            if self.trainer.step > self.saved:
+                self._save()
+            details = folder.path / "nonfinite.json"
+            if self.session.world.first:
+                write_atomic(details, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
+            raise NonFiniteError(f"{error}. What is known of it is in {details}", error.cause) from None
+        if self.logger:
+            self.logger.close()
+
+    def _after(self, record: StepRecord) -> None:
+        """What follows a step: log, validate, save, draw, and stop where somebody asked for it."""
+        settings, trainer, world = self.session.recipe.train, self.trainer, self.session.world
+        last, score = trainer.done, None
+        if self.logger:
+            self.logger.step(record, last=last, skipped=trainer.skipped)
+        if self.aside and (last or record.step % (settings.evaluate_every or 1) == 0):
+            with self.session.stop.release():
+                score = self._validate(record.step)
+        if last or score is not None or record.step % settings.checkpoint_every == 0:
+            self._save(score)
+            self.saved = trainer.step
+        if last or record.step % settings.sample_every == 0:
+            with self.session.stop.release():
+                self._draw()
+        if world.any(self.session.stop()) and not last:
+            self._save(score)
+            world.barrier()  # none ends before it is saved: the end of one ends the others
+            message = f"stopped at step {trainer.step}, saved; the same command goes on from there"
+            raise Interrupted(message if world.first else "")
+
+    def _averaged(self) -> Trained:
+        load_weights(self.averaged_model, self.trainer.average)
+        return Trained(self.session.recipe, self.averaged_model, self.session.device, self.trainer.step)
+
+    def _validate(self, step: int) -> float | None:
+        """The CRPS on the held-out images."""
+        recipe = self.session.recipe
+        problem = replace(self.trainer.problem, images=self.aside)
+        protocol = Protocol(
+            "validation", "", problem.degradation, problem.noise, recipe.eval, recipe.metrics, problem.seed,
+            self.session.device,
+        )  # fmt: skip
+        table = validate(self._averaged().model, problem, recipe.sample, protocol, self.session.world)
+        if self.logger:
+            self.logger.validation(table, step)
+        return crps(table)
+
+    def _save(self, score: float | None = None) -> None:
+        trainer, folder = self.trainer, self.session.folder
+        tensors = {**trainer.state(), "constants": trainer.model.constants.tensors()}
+        meta = {"seed": self.session.recipe.seed, "seconds": trainer.seconds}
+        if self.session.world.first:
+            keep = self.session.recipe.train.keep
+            save_checkpoint(folder.checkpoints, trainer.step, tensors, meta, keep=keep, score=score)
+
+    def _draw(self) -> None:
+        if self.logger:
+            self.logger.sheet(_sheet(self._averaged(), self.session.folder, self.examples), self.trainer.step)
+
+
+def _finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:
+    if recipe.train.total is not None:
+        return checkpoint.step >= recipe.train.total
+    return checkpoint.meta.get("seconds", 0.0) >= (recipe.train.seconds or 0)
+
+
+def _readable(value: Any) -> Any:
+    """With words for the numbers that JSON has no signs for."""
+    if isinstance(value, dict):
+        return {key: _readable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def _sheet(trained: Trained, folder: RunFolder, images: Images | None = None) -> bytes:
+    """Write the labelled sample grid of a step, from test pictures that are the same at every step."""
+    recipe = trained.recipe
+    grid = as_grid(recipe.train.grids[0], recipe.data.channels)
+    if images is None:
+        images = recipe.data.open("test", grid, recipe.seed, min(SHEET, recipe.eval.images))
+    problem = Problem({grid: images}, recipe.degradation, recipe.noise, recipe.seed)
+    ids, count = list(range(min(SHEET, len(images)))), recipe.eval.samples
+    x = images[ids].to(trained.device)
+    keys = Keys.of(recipe.seed, "sheet", ids, trained.device)
+    measurement = problem.measure(x, keys, grid)
+    estimate = trained.model.initial_estimate(measurement)
+    mean = trained.model.mean(measurement, estimate)
+    shown = min(8, max(2, count))
+    samples = trained.model.sample(measurement, keys.child("samples"), shown, recipe.sample, estimate=estimate)
+    picture = sample_sheet(x, measurement, estimate.mean, mean, samples)
+    write_atomic(folder.sheet(trained.step), picture)
+    return picture

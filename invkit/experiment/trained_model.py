@@ -1,0 +1,163 @@
+"""A trained model, and how it comes out of a checkpoint."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invkit.core.device import place
+from invkit.core.errors import DataError
+from invkit.core.keys import Keys
+from invkit.diffusion.conditioning import InitialEstimate
+from invkit.diffusion.constants import Constants
+from invkit.diffusion.model import ConditionalModel
+from invkit.diffusion.out_of_distribution import warning
+from invkit.diffusion.tiling import TiledModel
+from invkit.experiment.run_folder import RunFolder
+from invkit.physics.measurement import Measurement
+from invkit.recipe.recipe import Recipe
+from invkit.reconstructors.posterior import Posterior
+from invkit.training.checkpoint import Checkpoint, best_checkpoint, check_fit, latest_checkpoint
+
+CELLS = 1 << 18  # in the network at once: 256 pictures of 32x32
+READ = ("average", "constants")  # the files of a checkpoint that a trained model is made of
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained run: its recipe, and its model with averaged weights, ready to be asked.
+
+    It takes a `Measurement` on any grid and of any number of pictures, made by `invkit.measure_points` or by `measure` in
+    `invkit.physics.degradation`; a part of the pictures is worked on at a time. It warns where measurements look unlike
+    those of the training, and raises ValueError where the channels differ.
+    """
+
+    recipe: Recipe
+    model: ConditionalModel
+    device: torch.device
+    step: int
+
+    def mean(self, measurement: Measurement) -> Tensor:
+        """Posterior mean (B, C, H, W), observed pixels pasted where they are exact."""
+        return self._mean(measurement, self._estimates(measurement))
+
+    def sample(self, measurement: Measurement, count: int, seed: int = 0, ids: Sequence[int] | None = None) -> Tensor:
+        """`count` posterior samples (K, B, C, H, W), a function of the seed and of `ids`: the places in the batch, if not given."""
+        estimates = self._estimates(measurement)
+        return self._sample(measurement, estimates, count, self._keys(measurement, seed, ids))
+
+    def posterior(
+        self,
+        measurement: Measurement,
+        count: int = 19,
+        seed: int = 0,
+        ids: Sequence[int] | None = None,
+        tiles: bool = False,
+    ) -> Posterior:
+        """Mean, samples, deviation and intervals, with `count`, `seed` and `ids` as in `sample`.
+
+        With `tiles` pictures are drawn by overlapping tiles of the trained grid: for masks of pictures that are larger, by
+        pixels of the size that tiles have when they are taken for pictures. Raises ValueError where a tile sees nothing.
+        """
+        keys = self._keys(measurement, seed, ids)
+        if not tiles:
+            estimates = self._estimates(measurement)
+            mean = self._mean(measurement, estimates)
+            return Posterior(measurement, mean, self._sample(measurement, estimates, count, keys))
+        self._check(measurement)
+        means, samples = [], []
+        for i in range(len(measurement)):
+            one = slice(i, i + 1)
+            model = TiledModel(self.model, measurement[one].to(self.device))
+            means.append(model.mean().cpu())
+            samples.append(model.sample(keys[one], count, self.recipe.sample).cpu())
+        return Posterior(measurement, measurement.paste(torch.cat(means)), measurement.paste(torch.cat(samples, 1)))
+
+    def _keys(self, measurement: Measurement, seed: int, ids: Sequence[int] | None) -> Keys:
+        return Keys.of(seed, "posterior", range(len(measurement)) if ids is None else ids, self.device)
+
+    def _estimates(self, measurement: Measurement) -> list[InitialEstimate]:
+        """The initial estimate of each part, on the CPU.
+
+        Warns of measurements that look unlike those of the training, where the checkpoint knows what those were like.
+        """
+        known, estimates, values = self.model.constants.familiar, [], []
+        for part in self._parts(measurement):
+            own = measurement[part].to(self.device)
+            estimate = self.model.initial_estimate(own)
+            estimates.append(estimate.map(Tensor.cpu))
+            if known is not None:
+                values.append(self.model.statistics(own, estimate))
+        if known is not None and (said := warning(torch.cat(values), known)):
+            warnings.warn(said, stacklevel=3)
+        return estimates
+
+    def _each(
+        self, measurement: Measurement, estimates: list[InitialEstimate]
+    ) -> Iterator[tuple[slice, Measurement, InitialEstimate]]:
+        """Every part with its initial estimate, on the device."""
+        for part, estimate in zip(self._parts(measurement), estimates, strict=True):
+            yield part, measurement[part].to(self.device), estimate.map(lambda t: t.to(self.device))
+
+    def _mean(self, measurement: Measurement, estimates: list[InitialEstimate]) -> Tensor:
+        parts = [self.model.mean(own, estimate).cpu() for _, own, estimate in self._each(measurement, estimates)]
+        return measurement.paste(torch.cat(parts))
+
+    def _sample(self, measurement: Measurement, estimates: list[InitialEstimate], count: int, keys: Keys) -> Tensor:
+        chunk = max(1, min(256, CELLS // measurement.grid.pixels))
+        parts = [
+            self.model.sample(own, keys[part], count, self.recipe.sample, chunk, estimate).cpu()
+            for part, own, estimate in self._each(measurement, estimates)
+        ]
+        return measurement.paste(torch.cat(parts, 1))
+
+    def _parts(self, measurement: Measurement) -> Iterator[slice]:
+        """So many pictures at a time as fit."""
+        self._check(measurement)
+        step = max(1, CELLS // measurement.grid.pixels)
+        return (slice(i, i + step) for i in range(0, len(measurement), step))
+
+    def _check(self, measurement: Measurement) -> None:
+        own, given = self.model.channels, measurement.grid.channels
+        if own != given:
+            raise ValueError(
+                f"the model is of pictures with {own} channels, and the measurement of pictures with {given}"
+            )
+
+
+def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Trained | None:
+    """The weights that the recipe evaluates, the last or the best; None where there is no checkpoint yet.
+
+    Raises DataError where they are damaged or do not fit.
+    """
+    checkpoint = best_checkpoint(folder.checkpoints, READ) if recipe.eval.checkpoint == "best" else None
+    checkpoint = checkpoint or latest_checkpoint(folder.checkpoints, READ)
+    return None if checkpoint is None else trained_from(recipe, checkpoint, device)
+
+
+def trained_from(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
+    """The model with a checkpoint's averaged weights."""
+    model = rebuild(recipe, checkpoint)
+    load_weights(model, checkpoint.tensors["average"])
+    return Trained(recipe, place(model, device).eval(), device, checkpoint.step)
+
+
+def rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
+    """An unfilled model with the measured constants of a checkpoint."""
+    try:
+        constants = Constants.of(checkpoint.tensors["constants"], recipe.model.fill)
+    except DataError:
+        raise
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"the checkpoint's constants are not those of a model ({error!r}); use --fresh") from None
+    return ConditionalModel(recipe.model, recipe.diffusion, constants, recipe.train.precision)
+
+
+def load_weights(model: ConditionalModel, weights: Mapping[str, Tensor]) -> None:
+    """Fill a model in place; raises DataError, with the first difference, where the weights do not fit."""
+    check_fit(dict(model.named_parameters()), weights)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(weights[name])

@@ -1,0 +1,100 @@
+"""A field fitted to pictures."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from invkit.core.grid import Grid
+from invkit.physics.gaussian.basis import Basis, dct, frequencies
+from invkit.physics.gaussian.field import GaussianField
+from invkit.physics.gaussian.stationary import Law
+
+
+@dataclass(frozen=True, eq=False)
+class FittedField(GaussianField):
+    """A field fitted to pictures: the second moments of their modes, a colour covariance in each."""
+
+    modes: Tensor  # (C, C, H, W) float64: spectrum on the grid of the fit
+    color: Tensor  # (C,) float64: mean colour
+    slope: float  # power beyond the fitted band falls as |k|^-slope
+    basis: Basis = "cosine"
+    zoom: float = 1.0  # draws at x are those of the fit at `zoom x`
+
+    @classmethod
+    def fit(cls, x: Tensor, grid: Grid, color: Tensor | None = None) -> "FittedField":
+        """Fit to pictures (N, C, H, W) on `grid`; `color` (C,) is the mean colour where it is known."""
+        if color is None:
+            color = x.mean((0, 2, 3), dtype=torch.float64)
+        total = torch.zeros(grid.channels, grid.channels, *grid.shape, dtype=torch.float64)
+        for part in x.split(256):
+            a = dct(part.double() - color.view(-1, 1, 1)) * grid.cell
+            total += torch.einsum("bchw,bdhw->cdhw", a, a)
+        ridge = 1e-9 * grid.area * torch.eye(grid.channels, dtype=torch.float64)[:, :, None, None]
+        modes = total / len(x) + ridge
+        radius = frequencies(grid).norm(dim=0)
+        outer = radius > radius.max() / 3
+        log_power = torch.einsum("cchw->hw", modes)[outer].log()
+        log_radius = radius[outer].log()
+        spread = log_radius.var()
+        slope = -torch.cov(torch.stack([log_radius, log_power]))[0, 1] / spread if spread > 0 else torch.tensor(2.0)
+        return cls(modes, color, float(slope.clamp(2, 6)))
+
+    def spectrum(self, grid: Grid) -> Tensor:
+        own = Grid(self.modes.shape[2], self.modes.shape[3], grid.channels)
+        return self.modes if own == grid and self.zoom == 1 else self.at(frequencies(grid, self.modes.device))
+
+    def at(
+        self,
+        frequencies: Tensor,  # (2, H, W) half-cycles per unit length
+    ) -> Tensor:
+        """The spectrum at wave numbers: (C, C, H, W)."""
+        own, wanted = Grid(*self.modes.shape[2:]), frequencies / self.zoom
+        limit = torch.tensor([(n - 1) / e for n, e in zip(own.shape, own.extent, strict=True)], device=wanted.device)
+        inside = torch.minimum(wanted, limit.view(2, 1, 1).to(wanted))
+        place = (2 * inside / limit.view(2, 1, 1) - 1).flip(0).permute(1, 2, 0)[None]
+        table = self.modes.flatten(0, 1)[None]
+        values = F.grid_sample(table, place.to(table), align_corners=True)[0]
+        beyond = (wanted.norm(dim=0) / inside.norm(dim=0).clamp(min=1e-9)).clamp(min=1)
+        return values.view(*self.modes.shape[:2], *wanted.shape[1:]) * beyond**-self.slope / self.zoom**2
+
+    def mean(self, grid: Grid) -> Tensor:
+        return self.color
+
+
+PICTURES = 1 / 3  # weight of the pictures' law in the mean
+
+
+@dataclass(frozen=True)
+class SupposedField(GaussianField):
+    """`law` on the grids that a model was trained on; of what finer grids add, a geometric mean of its power and the pictures'.
+
+    The pictures' is that of the field fitted to them, continued beyond its band. A wrong law says most about what was never
+    seen: on finer grids kriging with it alone has spikes at the sensors that no training met.
+    """
+
+    law: Law
+    fitted: FittedField
+    cells: int  # along the shorter side of the finest grid of the training
+
+    @property
+    def basis(self) -> Basis:  # type: ignore[override]
+        return self.law.basis
+
+    def margin(self, grid: Grid) -> int:
+        return self.law.margin(grid)
+
+    def mean(self, grid: Grid) -> Tensor:
+        return self.law.mean(grid)
+
+    def spectrum(self, grid: Grid) -> Tensor:
+        supposed = self.law.spectrum(grid)
+        own = Grid(*(max(1, round(self.cells * e)) for e in grid.extent))
+        k, held = (frequencies(g, supposed.device, self.basis, self.margin(g)) for g in (grid, own))
+        beyond = (k > held.amax((1, 2), keepdim=True) + 1e-6).any(0)
+        if not beyond.any():
+            return supposed
+        measured = self.fitted.at(k.to(self.fitted.modes.device)).to(supposed)
+        ratio = measured.diagonal().sum(-1) / supposed.diagonal().sum(-1).clamp(min=1e-300)
+        return torch.where(beyond, ratio**PICTURES, 1.0) * supposed

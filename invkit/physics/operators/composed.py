@@ -1,0 +1,76 @@
+"""Operators applied one after another."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from torch import Tensor
+
+from invkit.core.grid import Grid
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.least_squares import least_squares
+from invkit.physics.operators.mask import Mask
+from invkit.physics.operators.separable import Separable
+
+TOLERANCE = 1e-3  # of the iterative pseudo-inverse of a composition
+
+
+def merged(first: LinearOperator, then: LinearOperator) -> list[LinearOperator]:
+    """Both as one operator with a closed form, where they have one."""
+    if isinstance(first, Mask) and isinstance(then, Mask):
+        return [Mask(first.observed & then.observed, first.channels)]
+    if isinstance(first, Separable) and isinstance(then, Separable):
+        axes = {axis: _product(getattr(then, axis), getattr(first, axis)) for axis in ("color", "rows", "columns")}
+        return [Separable(first.batch, first.domain, **axes, cutoff=max(first.cutoff, then.cutoff))]
+    return [first, then]
+
+
+@lru_cache(maxsize=64)  # by identity, so that the decomposition of the product is found again
+def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a @ b if a is not None and b is not None else a if b is None else b
+
+
+@dataclass(frozen=True, eq=False)
+class Composed(LinearOperator):
+    """`A = A_n ... A_1`.
+
+    The pseudo-inverse is iterative, to `TOLERANCE`. Where the composition is ill-posed, as a blur before a mask is, it
+    stops before it reaches what is attenuated most, and only explains the measurement to `TOLERANCE`.
+    """
+
+    operators: tuple[LinearOperator, ...]  # in the order in which they act
+
+    @property
+    def grid(self) -> Grid:
+        return self.operators[0].grid
+
+    @property
+    def range_shape(self) -> tuple[int, ...]:
+        return self.operators[-1].range_shape
+
+    @property
+    def range_weight(self) -> float:
+        return self.operators[-1].range_weight
+
+    @property
+    def pinv_tolerance(self) -> float:
+        return max(5 * TOLERANCE, *(operator.pinv_tolerance for operator in self.operators))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for operator in self.operators:
+            x = operator.forward(x)
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        for operator, before in zip(self.operators[:0:-1], self.operators[-2::-1], strict=True):
+            # what is a range of weight w to the one before is a domain of weight `area` to this one
+            y = operator.adjoint(y) * (operator.grid.area / before.range_weight)
+        return self.operators[0].adjoint(y)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return least_squares(self, y, TOLERANCE)
+
+    def measured(self, y: Tensor) -> Tensor:
+        return self.operators[-1].measured(y)
+
+    def __len__(self) -> int:
+        return len(self.operators[0])

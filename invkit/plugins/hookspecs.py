@@ -1,0 +1,69 @@
+"""The hooks of invkit: what a plugin can provide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from invkit.data.base import Dataset
+    from invkit.evaluation.metrics.base import Metric
+    from invkit.physics.degradation import Degradation
+    from invkit.reconstructors import Method
+
+hookspec = pluggy.HookspecMarker("invkit")
+hookimpl = pluggy.HookimplMarker("invkit")
+
+
+@hookspec
+def invkit_degradations() -> Mapping[str, type[Degradation]]:
+    """Degradations, by their names in a recipe.
+
+    Example::
+
+        @hookimpl
+        def invkit_degradations():
+            return {"sparse-random": RandomPixels}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_datasets() -> Mapping[str, type[Dataset]]:
+    """Data sets, by their names in a recipe.
+
+    Example::
+
+        @hookimpl
+        def invkit_datasets():
+            return {"moons": Moons}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_reconstructors() -> Mapping[str, type[Method]]:
+    """Reconstructors, rows of the table, by their names in `eval.methods`.
+
+    Example::
+
+        @hookimpl
+        def invkit_reconstructors():
+            return {"mid-grey": MidGreyMethod}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_metrics() -> Mapping[str, type[Metric]]:
+    """Metrics, columns of the table, by their names in `eval.metrics`.
+
+    Example::
+
+        @hookimpl
+        def invkit_metrics():
+            return {"brightness_bias": BrightnessBias}
+    """
+    raise NotImplementedError

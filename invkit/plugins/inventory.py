@@ -1,0 +1,112 @@
+"""What is there: the machine, the plugins, and what each name of a recipe can be set to."""
+
+import inspect
+import re
+from typing import Any, get_args
+
+from pydantic_core import PydanticUndefined
+
+from invkit.core.errors import PluginError, RecipeError
+from invkit.core.settings import Settings
+from invkit.plugins.registry import KINDS, Origin, Registry, suggest
+
+_LIMITS = {
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "multiple_of": "a multiple of",
+    "min_length": "length >=",
+    "max_length": "length <=",
+}
+
+
+def listing(found: Registry) -> dict[str, list[dict[str, str | None]]]:
+    """What plugins provide, the core's own included, each with its provider and state (ok, failed, conflict), as plain data."""
+
+    def row(kind: str, name: str, origin: Origin, state: str, why: str | None, summary: str) -> dict[str, str | None]:
+        plugin = {"plugin": origin.plugin, "distribution": origin.distribution, "version": origin.version}
+        return {"name": name, "kind": kind, **plugin, "state": state, "why": why, "summary": summary}
+
+    rows = [
+        row(kind, name, origin, "ok", None, _summary(found.names(kind)[name]))
+        for (kind, name), origin in sorted(found.origins.items())
+    ]
+    for (kind, name), origins in sorted(found.rivals.items()):
+        rows += [row(kind, name, origin, "conflict", found.conflict(kind, name), "") for origin in origins]
+    for failure in found.failures:
+        kind, name = failure.key or ("plugin", failure.origin.plugin)
+        rows.append(row(kind, name, failure.origin, "failed", failure.error, ""))
+    return {"plugins": rows}
+
+
+def listing_text(found: dict[str, list[dict[str, str | None]]]) -> str:
+    rows = found["plugins"]
+    columns = ("name", "kind", "distribution", "version", "state")
+    lines = [[*columns, ""], *([*(row[c] or "" for c in columns), row["why"] or row["summary"] or ""] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join("  ".join([*map(str.ljust, line[:-1], widths), line[-1]]).rstrip() for line in lines)
+
+
+def descriptions(found: Registry, name: str) -> list[dict[str, Any]]:
+    """Everything that bears a name: kind, origin, documentation and settings, as plain data.
+
+    Raises RecipeError for an unknown name, PluginError where a plugin that failed to load may be why.
+    """
+    described = []
+    for kind in KINDS:
+        if conflict := found.conflict(kind, name):
+            raise PluginError(conflict)
+        if cls := found.names(kind).get(name):
+            described.append(
+                {
+                    "kind": kind,
+                    "name": name,
+                    "from": str(found.origins.get((kind, name), "core")),
+                    "documentation": inspect.cleandoc(cls.__doc__ or ""),
+                    "settings": [_setting(key, cls) for key in cls.model_fields],
+                }
+            )
+    if described:
+        return described
+    message = f"unknown name {name!r}{suggest(name, {known for kind in KINDS for known in found.names(kind)})}"
+    if found.failures:
+        raise PluginError(f"{message}; failed to load: {'; '.join(map(str, found.failures))}")
+    raise RecipeError(message)
+
+
+def description_text(described: list[dict[str, Any]]) -> str:
+    lines = []
+    for item in described:
+        lines += [f"{item['kind']} {item['name']}, from {item['from']}", "", item["documentation"], ""]
+        for setting in item["settings"]:
+            default = "required" if setting["required"] else f"default {setting['default']}"
+            limits = "".join(f", {limit}" for limit in setting["limits"])
+            lines.append(f"  {setting['name']}: {setting['type']} ({default}{limits})")
+            lines += [f"      {setting['description']}"] if setting["description"] else []
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
+    info = cls.model_fields[name]
+    default = info.get_default(call_default_factory=True)
+    annotation: Any = info.annotation
+    plain = isinstance(annotation, type) and not get_args(annotation)
+    return {
+        "name": name,
+        "type": annotation.__name__ if plain else re.sub(r"\b([a-z_]\w*\.)+(?=[A-Z])", "", str(annotation)),
+        "required": default is PydanticUndefined,
+        "default": None if default is PydanticUndefined else default,
+        "limits": [
+            f"{said} {getattr(item, key)}"
+            for item in info.metadata
+            for key, said in _LIMITS.items()
+            if hasattr(item, key)
+        ],
+        "description": info.description,
+    }
+
+
+def _summary(cls: type[Settings]) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]

@@ -1,0 +1,118 @@
+"""A recipe: everything a run is made of, validated and frozen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+import yaml
+from pydantic import Field, PrivateAttr
+
+from invkit.core.errors import DataError
+from invkit.core.grid import Grid, as_grid
+from invkit.core.settings import Settings
+from invkit.data.base import Dataset, Images, Split
+from invkit.diffusion import Sample
+from invkit.diffusion.networks import NETWORKS, Network
+from invkit.diffusion.settings import Diffusion
+from invkit.evaluation.metrics import Metric
+from invkit.evaluation.settings import Eval
+from invkit.physics.degradation import Degradation
+from invkit.physics.measurement import Noise
+from invkit.plugins import loader
+from invkit.plugins.registry import Registry
+from invkit.recipe.overrides import override
+from invkit.recipe.read import read_recipe
+from invkit.recipe.resolve import plain, resolve
+from invkit.recipe.yaml_reader import scalar
+from invkit.training.settings import Log, Train
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a recipe came from. All sources are equal: recipes compare by what they say."""
+
+    name: str = field(default="recipe", compare=False)
+    text: str = field(default="", compare=False)
+    registry: Registry | None = field(default=None, compare=False, repr=False)
+
+
+class Recipe(Settings):
+    """The sections of a recipe."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="what every random draw of the run depends on")
+    data: Dataset
+    degradation: Degradation
+    noise: Noise = Noise()
+    diffusion: Diffusion = Diffusion()
+    model: Network = NETWORKS["fno-unet"]()
+    train: Train = Train()
+    sample: Sample = Sample()
+    eval: Eval = Eval()
+    log: Log = Log()
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self._source.name
+
+    @property
+    def text(self) -> str:
+        """The file as it was given, without overrides."""
+        return self._source.text
+
+    @property
+    def registry(self) -> Registry:
+        """The registry that resolved the recipe's names."""
+        return self._source.registry or loader.registry()
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The columns of the table, by their names."""
+        return {self.registry.called("metric", metric): metric for metric in self.eval.metrics}
+
+    def open_images(self, split: Split, say: Callable[[str], None] = lambda note: None) -> dict[Grid, Images]:
+        """The images of a split on each grid of the recipe, notes on them given to `say`; DataError where there are none."""
+        sizes = self.train.grids if split == "train" else self.eval.grids or self.train.grids
+        found = {}
+        for grid in dict.fromkeys(as_grid(size, self.data.channels) for size in sizes):
+            found[grid] = self.data.open(split, grid, self.seed, None if split == "train" else self.eval.images)
+            for note in found[grid].notes:
+                say(note)
+            if not len(found[grid]):
+                raise DataError(f"data: the {split} split holds no picture")
+        return found
+
+    def dump(self) -> str:
+        """The resolved recipe as YAML: every setting, paths absolute; it loads to an equal recipe."""
+        return yaml.dump(plain(self, self.registry), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `yamltree` reads: no aliases, and quotes where YAML 1.1 and 1.2 disagree about a word."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None if isinstance(scalar(value), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry: Registry | None = None) -> Recipe:
+    """Load a recipe: a path, or the name of an installed one; `overrides` are `a.b.c=value` settings over it.
+
+    Raises one RecipeError with a line `file:line:column: key.path: message` for each mistake, or PluginError where a
+    plugin that failed to load may be why a name is unknown.
+    """
+    path, raw, tree = read_recipe(recipe)
+    registry = registry or loader.registry()
+    made = resolve(Recipe, override(tree, overrides), registry, path.parent)
+    plain(made, registry)  # a default whose name several plugins provide is nobody's
+    made._source = Source(path.stem, raw.decode("utf-8-sig"), registry)
+    return made

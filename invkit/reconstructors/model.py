@@ -1,0 +1,55 @@
+"""A conditional model as a row of the table."""
+
+from torch import Tensor, nn
+
+from invkit.core.keys import Keys
+from invkit.diffusion import Sample
+from invkit.diffusion.model import ConditionalModel
+from invkit.physics.measurement import Measurement
+from invkit.reconstructors.base import Method, Reconstructor, Sources
+
+
+class Silent(nn.Module):
+    """A network whose output is zero, as that of `Network.build` is before the first step."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor, embedding: Tensor, seed: Tensor | None = None) -> Tensor:
+        return x.new_zeros(len(x), self.channels, *x.shape[2:])
+
+
+class Model(Reconstructor):
+    """Posterior mean by one network call, posterior samples by the sampler."""
+
+    readouts = ("mean", "sample")
+
+    def __init__(self, name: str, model: ConditionalModel, settings: Sample) -> None:
+        self.name, self.model, self.settings = name, model.eval(), settings
+
+    def nfe(self, readout: str) -> int:
+        return 1 if readout == "mean" else self.settings.calls
+
+    def mean(self, measurement: Measurement) -> Tensor:
+        return self.model.mean(measurement)
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        return self.model.sample(measurement, keys, count, self.settings)
+
+
+class UntrainedMethod(Method):
+    """The model as it was before its first step: what the fill and the preconditioning do alone, without a network."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        model = sources.model
+        fresh = ConditionalModel(model.settings, model.diffusion, model.constants, model.precision)
+        fresh.network = Silent(model.channels)  # what a new network returns as well, in all its time
+        return Model("untrained", fresh.to(next(model.parameters()).device), sources.sample)
+
+
+class ModelMethod(Method):
+    """The trained model."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return Model("model", sources.model, sources.sample)

@@ -1,0 +1,80 @@
+"""DDNM: the range from the data, the null space from the prior (Wang et al. 2023)."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invkit.diffusion.samplers import Noise
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import LinearOperator
+from invkit.reconstructors.zeroshot.base import Solver, start
+from invkit.reconstructors.zeroshot.prior import Prior
+
+Function = Callable[[Tensor], Tensor]  # of singular values
+Spectral = Callable[[Function, Tensor], Tensor]  # f and a picture x to f(|A|) x
+
+
+class Ddnm(Solver):
+    """DDNM, with noise in the data DDNM+ (Wang et al. 2023): `D + A^+ (y - A D)` in place of the denoised picture.
+
+    With noise, the data's share is held down where it would bring more noise than the level has, and the fresh noise is
+    lessened by what it brings. That needs the singular values of `A`; where they are not at hand, all count as equal.
+    """
+
+    title: ClassVar[str] = "ddnm"
+    eta: float = Field(
+        1.0, gt=0, le=1, description="eta: share of the noise of a level that is fresh, the rest is the old one"
+    )
+
+    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+        operator, d = measurement.operator, prior.deviation(measurement.grid)
+        spectral = _spectral(operator, noise) if measurement.sigma > 0 else None
+        x = start(prior, measurement, noise, float(levels[0]))
+        for i, (here, there) in enumerate(pairwise(levels.tolist())):
+            clean, n = prior.denoise(x, here), noise(f"step{i}")
+            old, fresh = (1 - self.eta**2) ** 0.5 * there, self.eta * there  # sigma_t of the paper: of the fresh noise
+            correction = operator.pinv(measurement.y - operator.forward(clean))  # eq. 13
+            if spectral:
+                share, left = _shares(measurement.sigma / d, fresh)
+                correction, n = spectral(share, correction), spectral(left, n)  # eq. 17
+            x = clean + correction + old / here * (x - clean) + fresh * n
+        return x
+
+
+def _shares(data: float, fresh: float) -> tuple[Function, Function]:
+    """Of singular values: the share of the data that a step can use (lambda), and of its fresh noise that is left (gamma).
+
+    Noise of the data, `data / s` in levels, may not exceed the fresh one (eq. 19, for every singular value by itself).
+    """
+
+    def share(s: Tensor) -> Tensor:
+        return torch.where(s > 0, (fresh * s / data).clamp(max=1), 1)
+
+    def left(s: Tensor) -> Tensor:
+        used = torch.where(s > 0, share(s) * data / s.clamp(min=1e-12), 0)
+        return (1 - (used / max(fresh, 1e-12)).square()).clamp(min=0).sqrt()
+
+    return share, left
+
+
+def _spectral(operator: LinearOperator, noise: Noise) -> Spectral:
+    """`f(|A|) x`; without a decomposition as if all singular values were the root mean square one of white pictures."""
+    probe = noise("probe")
+    if operator.spectral(torch.ones_like, probe) is not None:
+        return operator.spectral  # type: ignore[return-value]
+    image = operator.forward(probe)
+
+    def squared(t: Tensor) -> Tensor:
+        return t.double().square().flatten(1).sum(1).view(-1, 1, 1, 1)
+
+    s = (squared(image) / squared(operator.pinv(image)).clamp(min=1e-30)).sqrt()
+
+    def approximate(f: Function, x: Tensor) -> Tensor:
+        within = operator.pinv(operator.forward(x))
+        return f(s).to(x) * within + f(torch.zeros_like(s)).to(x) * (x - within)
+
+    return approximate

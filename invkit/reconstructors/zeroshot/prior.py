@@ -1,0 +1,109 @@
+"""What a zero-shot solver knows of pictures: a denoiser of nothing but noise, and the law of that noise."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.diffusion.conditioning import Condition
+from invkit.diffusion.model import ConditionalModel
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
+
+
+class Prior(ABC):
+    """The law of pictures `x_0`, seen through `x = x_0 + sigma n` with noise `n` of pixel covariance C, on any grid.
+
+    All in units of pictures. By Tweedie's formula `D = x + sigma^2 C grad log p(x)`, so that C turns any gradient into a
+    change of the denoised picture and is never inverted.
+    """
+
+    @abstractmethod
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        """`D(x) = E[x_0 | x]` (B, C, H, W), differentiable in x."""
+
+    @abstractmethod
+    def levels(self, steps: int) -> Tensor:
+        """`steps + 1` falling noise levels (float64), the last one zero."""
+
+    @abstractmethod
+    def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
+        """A draw of `n`: (B, C, H, W)."""
+
+    @abstractmethod
+    def covariance(self, x: Tensor) -> Tensor:
+        """`C x` (B, C, H, W)."""
+
+    @abstractmethod
+    def largest(self, grid: Grid) -> float:
+        """The largest eigenvalue of C."""
+
+    @abstractmethod
+    def deviation(self, grid: Grid) -> float:
+        """Root mean square of a pixel of `n`."""
+
+    @abstractmethod
+    def mean(self, grid: Grid) -> Tensor:
+        """E[x_0] (1, C, H, W)."""
+
+    @abstractmethod
+    def spread(self, grid: Grid) -> float:
+        """Root mean square of a pixel of `x_0` about its mean."""
+
+
+class TrainedPrior(Prior):
+    """A model that was trained on the degradation `nothing`; `x = fill + deviation z`, with the diffusion's field on z."""
+
+    def __init__(self, model: ConditionalModel) -> None:
+        self.model = model.eval().requires_grad_(False)
+
+    def _condition(self, grid: Grid) -> Condition:
+        """Of one empty measurement."""
+        device = self.model.token.device
+        mask = Mask(torch.zeros(1, 1, *grid.shape, dtype=torch.bool, device=device), grid.channels)
+        return self.model.condition(Measurement(mask, torch.zeros(1, *grid.picture, device=device)))
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        condition = self._condition(Grid(x.shape[2], x.shape[3], x.shape[1])).repeat(len(x))
+        z = condition.estimate.residual(x)
+        z = self.model.denoise(z, torch.full((len(z),), sigma, device=z.device), condition)
+        return condition.estimate.image(z)
+
+    def levels(self, steps: int) -> Tensor:
+        return self.model.diffusion.schedule.levels(steps)
+
+    def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
+        return self._condition(grid).estimate.deviation * self.model.diffusion.field.sample(keys, grid, label)
+
+    def covariance(self, x: Tensor) -> Tensor:
+        grid = Grid(x.shape[2], x.shape[3], x.shape[1])
+        deviation = self._condition(grid).estimate.deviation
+        return deviation * self.model.diffusion.field.covariance(deviation * x, grid)
+
+    def largest(self, grid: Grid) -> float:
+        spectrum = self.model.diffusion.field.spectrum(grid).permute(2, 3, 0, 1)
+        power = float(torch.linalg.eigvalsh(spectrum).max()) / grid.area
+        return power * float(self._condition(grid).estimate.deviation.square().max())
+
+    def deviation(self, grid: Grid) -> float:
+        return self.model.diffusion.field.deviation(grid) * self.spread(grid)
+
+    def mean(self, grid: Grid) -> Tensor:
+        return self._condition(grid).estimate.mean
+
+    def spread(self, grid: Grid) -> float:
+        return float(self._condition(grid).estimate.deviation.square().mean().sqrt())  # z is of about unit deviation
+
+
+def linearised(prior: Prior, x: Tensor, sigma: float) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """`D(x)` (B, C, H, W), and `v -> J^T v` with `J = dD / dx`, to be called once.
+
+    `J^T` is also the adjoint in L2, where every pixel weighs the same.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        clean = prior.denoise(x, sigma)
+    return clean.detach(), lambda v: torch.autograd.grad(clean, x, v)[0]

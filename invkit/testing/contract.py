@@ -1,0 +1,131 @@
+"""Checks of conduct: shapes, dtypes, frozen, pure."""
+
+import dataclasses
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from invkit.core.keys import Keys
+from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator
+from invkit.testing.algebra import relative
+from invkit.testing.report import Check, Worst
+from invkit.testing.trials import MAPS, MAY_REFUSE, Trials
+
+
+def check_shapes(trials: Trials) -> Check:
+    """Every grid is served: 1x1, odd, not square, one channel and three; results have their shapes and are finite."""
+    worst = Worst(seen=1, detail=f"{trials.tried} draws, {len(trials.refused)} of them on grids that are refused")
+    for text in trials.faults:
+        worst.fault(text)
+    for grid, message in trials.refused:
+        large = min(grid.shape) >= MAY_REFUSE and grid.channels in (trials.channels or [grid.channels])
+        if large or message == "(no message)":
+            worst.fault(f"sample on {grid}x{grid.channels} raised ValueError: {message}")
+    return worst.check("shapes")
+
+
+def check_frozen(trials: Trials) -> Check:
+    """Settings are frozen, strict and closed; operators are frozen dataclasses."""
+    worst = Worst(seen=1, detail="settings and operators")
+    for cls in {type(subject) for subject in trials.subjects}:
+        for key in ("frozen", "strict", "extra"):
+            if cls.model_config.get(key) != Degradation.model_config.get(key):
+                worst.fault(f"{cls.__name__} changes {key} in its model_config, which is fixed")
+    for kind in {type(trial.operator) for trial in trials.usable}:
+        if not (dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen):
+            worst.fault(f"{kind.__name__} is no frozen dataclass; write @dataclass(frozen=True, eq=False) above it")
+    return worst.check("frozen")
+
+
+def check_dtype(trials: Trials) -> Check:
+    """float32 in, float32 out; float64 in, float64 out and computed in it; on the device of the argument."""
+    worst = Worst(seen=1, detail=f"float32 and float64 on {', '.join(_devices())}")
+    for trial in trials.usable:
+        for text in trial.dtype_faults:
+            worst.fault(text)
+        for device in _devices()[1:]:
+            keys = Keys.of(trial.seed, "conformance", trial.ids, device)
+            for name in MAPS:
+                operator = trial.degradation.sample(keys[:], trial.grid)
+                v = trial.argument(name, trial.dtypes[0]).to(device)
+                try:
+                    result = getattr(operator, name)(v)
+                    here = getattr(operator.to("cpu"), name)(v.cpu())
+                except RuntimeError as error:
+                    worst.fault(f"{name} on {device} raised {str(error).splitlines()[0]} ({trial})")
+                    continue
+                if result.device != v.device or relative(result.cpu() - here, here) > 1e-3:
+                    worst.fault(f"{name} on {device} gave another result, on {result.device} ({trial})")
+    return worst.check("dtype")
+
+
+def _devices() -> list[str]:
+    return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def check_purity(trials: Trials) -> Check:
+    """Sampling and applying change no argument, no state of degradation or operator, and no global generator."""
+    worst = Worst(seen=1, detail=f"{len(trials.usable)} draws, each map twice")
+    for trial in trials.usable:
+        keys = Keys.of(trial.seed, "conformance", trial.ids)
+        before = _globals(), _state(trial.degradation), keys.state.clone()
+        operator = trial.degradation.sample(keys, trial.grid)
+        after = _globals(), _state(trial.degradation), keys.state
+        for what, old, new in zip(("a global generator", "the degradation", "the keys"), before, after, strict=True):
+            if not _same(old, new):
+                worst.fault(f"sample changes {what} ({trial})")
+        for name in MAPS:
+            v = trial.argument(name, trial.dtypes[0])
+            given, state, world = v.clone(), _state(operator), _globals()
+            first = getattr(operator, name)(v)
+            for what, old, new in (
+                ("its argument", given, v),
+                ("the operator", state, _state(operator)),
+                ("a global generator", world, _globals()),
+            ):
+                if not _same(old, new):
+                    worst.fault(f"{name} changes {what} ({trial})")
+            if not _same(first, getattr(operator, name)(given.clone())):
+                worst.fault(f"{name} gives another result the second time ({trial})")
+    return worst.check("purity")
+
+
+def _globals() -> list[Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    own = [torch.get_rng_state(), *cuda, *np.random.get_state(), random.getstate()]  # noqa: NPY002
+    return _state([*own, torch.get_default_dtype(), torch.is_grad_enabled()])
+
+
+def _state(value: Any) -> Any:
+    """A copy of everything that a value is made of."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {key: _state(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_state(item) for item in value]
+    if isinstance(value, BaseModel):
+        return _state([vars(value), value.__pydantic_private__])
+    if isinstance(value, LinearOperator | nn.Module) or dataclasses.is_dataclass(value):
+        return _state(vars(value)) if hasattr(value, "__dict__") else value
+    return value
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(_same, a, b))
+    return a is b or bool(a == b)

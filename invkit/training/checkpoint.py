@@ -1,0 +1,278 @@
+"""Checkpoints: safetensors and JSON in a folder that appears whole or not at all.
+
+A checkpoint is staged beside its place, synced, given a manifest of sizes and SHA-256, and renamed; only then are older
+ones pruned. A damaged one is reported and the one before it is used. What is read is data, whoever wrote it: sizes,
+names and headers are checked against each other before a tensor is made.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import stat
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from invkit.core.errors import DataError, NonFiniteError
+from invkit.core.files import make_folder, sync_folder, write_synced
+
+_NAME = re.compile(r"step-(\d{8,16})(\.old)?")  # `.old`: the one before, while the same step is saved again
+_FILE = re.compile(r"[a-z]+\.safetensors")
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_SCHEMA = "invkit.checkpoint/2"  # 1 had no digest of its own
+_MANIFEST = 1 << 20  # bytes at most
+_HEADER = 16 << 20
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training state: tensors by file and name, and JSON facts beside them."""
+
+    step: int
+    tensors: dict[str, dict[str, Tensor]]
+    meta: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    meta: Mapping[str, Any],
+    *,
+    keep: int = 2,
+    score: float | None = None,
+) -> Path:
+    """Write `folder/step-XXXXXXXX` atomically, then prune all but it, the last `keep` and the best by score.
+
+    A lower score is better; one that is not finite counts as none. Later steps are pruned too: training goes on from an
+    earlier one only where they are damaged. Raises NonFiniteError, and saves nothing, where a tensor is not finite, and
+    OSError where the disk fails, with every earlier checkpoint in its place.
+    """
+    for part, group in tensors.items():
+        if bad := _not_finite(group):
+            raise NonFiniteError(f"step {step}: {bad} of the {part} is not finite and was not saved")
+    make_folder(folder)
+    place, staged = folder / f"step-{step:08d}", folder / f".staged-{os.getpid()}"
+    old = place.with_name(f"{place.name}.old")
+    for leftover in folder.glob(".staged-*"):  # of a process that was killed
+        shutil.rmtree(leftover)
+    try:
+        staged.mkdir()
+        files = {}
+        for name, group in tensors.items():
+            data = save({key: value.detach().cpu().contiguous() for key, value in group.items()})
+            file = f"{name}.safetensors"
+            _check_header(file, data)  # what could not be read is not written
+            write_synced(staged / file, data)
+            files[file] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        score = float(score) if score is not None and math.isfinite(score) else None
+        manifest = {"schema": _SCHEMA, "step": step, "score": score, "files": files, "meta": dict(meta)}
+        manifest["sha256"] = _digest(manifest)
+        text = json.dumps(manifest, indent=1, allow_nan=False).encode()
+        assert len(text) <= _MANIFEST and all(map(_FILE.fullmatch, files))
+        write_synced(staged / "manifest.json", text)
+        sync_folder(staged)
+        if place.exists():
+            if old.exists():
+                shutil.rmtree(old)
+            place.rename(old)
+        staged.rename(place)
+    except BaseException:  # the disk may be full: give the space back
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    sync_folder(folder)
+    _prune(folder, place, keep)
+    return place
+
+
+def _prune(folder: Path, newest: Path, keep: int) -> None:
+    steps = _steps(folder)
+    earlier = [p for p in steps if _order(p)[0] < _order(newest)[0]]
+    scores = _scores(steps)
+    kept = {newest, *earlier[: keep - 1], *sorted(scores, key=lambda p: scores[p])[:1]}
+    for i, place in enumerate(p for p in steps if p not in kept):
+        place = place.rename(folder / f".staged-pruned-{i}-{os.getpid()}")  # half of one is never taken for a whole one
+        shutil.rmtree(place)
+
+
+def _not_finite(group: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor that holds infinity or no number."""
+    return next((name for name, x in group.items() if x.is_floating_point() and not torch.isfinite(x).all()), None)
+
+
+def _order(place: Path) -> tuple[int, bool]:
+    """The step, and whether this is its last save; (-1, False) for what is no checkpoint."""
+    match = _NAME.fullmatch(place.name)
+    return (int(match[1]), not match[2]) if match else (-1, False)
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Checkpoint folders, the newest first."""
+    found = [p for p in folder.iterdir() if _order(p) >= (0, False) and p.is_dir()] if folder.is_dir() else []
+    return sorted(found, key=_order, reverse=True)
+
+
+def _scores(places: Iterable[Path]) -> dict[Path, float]:
+    """The scores of those that have one and a manifest that can be read."""
+    found = {}
+    for place in places:
+        try:
+            score = _manifest(place).get("score")
+        except _DAMAGE:
+            continue
+        if score is not None:
+            found[place] = float(score)
+    return found
+
+
+def _contents(path: Path, most: int) -> bytes:
+    """The bytes of a regular file; never of what a link leads to, nor of more than `most`."""
+    facts = path.lstat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError(f"{path.name} is not a file")
+    if facts.st_size > most:
+        raise ValueError(f"{path.name} is not what was written: it has {facts.st_size} bytes")
+    return path.read_bytes()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without double names, of which other readers might take the other one."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name stands twice in it")
+    return dict(pairs)
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is not a number")
+
+    found = json.loads(text, object_pairs_hook=_object, parse_constant=refuse)
+    if not isinstance(found, dict):
+        raise ValueError("it holds no JSON object")
+    return found
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 48:
+        raise ValueError(f"{str(value)[:40]!r} is no size")
+    return value
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(place: Path) -> dict[str, Any]:
+    if place.is_symlink():
+        raise ValueError("it is a link")
+    manifest = _json(_contents(place / "manifest.json", _MANIFEST))
+    step, score, schema = _count(manifest["step"]), manifest.get("score"), manifest["schema"]
+    if schema not in (_SCHEMA, "invkit.checkpoint/1") or f"step-{step:08d}" != place.name.removesuffix(".old"):
+        raise ValueError("its manifest is of another kind, or of another step")
+    if schema == _SCHEMA and manifest.pop("sha256") != _digest(manifest):
+        raise ValueError("manifest.json is not what was written")
+    if not isinstance(manifest["files"], dict) or not isinstance(manifest["meta"], dict):
+        raise ValueError("its manifest is of another kind")
+    if score is not None and not (type(score) is float and math.isfinite(score)):
+        raise ValueError("its score is not a number")
+    for name in manifest["files"]:
+        if not _FILE.fullmatch(name):
+            raise ValueError(f"its manifest names a file {name[:80]!r}")
+    return manifest
+
+
+def _check_header(name: str, data: bytes) -> None:
+    """The safetensors header, against an allow-list of types and the bytes that follow: every one belongs to one tensor."""
+    length = int.from_bytes(data[:8], "little")
+    if not 2 <= length <= min(_HEADER, len(data) - 8):
+        raise ValueError(f"{name} has no header")
+    header = _json(data[8 : 8 + length])
+    metadata = header.pop("__metadata__", {})
+    if metadata:
+        raise ValueError(f"{name} carries more than tensors")
+    spans = []
+    for entry in header.values():
+        begin, end = map(_count, entry["data_offsets"])
+        shape, width = [_count(size) for size in entry["shape"]], _BYTES.get(entry["dtype"], 0)
+        if not width or len(shape) > 16 or math.prod(shape) * width != end - begin:
+            raise ValueError(f"{name}: a tensor's shape and type do not fit its bytes")
+        spans.append((begin, end))
+    place = 0
+    for begin, end in sorted(spans):
+        if begin != place:
+            raise ValueError(f"{name}: tensors overlap, or leave a gap")
+        place = end
+    if place != len(data) - 8 - length:
+        raise ValueError(f"{name}: its tensors do not fill it")
+
+
+def _read(place: Path, names: Collection[str] | None) -> Checkpoint:
+    manifest = _manifest(place)
+    tensors = {}
+    for file in [f"{name}.safetensors" for name in names] if names is not None else manifest["files"]:
+        if file not in manifest["files"]:
+            raise ValueError(f"it holds no {file}")
+        facts = manifest["files"][file]
+        data = _contents(place / file, _count(facts["bytes"]))
+        if len(data) != facts["bytes"] or hashlib.sha256(data).hexdigest() != facts["sha256"]:
+            raise ValueError(f"{file} is not what was written")
+        _check_header(file, data)
+        group = load(data)
+        if bad := _not_finite(group):
+            raise ValueError(f"{file}: {bad[:80]!r} is not finite")
+        tensors[file.removesuffix(".safetensors")] = group
+    return Checkpoint(manifest["step"], tensors, manifest["meta"])
+
+
+def _first_intact(folder: Path, places: Iterable[Path], names: Collection[str] | None) -> Checkpoint | None:
+    reason = ""
+    for place in places:
+        try:
+            return _read(place, names)
+        except _DAMAGE as error:
+            text = "it says no " * isinstance(error, KeyError) + (str(error).splitlines() or [type(error).__name__])[0]
+            reason = reason or f"{place.name}: {text}"
+            warnings.warn(f"{place} is damaged ({text}); trying the one before it", stacklevel=3)
+    if reason:
+        raise DataError(f"{folder}: every checkpoint is damaged ({reason}); start again with --fresh")
+    return None
+
+
+def latest_checkpoint(folder: Path, names: Collection[str] | None = None) -> Checkpoint | None:
+    """The newest checkpoint that is intact, or None where there is none at all; only the files `names`, where given.
+
+    Warns of every damaged one it passes over; raises DataError where all are damaged.
+    """
+    return _first_intact(folder, _steps(folder), names)
+
+
+def best_checkpoint(folder: Path, names: Collection[str] | None = None) -> Checkpoint | None:
+    """The checkpoint of the lowest score that is intact, or None where none has a score; otherwise as above."""
+    scores = _scores(_steps(folder))
+    return _first_intact(folder, sorted(scores, key=lambda p: scores[p]), names)
+
+
+def check_fit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Raises DataError, with the first difference, unless a checkpoint's weights have a model's names and shapes."""
+
+    def said(x: Tensor | None) -> str:
+        return "absent" if x is None else f"{x.dtype} {tuple(x.shape)}".removeprefix("torch.")
+
+    for name in [*own, *weights]:
+        ours, theirs = own.get(name), weights.get(name)
+        if ours is None or theirs is None or ours.shape != theirs.shape or not theirs.is_floating_point():
+            raise DataError(
+                f"the checkpoint does not fit the recipe's model: {name[:80]!r} is {said(theirs)} in it and "
+                f"{said(ours)} in the model; start again with --fresh"
+            )

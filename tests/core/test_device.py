@@ -1,0 +1,31 @@
+import pytest
+import torch
+from support.messages import raises
+
+from invkit.core.device import autocast, pick_device, place
+from invkit.core.errors import RecipeError
+
+
+def test_devices():
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        with raises(RecipeError, "--device cuda", "--device cpu"):
+            pick_device("cuda")
+
+
+def test_only_convolutions_change_their_layout():
+    """torch refuses to change a parameter of five axes, such as dense spectral weights."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(4, 6, 3))
+    model.register_parameter("weight", torch.nn.Parameter(torch.zeros(2, 3, 3, 4, 4)))
+    with pytest.raises(RuntimeError, match="channels_last"):
+        model.to(memory_format=torch.channels_last)
+    assert place(model, torch.device("cpu")) is model
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("float32", torch.float32)])
+def test_precision(precision, dtype):
+    x = torch.ones(2, 2)
+    with autocast(torch.device("cpu"), precision):
+        assert (x @ x).dtype == dtype

@@ -1,0 +1,95 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.evaluations import DEVIATION, Draws, Exact, Flat, row, table_of
+from support.messages import raises
+from torch import Tensor
+
+from invkit.core.errors import NonFiniteError
+from invkit.core.keys import Keys
+from invkit.physics.measurement import Measurement
+
+
+def test_every_row_sees_the_same_measurements_and_only_those():
+    first, second = Exact(), Exact("model")
+    table_of(first, second, images=8, batch=4)
+    for a, b in zip(first.shown, second.shown, strict=True):
+        assert torch.equal(a.y, b.y)
+        assert torch.equal(a.observed, b.observed)
+        assert not a.y[~a.observed.expand_as(a.y)].any()
+
+
+def test_the_batch_cut_changes_no_figure_and_no_mask():
+    whole, cut = (table_of(Flat(), Exact(), images=20, samples=3, batch=batch) for batch in (20, 3))
+    assert whole.table == cut.table
+    assert whole.record == cut.record
+    other = table_of(Flat(), images=20, seed=4)
+    assert other.record["16x16"]["masks_sha256"] != whole.record["16x16"]["masks_sha256"]
+
+
+@pytest.mark.parametrize("batch", [20, 3])
+def test_a_few_pictures_are_kept_whatever_the_batch_cut(batch):
+    result = table_of(Flat(), Exact(), images=20, samples=5, batch=batch)
+    shapes = {f"{name}/{key}": values.shape for name, group in result.arrays.items() for key, values in group.items()}
+    picture = (16, 3, 16, 16)
+    assert shapes == {
+        "truth/truth": picture,
+        "truth/y": picture,
+        "truth/observed": (16, 1, 16, 16),
+        "truth/group": (16,),
+        "flat/mean": picture,
+        "gaussian/mean": picture,
+        "gaussian/samples": (4, *picture),
+    }
+    np.testing.assert_array_equal(result.arrays["truth"]["truth"], Draws()[range(16)])
+
+
+def test_shown_is_what_the_method_made_and_not_the_truth():
+    shown = table_of(Exact("model", bias=0.1), Exact(), images=20, samples=5, batch=3).examples["16x16"]
+    assert shown.method == "gaussian"
+    torch.testing.assert_close(shown.truth, Draws()[range(8)])
+    observed = shown.measurement.observed.expand_as(shown.truth)
+    for picture in (shown.mean, *shown.samples):
+        assert torch.equal(picture[observed], shown.truth[observed])
+        assert not (picture == shown.truth)[~observed].any()
+    spread = shown.std[~observed].double().square().mean().sqrt()
+    assert float(spread) == pytest.approx(DEVIATION, rel=0.05)
+
+
+def test_fewer_pictures_than_asked_for_are_counted():
+    result = table_of(Flat(), source=Draws(count=5))
+    assert result.table["images"] == 5
+
+
+def test_progress_counts_pictures_and_may_stop():
+    heard = []
+    table_of(Flat(), images=10, batch=4, progress=lambda done, total: heard.append((done, total)))
+    assert heard[-1] == (10, 10)
+    assert heard == sorted(heard)
+    assert {done for done, _ in heard} == {0, 4, 8, 10}
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table_of(Flat(), images=10, progress=stop)
+
+
+def test_noise_is_measured_and_not_pasted():
+    result = table_of(Flat(0), images=16, sigma=0.5)
+    misfit = row(result, "flat", "point")["metrics"]["data_misfit"]["value"]
+    assert misfit == pytest.approx(math.hypot(0.5, DEVIATION), rel=0.03)
+
+
+def test_numbers_that_are_not_finite_are_named_and_not_averaged_away():
+    class Broken(Exact):
+        def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+            out = super().sample(measurement, keys, count)
+            if len(self.shown) > 2:  # past the first batch
+                out[-1, 1, 0, 0, 0] = math.nan
+            return out
+
+    with raises(NonFiniteError, "gaussian", "sample", 4, 7):
+        table_of(Broken(), images=12, samples=2, batch=4)

@@ -1,0 +1,65 @@
+import pytest
+from support.evaluations import Draws, Exact, Flat, table_of
+
+from invkit.evaluation.table import cell, render
+
+
+class Near(Flat):
+    """As good as `Flat`, up to what the pictures happen to be."""
+
+    name = "near"
+
+
+def found(table: dict, metric: str, compared: str) -> dict | None:
+    return next((e for e in table["best"] if (e["metric"], e["compared"]) == (metric, compared)), None)
+
+
+@pytest.fixture(scope="module")
+def table() -> dict:
+    rows = (Flat(0.25), Near(0.0), Exact(bias=0.001), Exact("model", shrink=0.7), Exact("twin", shrink=0.97))
+    return table_of(*rows, images=48, samples=5, batch=48).table
+
+
+def test_the_best_of_the_means_and_what_cannot_be_told_from_it(table):
+    entry = found(table, "mae", "mean")
+    # 0 is the mean of the law: `near` and three means of 0 or nearly 0; .25 is worse, by far more than chance
+    assert entry["run"] == "toy" and entry["degradation"] == "coins" and entry["grid"] == [16, 16]
+    named = {entry["best"]["method"], *(row["method"] for row in entry["alike"])}
+    assert "flat" not in named and {"model", "twin", "near"} <= named
+    values = {r["method"]: r["metrics"]["mae"]["value"] for r in table["rows"] if r["readout"] != "sample"}
+    assert values[entry["best"]["method"]] == min(values.values())
+
+
+def test_samples_are_compared_with_samples_and_not_by_how_near_one_of_them_is(table):
+    crps = found(table, "crps", "sample")
+    assert crps["best"]["readout"] == "sample" and "model" not in {row["method"] for row in crps["alike"]}
+    psnr = {r["method"]: r["metrics"]["psnr"]["value"] for r in table["rows"] if r["readout"] == "sample"}
+    assert max(psnr, key=psnr.get) == "model"  # it spreads too little
+    assert found(table, "psnr", "sample") is None and found(table, "psnr", "mean") is not None
+    assert found(table, "spread_skill", "sample") is None  # there is a right value
+    assert "samples not by lpips, mae, psnr, psnr_hidden, ssim" in table["protocol"]["best"]
+
+
+def test_one_row_of_a_kind_is_no_comparison():
+    ranks = table_of(Flat(), Exact(), images=8, samples=3).table["best"]
+    assert {entry["compared"] for entry in ranks} == {"mean"}
+
+
+def test_one_photograph_tells_nothing_apart():
+    ranks = table_of(Flat(), Near(0.0), source=Draws(count=8, share=8), images=8).table["best"]
+    assert ranks and all(len(entry["alike"]) == 1 for entry in ranks)
+
+
+def test_every_format_shows_the_ranks(table):
+    cells = {(r["method"], r["readout"]): r["metrics"] for r in table["rows"]}
+    entry = found(table, "crps", "sample")
+    text = cell(cells[entry["best"]["method"], "sample"]["crps"])
+    shown = {"table": f"{text}", "md": f"**{text}", "html": f"<strong>{text}"}
+    for fmt, part in shown.items():
+        assert part in render(table, fmt, 300)
+    text = render(table, "table", 300)
+    assert "●" in text and "○" in text
+    plain = {**table, "best": []}
+    assert "**" not in render(plain, "md") and "●" not in render(plain, "md")
+    bars = [[line.count("|") for line in render(one, "md").splitlines()] for one in (table, plain)]
+    assert bars[0][: len(table["rows"]) + 2] == bars[1][: len(table["rows"]) + 2]

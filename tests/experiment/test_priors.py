@@ -1,0 +1,127 @@
+"""Priors of zero-shot rows: found, refused, differentiable, and part of what a table is a function of."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from support.messages import missing, raises
+
+from invkit.core.errors import DataError, RecipeError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.diffusion.preconditioning import SpectralPreconditioning
+from invkit.diffusion.settings import Diffusion
+from invkit.experiment import run as experiment
+from invkit.experiment.priors import priors
+from invkit.experiment.run import evaluate, run
+from invkit.recipe.recipe import load_recipe
+from invkit.reconstructors.zeroshot import SOLVERS, TrainedPrior
+
+RECIPE = """\
+data: {name: photos}
+degradation: {name: nothing}
+model: {name: fno-unet, fill: mean, channels: 16, mult: [1, 2], blocks: 1, modes: 3, embedding: 8}
+train: {steps: 2, batch: 4, warmup: 1, grids: [16], checkpoint_every: 2, sample_every: 2, precision: float32}
+sample: {steps: 2}
+eval: {images: 4, samples: 3, batch: 2, methods: [gaussian], metrics: [psnr, crps, data_misfit]}
+log: {tensorboard: false}
+"""
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prior")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    return run(load_recipe(folder / "tiny.yaml"), folder / "run", "cpu")
+
+
+def rows(path, *names, calls=4):
+    return "eval.methods=" + json.dumps(
+        [
+            {"name": n, "prior": str(path), "calls": calls, **({"resamplings": 2} if n == "repaint" else {})}
+            for n in names
+        ]
+    )
+
+
+def test_every_solver_is_a_row_and_what_it_is_not_made_for_is_said(prior):
+    table = evaluate(prior, ["degradation.name=sparse-random", rows(prior, *SOLVERS)], "cpu")
+    assert [(row["method"], row["readout"], row["nfe"]) for row in table["rows"]] == [(n, "sample", 4) for n in SOLVERS]
+    assert all(row["metrics"]["crps"]["value"] > 0 for row in table["rows"])
+    table = evaluate(prior, ["degradation.name=tomography", rows(prior, "ddrm", "repaint", "diffpir")], "cpu")
+    ddrm, repaint, diffpir = (row["metrics"] for row in table["rows"])
+    assert not any(missing(entry["reason"], "repaint") for entry in repaint.values())
+    assert all(entry["value"] is None and not missing(entry["reason"], "ddrm") for entry in ddrm.values())
+    assert all(entry["value"] is not None for entry in diffpir.values())
+
+
+def test_a_table_is_of_the_priors_weights_too(prior, monkeypatch):
+    stamp, read = prior / "eval" / "done.json", experiment._priors
+    table = evaluate(prior, [rows(prior, "ddnm")], "cpu")
+    before = stamp.read_text()
+    assert table == evaluate(prior, [rows(prior, "ddnm")], "cpu")
+    assert stamp.read_text() == before
+
+    def changed(*arguments):
+        found = read(*arguments)
+        with torch.no_grad():
+            for model in found.values():
+                next(model.network.exit.parameters()).add_(1)
+        return found
+
+    monkeypatch.setattr(experiment, "_priors", changed)
+    again = evaluate(prior, [rows(prior, "ddnm")], "cpu")
+    assert stamp.read_text() != before and again["rows"] != table["rows"]
+
+
+def load(degradation="nothing", channels=3):
+    recipe = load_recipe("quickstart", [f"degradation.name={degradation}"])
+    return lambda path: SimpleNamespace(recipe=recipe, model=SimpleNamespace(channels=channels))
+
+
+def test_a_prior_is_loaded_once_and_has_to_be_one(tmp_path):
+    recipe = load_recipe("quickstart", [rows(tmp_path, "dps", "pigdm")])
+    asked = []
+    found = priors(recipe, lambda path: asked.append(path) or load()(path))
+    assert list(found) == [str(tmp_path)] and asked == [tmp_path]
+    with raises(RecipeError, "dps.prior", "sparse-random", "nothing"):
+        priors(recipe, load("sparse-random"))
+    with raises(RecipeError, "dps.prior", 1, 3):
+        priors(recipe, load(channels=1))
+    with raises(DataError, "eval.methods", "dps.prior", tmp_path, "invkit run"):
+        run(recipe, tmp_path / "out", "cpu", smoke=True)
+    assert not (tmp_path / "out" / "checkpoints").exists(), "told before the training"
+
+
+def test_settings_that_cannot_be_are_told():
+    with raises(RecipeError, "eval.methods.0", "calls", 5):
+        load_recipe("quickstart", ["eval.methods=[{name: repaint, prior: x, calls: 4}]"])
+    with raises(RecipeError, "eval.methods.0.prior"):
+        load_recipe("quickstart", ["eval.methods=[dps]"])
+
+
+@pytest.mark.parametrize("fill", ["mean", "gaussian"])
+def test_a_trained_prior_is_in_picture_units(fill, prior):
+    """An untrained model with spectral factors denoises exactly as the Gaussian law of its residual."""
+    model = experiment.load(prior, "cpu").model
+    settings = model.settings.model_copy(update={"fill": fill})
+    diffusion = Diffusion(preconditioning=SpectralPreconditioning())
+    fresh = type(model)(settings, diffusion, model.constants, "float32")
+    own, grid, sigma = TrainedPrior(fresh), Grid(16, 16), 0.7
+    n = own.noise(Keys.of(0, "n", range(200)), grid, "n")
+    deviation = own.spread(grid)
+    assert own.deviation(grid) == pytest.approx(float(n.square().mean().sqrt()), rel=0.02)
+    x = (own.mean(grid) + sigma * n[:2]).requires_grad_()
+    clean = own.denoise(x, sigma)
+    # J^T turns a probe into sigma^-2 C^-1 times a covariance: symmetric and positive with C
+    v, w = n[2:4] / deviation, n[4:6] / deviation
+    pulled = [sigma**2 * own.covariance(torch.autograd.grad(clean, x, t, retain_graph=True)[0]) for t in (v, w)]
+    first, second = (pulled[0] * w).sum((1, 2, 3)), (pulled[1] * v).sum((1, 2, 3))
+    scale = (pulled[0] * v).sum((1, 2, 3))
+    assert bool((scale > 0).all())
+    assert float(((first - second).abs() / scale).max()) < 1e-3
+    # without noise, the picture itself
+    close = own.denoise(own.mean(grid) + 0.1 * n[:2], 1e-4)
+    torch.testing.assert_close(close, own.mean(grid) + 0.1 * n[:2], rtol=0, atol=1e-3)
+    assert float((own.covariance(n[:1]).square().sum() / n[:1].square().sum()).sqrt()) <= own.largest(grid) * (1 + 1e-5)

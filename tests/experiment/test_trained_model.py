@@ -1,0 +1,96 @@
+"""A trained model is asked on any grid, for any number of pictures."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from support.messages import raises
+from support.models import build
+
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.experiment import trained_model as module
+from invkit.experiment.trained_model import Trained
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.measurement import measure_points
+from invkit.recipe.recipe import load_recipe
+
+
+@pytest.fixture
+def trained(write) -> Trained:
+    recipe = load_recipe(write("data: photos\ndegradation: sparse-random\nsample: {steps: 2}\n"))
+    return Trained(recipe, build(perturb=0.02), torch.device("cpu"), 0)
+
+
+def points(grid: Grid, batch: int = 1, count: int = 40):
+    keys = Keys.of(0, "points", range(batch))
+    coordinates = keys.uniform("at", count, 2)
+    waves = torch.stack([(3 * coordinates[..., 0]).sin(), (4 * coordinates[..., 1]).cos(), coordinates.prod(-1)], -1)
+    return measure_points(coordinates, waves * 0.8, grid)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (24, 24), (48, 48), (17, 23), (33, 12), (5, 40)])
+def test_any_grid(trained, shape):
+    m = points(Grid(*shape))
+    found = trained.posterior(m, 3, seed=1)
+    assert found.mean.shape == (1, 3, *shape) and found.samples.shape == (3, 1, 3, *shape)
+    assert bool(found.mean.isfinite().all() and found.samples.isfinite().all())
+    seen = m.observed.expand_as(m.y)
+    assert torch.equal(found.mean[seen], m.y[seen]) and torch.equal(found.samples[2][seen], m.y[seen])
+    assert (found.samples[0] - found.samples[1])[~seen].abs().max() > 1e-3
+
+
+def test_the_same_points_on_a_finer_grid_give_the_same_picture(trained):
+    coarse, fine = (trained.mean(points(Grid(n, n), count=60)) for n in (16, 48))
+    down = torch.nn.functional.avg_pool2d(fine, 3)
+    assert (down - coarse).abs().mean() < 0.25 * (coarse - coarse.mean((2, 3), keepdim=True)).abs().mean()
+
+
+def test_batches_larger_than_memory_are_worked_on_in_parts(trained, monkeypatch):
+    m = points(Grid(16, 16), batch=5)
+    whole = trained.posterior(m, 3, seed=2)
+    seen = []
+    monkeypatch.setattr(module, "CELLS", 2 * 256)
+    monkeypatch.setattr(trained.model, "mean", lambda part, estimate: seen.append(len(part)) or part.y)
+    parts = trained.sample(m, 3, seed=2)
+    trained.mean(m)
+    assert seen == [2, 2, 1]
+    torch.testing.assert_close(parts, whole.samples, rtol=1e-4, atol=1e-4)
+
+
+def test_every_part_is_kriged_once(trained, monkeypatch):
+    """The out-of-distribution check, the mean and the samples share one initial estimate."""
+    ranges = torch.tensor([[0.0, 9.0]] * 3 + [[0.1, 0.2]], dtype=torch.float64)
+    trained.model.constants = replace(trained.model.constants, familiar=ranges)
+    m = points(Grid(16, 16), batch=5)
+    gain, solved = GaussianPosterior.gain, []
+    monkeypatch.setattr(module, "CELLS", 2 * 256)
+    monkeypatch.setattr(GaussianPosterior, "gain", lambda self, r: solved.append(self) or gain(self, r))
+    for ask in (lambda: trained.posterior(m, 2), lambda: trained.mean(m), lambda: trained.sample(m, 2)):
+        solved.clear()
+        ask()
+        assert len(solved) == 3
+
+
+def test_samples_are_a_function_of_seed_and_ids(trained):
+    m = points(Grid(16, 16), batch=3)
+    three = trained.sample(m, 2, 5, [7, 8, 9])
+    torch.testing.assert_close(trained.sample(m[1:2], 2, 5, [8]), three[:, 1:2], rtol=1e-4, atol=1e-4)
+    assert (trained.sample(m[1:2], 2, 5) - three[:, 1:2]).abs().max() > 1e-2
+    assert (trained.sample(m, 2, 6, [7, 8, 9]) - three).abs().max() > 1e-2
+
+
+def test_tiles_of_several_pictures(trained):
+    m = points(Grid(20, 40), batch=2, count=300)
+    both = trained.posterior(m, 2, tiles=True)
+    one = trained.posterior(m[1:2], 2, ids=[1], tiles=True)
+    torch.testing.assert_close(both.samples[:, 1:2], one.samples, rtol=1e-4, atol=1e-4)
+    seen = m.observed.expand_as(m.y)
+    assert torch.equal(both.mean[seen], m.y[seen])
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_grey_points_for_a_model_of_colours(trained, tiles):
+    m = measure_points(torch.rand(9, 2), torch.zeros(9, 1), Grid(16, 16, 1))
+    with raises(ValueError, 3, 1):
+        trained.posterior(m, 2, tiles=tiles)

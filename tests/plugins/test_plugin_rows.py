@@ -1,0 +1,108 @@
+"""Reconstructors and metrics that a plugin file provides, the examples of the page on hooks, through a whole run."""
+
+import csv
+import json
+import re
+
+import pytest
+from support import DOCS
+
+HOOKS = (DOCS / "hooks.md").read_text("utf-8")
+EXAMPLES = [text for text in re.findall(r"```python\n(.*?)```", HOOKS, re.S) if "FlatGrey" in text or "Bias" in text]
+RECIPE = """\
+data: {name: fields, train_size: 24, test_size: 6}
+degradation: {name: sparse-random, fraction: 0.3}
+model: {name: fno-unet, channels: 8, mult: [1], blocks: 1, modes: 2, embedding: 8}
+train: {steps: 2, batch: 4, grids: [8], evaluate_every: 2, evaluate_images: 2}
+sample: {steps: 2}
+eval:
+  {images: 6, samples: 3, methods: [flat-grey, gaussian], metrics: [brightness_bias, psnr, crps]}
+log: {tensorboard: false}
+"""
+
+
+@pytest.fixture
+def plugin(write):
+    assert len(EXAMPLES) == 2
+    return write("\n".join(EXAMPLES), "rows.py")
+
+
+def test_a_run_with_a_reconstructor_and_a_metric_of_a_file(invkit, write, plugin, tmp_path):
+    recipe, run = write(RECIPE), tmp_path / "run"
+    code, out, err = invkit("run", recipe, "--out", run, "--plugin", plugin, "--device", "cpu")
+    assert (code, "flat-grey point" in out) == (0, True), err
+    table = json.loads((run / "eval/table.json").read_text("utf-8"))
+    rows = {(row["method"], row["readout"]): row for row in table["rows"]}
+    assert [*rows] == [("flat-grey", "point"), ("gaussian", "mean"), ("gaussian", "sample")]
+    bias = [row["metrics"]["brightness_bias"] for row in rows.values()]
+    assert all(cell["lo"] < cell["value"] < cell["hi"] for cell in bias)
+    assert table["protocol"]["better"] == {"brightness_bias": None, "psnr": "higher", "crps": "lower"}
+    pairs = [(entry["method"], entry["against"], entry["metric"]) for entry in table["differences"]]
+    assert pairs == [("flat-grey", "gaussian mean", name) for name in ("brightness_bias", "psnr", "crps")]
+    per_image = list(csv.DictReader((run / "eval/per_image.csv").open()))
+    each = [float(line["brightness_bias"]) for line in per_image if line["method"] == "flat-grey"]
+    assert sum(each) / 6 == pytest.approx(bias[0]["value"], rel=1e-5)
+    record = json.loads((run / "record.json").read_text("utf-8"))
+    assert {"method flat-grey", "metric brightness_bias", "degradation sparse-random"} == record["plugins"].keys()
+    assert list(record["plugin_files"]) == ["rows.py"]
+    assert invkit("eval", run, "--plugin", plugin, "--format", "json")[1] == json.dumps(table, indent=1) + "\n"
+    code, _, err = invkit("eval", run)
+    assert code == 2
+    assert "unknown method 'flat-grey'" in err and "unknown metric 'brightness_bias'" in err
+
+
+def test_they_are_listed_described_and_suggested(invkit, write, plugin):
+    rows = json.loads(invkit("plugins", "list", "--json", "--plugin", plugin)[1])["plugins"]
+    found = {(row["kind"], row["name"]): row for row in rows}
+    assert found["method", "flat-grey"]["summary"] == "One grey for the whole picture."
+    assert (found["metric", "brightness_bias"]["plugin"], found["metric", "psnr"]["plugin"]) == ("rows", "core")
+    assert invkit("plugins", "show", "flat-grey", "--plugin", plugin)[1].startswith("method flat-grey, from rows (")
+    schema = json.loads(invkit("validate", "--schema", "--plugin", plugin)[1])
+    for kind, name in (("method", "flat-grey"), ("metric", "brightness_bias")):
+        assert any(one.get("properties", {}).get("name") == {"const": name} for one in schema["$defs"][kind]["oneOf"])
+    assert "flat-grey" in schema["$defs"]["Eval"]["properties"]["paired_to"]["enum"]
+    pair = RECIPE.replace("samples: 3", "samples: 3, paired_to: flat-grey")
+    assert invkit("validate", write(pair), "--plugin", plugin)[0] == 0
+    typos = write(pair.replace("[flat-grey", "[flat-gray").replace("_bias", "_bais").replace(": flat-", ": flit-"))
+    code, _, err = invkit("validate", typos, "--plugin", plugin)
+    assert code == 2
+    for said in (
+        "methods.0: unknown method 'flat-gray' (did you mean 'flat-grey'?)",
+        "paired_to: unknown method",
+        "_bias'?)",
+    ):
+        assert said in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("invkit_metrics", "invkit_metric", "there is no hook invkit_metric (did you mean 'invkit_metrics'?)"),
+        (
+            "@hookimpl\ndef invkit_rec",
+            "def invkit_rec",
+            "invkit_reconstructors is not marked; write @hookimpl above it",
+        ),
+        ("FlatGreyMethod}", "FlatGrey}", "'flat-grey': has to be a subclass of Method"),
+        ("def components", "def component", "'brightness_bias': BrightnessBias does not define components"),
+        ("brightness_bias", "psnr", "the metric 'psnr' is provided by both core (invkit"),
+        ('"flat-grey", ("point",)', '"flat", ("point",)', "the reconstructor 'flat-grey' calls itself 'flat'"),
+    ],
+)
+def test_a_broken_one_is_told_with_its_name(invkit, write, tmp_path, old, new, said):
+    source = "\n".join(EXAMPLES)
+    assert old in source
+    file = write(source.replace(old, new), "rows.py")
+    recipe = write(RECIPE.replace(old, new) if "psnr" not in new else RECIPE)
+    code, _, err = invkit("run", recipe, "--out", tmp_path / "run", "--plugin", file, "--device", "cpu")
+    assert code == 4
+    assert said in err
+
+
+def test_a_default_that_lost_its_name_is_told_before_anything_is_done(invkit, write):
+    file = write(EXAMPLES[1].replace("brightness_bias", "psnr"), "rows.py")
+    recipe = write("data: photos\ndegradation: sparse-random\n")
+    assert invkit("validate", recipe)[0] == 0
+    code, _, err = invkit("validate", recipe, "--plugin", file)
+    assert (code, err.count("\n")) == (4, 1)
+    assert "the metric 'psnr' is provided by both core (invkit" in err and "rows (" in err

@@ -114,9 +114,8 @@ def plugins_check(name: str, draws: int, plugins: tuple[str, ...], as_json: bool
 
     from invkit.testing import check_degradation
 
-    found = registry_of(plugins)
-    found.get("degradation", name)  # what is unknown is refused with a hint
-    report = replace(check_degradation(found.degradations[name], draws=draws), degradation=name)
+    cls = registry_of(plugins).get("degradation", name)
+    report = replace(check_degradation(cls, draws=draws), degradation=name)
     if as_json:
         echo(report.as_dict())
     else:

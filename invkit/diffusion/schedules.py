@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -12,6 +13,8 @@ from invkit.core.settings import Settings
 
 class Schedule(Settings, ABC):
     """Which noise levels are trained and in which steps samplers walk down them."""
+
+    kind: ClassVar[str] = "schedule"
 
     @abstractmethod
     def scale(self, t: Tensor) -> Tensor:

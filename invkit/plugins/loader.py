@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import pluggy
@@ -21,7 +20,7 @@ from pydantic.errors import PydanticUserError
 from invkit.core.errors import PluginError
 from invkit.core.settings import Settings
 from invkit.plugins import builtin, entry_points, hookspecs
-from invkit.plugins.registry import HOOKS, Failure, Origin, Registry, suggest
+from invkit.plugins.registry import CORE, HOOKS, KINDS, Failure, Origin, Registry, suggest
 
 
 @functools.cache
@@ -108,7 +107,8 @@ class _Loader:
                 self.fail(origin, f"{name} is not marked; write @hookimpl above it")
 
     def _take(self, hook: str, provided: object, origin: Origin) -> None:
-        kind, base = HOOKS[hook]
+        base = HOOKS[hook]
+        kind = base.kind
         if not isinstance(provided, Mapping):
             raise TypeError(f"has to return a mapping of names to classes, got {type(provided).__name__}")
         for name, cls in provided.items():
@@ -119,19 +119,14 @@ class _Loader:
                 self.found.setdefault((kind, name), []).append((origin, cls))
 
     def registry(self, files: Mapping[str, str]) -> Registry:
-        single = {key: providers[0] for key, providers in self.found.items() if len(providers) == 1}
-        rivals = {
-            key: tuple(origin for origin, _ in providers) for key, providers in self.found.items() if len(providers) > 1
-        }
-
-        def of(wanted: str) -> Mapping[str, Any]:
-            return MappingProxyType({name: cls for (kind, name), (_, cls) in single.items() if kind == wanted})
-
-        origins = MappingProxyType({key: origin for key, (origin, _) in single.items()})
-        return Registry(
-            of("degradation"), of("dataset"), of("method"), of("metric"), origins, tuple(self.failures),
-            MappingProxyType(rivals), files,
-        )  # fmt: skip
+        classes: dict[str, dict[str, type[Settings]]] = {kind: dict(CORE.get(kind, {})) for kind in KINDS}
+        origins, rivals = {}, {}
+        for (kind, name), providers in self.found.items():
+            if len(providers) > 1:
+                rivals[kind, name] = tuple(origin for origin, _ in providers)
+            else:
+                origins[kind, name], classes[kind][name] = providers[0]
+        return Registry(classes, origins, tuple(self.failures), rivals, files)
 
 
 def _line(error: BaseException) -> str:

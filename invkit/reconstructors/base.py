@@ -67,6 +67,8 @@ class Sources:
 class Method(Settings, ABC):
     """Settings of a row of the table."""
 
+    kind: ClassVar[str] = "method"
+
     @abstractmethod
     def build(self, sources: Sources) -> Reconstructor:
         """The reconstructor. Raises RecipeError where what it needs is not there."""

@@ -15,9 +15,9 @@ from support.messages import raises
 from invkit.core.errors import DataError, ResourceError
 from invkit.core.grid import Grid
 from invkit.data import images as module
-from invkit.data.listing import _OwnPlace
 from invkit.data.base import Images
 from invkit.data.images import Pictures
+from invkit.data.listing import _OwnPlace
 from invkit.data.loader import Feed, room
 
 CPU, GRID = torch.device("cpu"), Grid(8, 8)

@@ -25,11 +25,7 @@ from invkit.plugins.loader import registry
 from invkit.testing import check_degradation
 
 GRID = Grid(12, 8)
-
-
-NAMES = registry().degradations
-
-
+NAMES = registry().names("degradation")
 Blur, Mean, Random, Grey = (NAMES[n] for n in ("blur-gaussian", "superres-mean", "sparse-random", "color-grey"))
 
 

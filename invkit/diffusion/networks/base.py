@@ -1,7 +1,7 @@
 """What a network setting is."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -15,6 +15,8 @@ Fill = Literal["gaussian", "mean", "zero"]
 
 class Network(Settings, ABC):
     """Settings of a model: a fill and a network with `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
+
+    kind: ClassVar[str] = "network"
 
     fill: Fill = Field("gaussian", description="what the model starts from where nothing was seen")
     prior: Law | None = Field(

@@ -7,9 +7,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 import invkit
-from invkit.core.errors import PluginError, RecipeError
+from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.plugins.loader import load, registry
-from invkit.plugins.registry import suggest
 
 GOOD = """
 from invkit.api import Degradation, Dataset, Field, Settings, hookimpl

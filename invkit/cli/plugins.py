@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invkit.cli.options import echo, installed_version, json_output, plugin_files, registry_of
+from invkit import __version__
+from invkit.cli.options import echo, json_output, plugin_files, registry_of
 from invkit.core.errors import PluginError, RecipeError
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
@@ -94,7 +95,7 @@ def plugins_new(name: str, folder: Path | None) -> None:
     from invkit.plugins.scaffold import names, new_plugin
 
     words = names(name)
-    made = new_plugin(name, folder, registry_of(()), installed_version())
+    made = new_plugin(name, folder, registry_of(()), __version__)
     click.echo(made)
     click.echo(
         f"next: cd {made} && pip install -e '.[test]' && invkit plugins check {words['name']} && "

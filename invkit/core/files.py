@@ -1,12 +1,14 @@
 """Files that are whole or not there, and a folder that one process holds at a time."""
 
 import errno
+import json
 import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from invkit.core.errors import RecipeError
 
@@ -47,6 +49,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     finally:
         staged.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as `write_atomic` does."""
+    write_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 NAME = ".lock"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from invkit.core.errors import DataError
+from invkit.core.errors import DataError, first_line
 from invkit.core.grid import Grid
 from invkit.data.resampling import area_table, cell_averages, centre_box, enlarges
 
@@ -74,7 +74,7 @@ def to_bytes(averages: NDArray[np.float64]) -> NDArray[np.uint8]:
 def error_line(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
         return "not a picture in a known format"
-    return printable((str(error) or type(error).__name__).splitlines()[0][:300])
+    return printable(first_line(error)[:300])
 
 
 def printable(name: str) -> str:

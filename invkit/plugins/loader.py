@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import EntryPoint, PackageNotFoundError, version
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +17,10 @@ import pluggy
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from invkit.core.errors import PluginError
+from invkit.core.errors import PluginError, first_line, suggest
 from invkit.core.settings import Settings
 from invkit.plugins import builtin, entry_points, hookspecs
-from invkit.plugins.registry import CORE, HOOKS, KINDS, Failure, Origin, Registry, suggest
+from invkit.plugins.registry import CORE, HOOKS, KINDS, Failure, Origin, Registry
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def load(entries: Iterable[tuple[str, str, EntryPoint | Exception]], files: Iter
     that fails raises PluginError.
     """
     loader = _Loader()
-    loader.add(Origin("core", "invkit", _version("invkit")), lambda: builtin)
+    loader.add(Origin("core", "invkit", entry_points.version_of("invkit") or ""), lambda: builtin)
     points: list[tuple[Origin, EntryPoint]] = []
     for distribution, release, found in entries:
         if isinstance(found, Exception):
@@ -131,10 +131,11 @@ class _Loader:
 
 def _line(error: BaseException) -> str:
     """An error as one line."""
-    first = (str(error).strip().splitlines() or [""])[0]
+    first = first_line(error)
     if isinstance(error, ImportError) and error.name == "invkit.api":  # it names something that is not there yet
-        first += f"; the plugin needs another version of invkit than {_version('invkit')}"
-    return f"{type(error).__name__}: {first}".removesuffix(": ")
+        first += f"; the plugin needs another version of invkit than {entry_points.version_of('invkit')}"
+    name = type(error).__name__
+    return name if first == name else f"{name}: {first}"
 
 
 def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
@@ -169,10 +170,3 @@ def _load_file(file: str) -> Any:
     sys.modules[module_name] = module  # annotations are resolved through it
     spec.loader.exec_module(module)
     return module
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""

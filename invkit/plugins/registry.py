@@ -1,11 +1,10 @@
 """The registry: every implementation that a recipe can name, by kind and name."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from invkit.core.errors import PluginError, RecipeError
+from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.core.settings import Settings
 from invkit.data.base import Dataset
 from invkit.diffusion import FIELDS, PRECONDITIONINGS, SAMPLERS, SCHEDULES
@@ -116,11 +115,3 @@ class Registry:
             return name
         conflicts = (self.conflict(of, name) or "" for of, name in self.rivals if of == kind)
         raise PluginError("; ".join(conflicts) or f"the {kind} {type(settings).__name__} is not registered")
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the nearest known one, or all where none is near."""
-    known = list(known)
-    if near := get_close_matches(word, known, 1):
-        return f" (did you mean {near[0]!r}?)"
-    return f" (known: {', '.join(sorted(known)) or 'none'})"

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from invkit.core.errors import PluginError, RecipeError
+from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.core.settings import RELATIVE_PATH, Settings
-from invkit.plugins.registry import Registry, suggest
+from invkit.plugins.registry import Registry
 from invkit.recipe.overrides import COMMAND_LINE, laid
 from invkit.recipe.yaml_reader import Path, Problem, Tree, brief
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from invkit.core.errors import DataError, NonFiniteError
+from invkit.core.errors import DataError, NonFiniteError, first_line
 from invkit.core.files import make_folder, sync_folder, write_synced
 
 _NAME = re.compile(r"step-(\d{8,16})(\.old)?")  # `.old`: the one before, while the same step is saved again
@@ -228,7 +228,7 @@ def _first_intact(folder: Path, places: Iterable[Path], names: Collection[str] |
         try:
             return _read(place, names)
         except _DAMAGE as error:
-            text = "it says no " * isinstance(error, KeyError) + (str(error).splitlines() or [type(error).__name__])[0]
+            text = "it says no " * isinstance(error, KeyError) + first_line(error)
             reason = reason or f"{place.name}: {text}"
             warnings.warn(f"{place} is damaged ({text}); trying the one before it", stacklevel=3)
     if reason:

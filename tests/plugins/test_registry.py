@@ -3,9 +3,8 @@
 from support.messages import raises
 from support.plugin_sources import GOOD
 
-from invkit.core.errors import PluginError, RecipeError
+from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.plugins.loader import load, registry
-from invkit.plugins.registry import suggest
 
 
 def test_the_core_goes_through_the_same_hooks():

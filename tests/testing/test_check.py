@@ -16,7 +16,8 @@ from invkit.testing.check import CHECKS
 
 NEEDS_DEEPINV = pytest.mark.skipif(find_spec("deepinv") is None, reason="needs deepinv")
 INSTALLED = [
-    pytest.param(name, marks=[NEEDS_DEEPINV] if name == "deepinv" else []) for name in sorted(registry().names("degradation"))
+    pytest.param(name, marks=[NEEDS_DEEPINV] if name == "deepinv" else [])
+    for name in sorted(registry().names("degradation"))
 ]
 
 

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.core.errors import DataError, Unavailable
+from invkit.core.errors import DataError, Unavailable, first_line
 from invkit.core.settings import PathSetting
 from invkit.data.download import fetch
 from invkit.evaluation.metrics.base import Metric
@@ -107,5 +107,6 @@ def has_inception() -> bool:
 
 
 def _unread(file: Path, what: str, error: BaseException) -> DataError:
-    first = (str(error).strip().splitlines() or [""])[0][:160]
-    return DataError(f"eval.metrics: {file} holds no weights of {what} ({type(error).__name__}: {first})")
+    return DataError(
+        f"eval.metrics: {file} holds no weights of {what} ({type(error).__name__}: {first_line(error)[:160]})"
+    )

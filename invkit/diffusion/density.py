@@ -40,11 +40,11 @@ def zooms(
     return (finest * 2 ** (-steps / 2)).clamp(min=1)
 
 
-def fineness(
+def density_ratio(
     measurement: Measurement,
     known: Tensor | None,  # (4, 2): what `bounds` gave
 ) -> Tensor:
-    """See `ConditionalModel.fineness`."""
+    """See `ConditionalModel.density_ratio`."""
     usual = 0.0 if known is None else math.sqrt(float(known[3].prod()))
     if measurement.observed is None or not 0 < usual < math.inf:
         return torch.ones(len(measurement), dtype=torch.float64)

@@ -15,14 +15,14 @@ from invkit.core.keys import Keys
 from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import Condition, InitialEstimate, initial_estimate
 from invkit.diffusion.constants import Constants, embed
-from invkit.diffusion.density import fineness, zooms
+from invkit.diffusion.density import density_ratio, zooms
 from invkit.diffusion.networks.base import Network
 from invkit.diffusion.out_of_distribution import statistics
 from invkit.diffusion.preconditioning import Scaling, together
 from invkit.diffusion.progressive import handover, sample_progressively
 from invkit.diffusion.samplers import Denoise, Noise
 from invkit.diffusion.settings import Diffusion
-from invkit.physics.gaussian import FittedField, GaussianField, SupposedField
+from invkit.physics.gaussian import ExtrapolatedField, FittedField, GaussianField
 from invkit.physics.measurement import Measurement
 
 
@@ -52,10 +52,10 @@ class ConditionalModel(nn.Module):
         return self.constants.prior
 
     @property
-    def fill_prior(self) -> GaussianField:
+    def estimate_prior(self) -> GaussianField:
         """The law behind a gaussian fill."""
         law, constants = self.settings.prior, self.constants
-        return constants.prior if law is None else SupposedField(law, constants.prior, constants.reference)
+        return constants.prior if law is None else ExtrapolatedField(law, constants.prior, constants.reference)
 
     def working(self, grid: Grid, zoom: float = 1.0) -> tuple[int, int]:
         """Height and width of the grid on which the network works for pictures on `grid`, at most as fine as that by a zoom."""
@@ -70,65 +70,69 @@ class ConditionalModel(nn.Module):
         """How many times closer what a mask shows is than in training: (B,), from 1 to what the grid has, in steps of sqrt(2)."""
         return zooms(measurement, self.constants.closest, self._finest(measurement.grid))
 
-    def fineness(self, measurement: Measurement) -> Tensor:
+    def density_ratio(self, measurement: Measurement) -> Tensor:
         """How many times closer what a mask shows is than amid the training: (B,) float64, from 1/8 to 8 in steps of sqrt(2).
 
         Each residual then has a law of its own, that of the middle as much finer. One for other operators.
         """
-        return fineness(measurement, self.constants.familiar)
+        return density_ratio(measurement, self.constants.training_ranges)
 
     @torch.no_grad()
     def initial_estimate(self, measurement: Measurement) -> InitialEstimate:
         """What the model starts from: of a mask the kriging, which `condition`, `statistics`, `mean` and `sample` reuse."""
-        return initial_estimate(self.settings.fill, self.fill_prior, measurement)
+        return initial_estimate(self.settings.fill, self.estimate_prior, measurement)
 
     @torch.no_grad()
     def condition(
         self,
         measurement: Measurement,
         zoom: float = 1.0,
-        fineness: float = 1.0,
+        density_ratio: float = 1.0,
         estimate: InitialEstimate | None = None,  # where it is known already
     ) -> Condition:
         """Everything that is computed once per measurement; no gradient flows here."""
         estimate = estimate or self.initial_estimate(measurement)
-        scale = self.constants.unit(estimate.misfit).view(-1, 1, 1, 1)
+        scale = self.constants.residual_scale(estimate.misfit).view(-1, 1, 1, 1)
         scaled = replace(estimate, deviation=estimate.deviation * scale)
-        return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), zoom, fineness)
+        return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), zoom, density_ratio)
 
     def _conditions(
         self, measurement: Measurement, estimate: InitialEstimate | None
     ) -> Iterator[tuple[Tensor, Condition]]:
-        """Those of the measurements of each zoom and fineness, and which they are."""
-        estimate = estimate or self.initial_estimate(measurement)
-        both = torch.stack([self.zooms(measurement), self.fineness(measurement)], 1)
-        for zoom, finer in both.unique(dim=0).tolist():
-            places = ((both[:, 0] == zoom) & (both[:, 1] == finer)).nonzero()[:, 0].to(measurement.y.device)
-            own = estimate.map(lambda t, places=places: t[places])  # type: ignore[misc]
-            yield places, self.condition(measurement[places], zoom, finer, own)
+        """Those of the measurements of each zoom and density_ratio, and which they are."""
+        both = torch.stack([self.zooms(measurement), self.density_ratio(measurement)], 1)
+        kinds = both.unique(dim=0).tolist()
+        for zoom, ratio in kinds:
+            places = ((both[:, 0] == zoom) & (both[:, 1] == ratio)).nonzero()[:, 0].to(measurement.y.device)
+            own = estimate if estimate is None or len(kinds) == 1 else estimate[places]
+            yield places, self.condition(measurement[places], zoom, ratio, own)
 
     @torch.no_grad()
     def statistics(self, measurement: Measurement, estimate: InitialEstimate) -> Tensor:
         """The statistics of the out-of-distribution check, (B, 4)."""
-        return statistics(estimate.mean, measurement, self.fill_prior)
+        return statistics(estimate.mean, measurement, self.estimate_prior)
 
-    def residual(self, fineness: float) -> FittedField:
+    def residual(self, density_ratio: float) -> FittedField:
         """The law of the residual where what is seen is so many times closer: the same, as much finer."""
-        return self.constants.residual if fineness == 1 else _zoomed(self.constants.residual, fineness)
+        return self.constants.residual if density_ratio == 1 else _zoomed(self.constants.residual, density_ratio)
 
     def scaling(self, sigma: Tensor, condition: Condition) -> Scaling:
         """The preconditioning at noise levels (B,)."""
         grid, (height, width) = condition.grid, condition.inputs.shape[-2:]
         return self.diffusion.preconditioning.scaling(
-            sigma, self.diffusion.field, self.residual(condition.fineness), grid, Grid(height, width, grid.channels)
+            sigma,
+            self.diffusion.field,
+            self.residual(condition.density_ratio),
+            grid,
+            Grid(height, width, grid.channels),
         )
 
-    def _scaling_of_each(self, sigma: Tensor, condition: Condition, fineness: Tensor) -> Scaling:
+    def _scaling_of_each(self, sigma: Tensor, condition: Condition, density_ratio: Tensor) -> Scaling:
         """That of pictures of several finenesses (B,)."""
         parts = []
-        for value in fineness.unique().tolist():
-            places = (fineness == value).nonzero()[:, 0].to(sigma.device)
-            parts.append((places, self.scaling(sigma[places], replace(condition, fineness=value))))
+        for value in density_ratio.unique().tolist():
+            places = (density_ratio == value).nonzero()[:, 0].to(sigma.device)
+            parts.append((places, self.scaling(sigma[places], replace(condition, density_ratio=value))))
         return parts[0][1] if len(parts) == 1 else together(parts)
 
     def denoise(
@@ -178,7 +182,7 @@ class ConditionalModel(nn.Module):
         sigma = torch.where(quantiles < mean_share, math.inf, self.diffusion.schedule.train_sigma(level))
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
         z = target + torch.where(sigma.isinf(), 0, sigma).view(-1, 1, 1, 1) * noise
-        scaling = self._scaling_of_each(sigma, condition, self.fineness(measurement))
+        scaling = self._scaling_of_each(sigma, condition, self.density_ratio(measurement))
         error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight
         return self.diffusion.loss(error, where, sigma, scaling.power, self.diffusion.field, grid)
@@ -235,7 +239,7 @@ class ConditionalModel(nn.Module):
             stage = "" if grid == condition.grid else f"{grid}/"
             return lambda label: field.sample(keys.child(stage + label), grid)
 
-        residual = self.residual(condition.fineness)
+        residual = self.residual(condition.density_ratio)
         limits = [handover(*pair, residual, field) for pair in pairwise(grids)]
         return sample_progressively(settings.method, grids, denoise, noise, levels, limits)
 

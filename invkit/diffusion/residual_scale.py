@@ -10,7 +10,7 @@ SMALLEST = 1e-4  # scale
 
 
 @dataclass(frozen=True)
-class Unit:
+class ResidualScale:
     """`scale (misfit / reference)^exponent`, a factor on the deviation that a fill expects of itself.
 
     The misfit is that of the values seen to one another (`GaussianPosterior.misfit`): it follows a picture's contrast, and how
@@ -37,7 +37,7 @@ class Unit:
         squares: Tensor,  # (N,): sum of the squared residuals of each picture, in units of its expected deviation
         counts: Tensor,  # (N,): of so many hidden values
         misfit: Tensor,  # (N,)
-    ) -> "Unit":
+    ) -> "ResidualScale":
         """The unit in which the residuals of training pictures have deviation one."""
         squares, counts, misfit = squares.double(), counts.double(), misfit.double()
         kept = (squares > 0) & (misfit > 0)

@@ -13,7 +13,7 @@ from invkit.diffusion.preconditioning import (
     X0Preconditioning,
 )
 from invkit.diffusion.schedules import EdmSchedule, Schedule
-from invkit.physics.gaussian import Law, WhiteField
+from invkit.physics.gaussian import StationaryField, WhiteField
 
 PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
     "edm": EdmPreconditioning,
@@ -27,7 +27,7 @@ PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
 class Diffusion(Settings):
     """The noising process that the model learns to reverse."""
 
-    field: Law = Field(default_factory=WhiteField, description="law of the noise")
+    field: StationaryField = Field(default_factory=WhiteField, description="law of the noise")
     schedule: Schedule = Field(default_factory=EdmSchedule, description="noise levels in training and sampling")
     preconditioning: Preconditioning = Field(
         default_factory=EdmPreconditioning, description="scaling of the network's input and output"

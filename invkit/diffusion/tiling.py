@@ -149,8 +149,8 @@ class TiledModel:
             torch.cat([e.data_channel for e in alone]),
             alone[0].has_weights,
         )
-        finer = float(model.fineness(parts).log().mean().exp())  # one law for all, which meet at every level
-        self.condition = Condition.of(joint, parts, model.working(self.tiles.grid), fineness=finer)
+        finer = float(model.density_ratio(parts).log().mean().exp())  # one law for all, which meet at every level
+        self.condition = Condition.of(joint, parts, model.working(self.tiles.grid), density_ratio=finer)
 
     def _denoiser(self, count: int) -> Callable[[Tensor, float], Tensor]:
         def denoise(z: Tensor, sigma: float, part: slice) -> Tensor:

@@ -78,38 +78,35 @@ class Trained:
     def _keys(self, measurement: Measurement, seed: int, ids: Sequence[int] | None) -> Keys:
         return Keys.of(seed, "posterior", range(len(measurement)) if ids is None else ids, self.device)
 
-    def _estimates(self, measurement: Measurement) -> list[InitialEstimate]:
-        """The initial estimate of each part, on the CPU.
+    def _estimates(self, measurement: Measurement) -> list[tuple[slice, InitialEstimate]]:
+        """The initial estimate of each part of the batch, on the CPU.
 
-        Warns of measurements that look unlike those of the training, where the checkpoint knows what those were like.
+        Warns of measurements that are out of distribution, where the checkpoint has the ranges of the training.
         """
-        known, estimates, values = self.model.constants.familiar, [], []
+        known, estimates, values = self.model.constants.training_ranges, [], []
         for part in self._parts(measurement):
             own = measurement[part].to(self.device)
             estimate = self.model.initial_estimate(own)
-            estimates.append(estimate.map(Tensor.cpu))
+            estimates.append((part, estimate.to("cpu")))
             if known is not None:
                 values.append(self.model.statistics(own, estimate))
         if known is not None and (said := warning(torch.cat(values), known)):
             warnings.warn(said, stacklevel=3)
         return estimates
 
-    def _each(
-        self, measurement: Measurement, estimates: list[InitialEstimate]
-    ) -> Iterator[tuple[slice, Measurement, InitialEstimate]]:
-        """Every part with its initial estimate, on the device."""
-        for part, estimate in zip(self._parts(measurement), estimates, strict=True):
-            yield part, measurement[part].to(self.device), estimate.map(lambda t: t.to(self.device))
-
-    def _mean(self, measurement: Measurement, estimates: list[InitialEstimate]) -> Tensor:
-        parts = [self.model.mean(own, estimate).cpu() for _, own, estimate in self._each(measurement, estimates)]
+    def _mean(self, measurement: Measurement, estimates: list[tuple[slice, InitialEstimate]]) -> Tensor:
+        device = self.device
+        parts = [self.model.mean(measurement[part].to(device), e.to(device)).cpu() for part, e in estimates]
         return measurement.paste(torch.cat(parts))
 
-    def _sample(self, measurement: Measurement, estimates: list[InitialEstimate], count: int, keys: Keys) -> Tensor:
+    def _sample(
+        self, measurement: Measurement, estimates: list[tuple[slice, InitialEstimate]], count: int, keys: Keys
+    ) -> Tensor:
+        settings, device = self.recipe.sample, self.device
         chunk = max(1, min(256, CELLS // measurement.grid.pixels))
         parts = [
-            self.model.sample(own, keys[part], count, self.recipe.sample, chunk, estimate).cpu()
-            for part, own, estimate in self._each(measurement, estimates)
+            self.model.sample(measurement[part].to(device), keys[part], count, settings, chunk, e.to(device)).cpu()
+            for part, e in estimates
         ]
         return measurement.paste(torch.cat(parts, 1))
 

@@ -18,12 +18,12 @@ from invkit.core.settings import IsName, IsPath, Settings
 from invkit.data.base import Dataset
 from invkit.diffusion.networks.base import Network
 from invkit.physics.degradation import Degradation
-from invkit.physics.gaussian import Law
+from invkit.physics.gaussian import StationaryField
 from invkit.plugins.registry import Registry, suggest
 from invkit.recipe.overrides import COMMAND_LINE
 from invkit.recipe.yaml_reader import Path, Problem, Tree, brief
 
-_BASES = {Dataset: "dataset", Degradation: "degradation", Network: "network", Law: "field"}
+_BASES = {Dataset: "dataset", Degradation: "degradation", Network: "network", StationaryField: "field"}
 _FAILED = object()
 S = TypeVar("S", bound=Settings)
 

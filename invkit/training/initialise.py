@@ -9,11 +9,11 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import initial_estimate, unknown
 from invkit.diffusion.constants import Constants
-from invkit.diffusion.density import fineness
+from invkit.diffusion.density import density_ratio
 from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import Network
 from invkit.diffusion.out_of_distribution import bounds, statistics
-from invkit.diffusion.residual_scale import Unit
+from invkit.diffusion.residual_scale import ResidualScale
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import FittedField
 from invkit.physics.measurement import Measurement
@@ -23,7 +23,7 @@ FIT_IMAGES = 4096  # pictures behind the fitted field
 
 SCALE_IMAGES = 512  # pictures behind the residual's law
 
-MIDDLE = 32  # pictures of the middle fineness that give the residual's law; all do where there are fewer
+MIDDLE = 32  # pictures of the middle density_ratio that give the residual's law; all do where there are fewer
 
 
 def build_model(
@@ -54,7 +54,7 @@ def build_model(
 
 def _residual(
     problem: Problem, network: Network, prior: FittedField, x: Tensor, grid: Grid
-) -> tuple[FittedField, Unit, Tensor]:
+) -> tuple[FittedField, ResidualScale, Tensor]:
     """Of some pictures: the law of the residual about the fill at unit deviation, its unit, and what is familiar of them."""
     parts, units, seen, measurements, law = [], [], [], [], network.prior or prior
     for first in range(0, len(x), 64):
@@ -73,10 +73,10 @@ def _residual(
         raise NonFiniteError(
             "the pictures or their measurements are not finite; check the data set and the degradation"
         )
-    unit = Unit.fit(squares, counts, misfits)
+    unit = ResidualScale.fit(squares, counts, misfits)
     z = torch.cat(parts) / unit(misfits).to(x).view(-1, 1, 1, 1)
     known = bounds(torch.cat(seen))
-    middle = torch.cat([fineness(m, known) for m in measurements]) == 1
+    middle = torch.cat([density_ratio(m, known) for m in measurements]) == 1
     if int(middle.sum()) >= MIDDLE:  # a law for these, from which those of the others follow
         z = z[middle]
     residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))

@@ -8,7 +8,7 @@ from torch import nn
 
 from invkit.core.grid import Grid
 from invkit.core.settings import Settings
-from invkit.physics.gaussian import Law
+from invkit.physics.gaussian import StationaryField
 
 Fill = Literal["gaussian", "mean", "zero"]
 
@@ -17,7 +17,7 @@ class Network(Settings, ABC):
     """Settings of a model: a fill and a network with `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
 
     fill: Fill = Field("gaussian", description="what the model starts from where nothing was seen")
-    prior: Law | None = Field(
+    prior: StationaryField | None = Field(
         None,
         description="field behind a gaussian fill, trusted on the grids of the training; null: fitted to its pictures",
     )

@@ -2,18 +2,18 @@
 
 from invkit.physics.gaussian.basis import dct, frequencies, idct, resample
 from invkit.physics.gaussian.field import Achromatic, GaussianField, inner
-from invkit.physics.gaussian.fitted import FittedField, SupposedField
-from invkit.physics.gaussian.stationary import FIELDS, Law, MaternField, SquaredExponentialField, WhiteField
+from invkit.physics.gaussian.fitted import ExtrapolatedField, FittedField
+from invkit.physics.gaussian.stationary import FIELDS, MaternField, SquaredExponentialField, StationaryField, WhiteField
 
 __all__ = [
     "FIELDS",
     "Achromatic",
+    "ExtrapolatedField",
     "FittedField",
     "GaussianField",
-    "Law",
     "MaternField",
     "SquaredExponentialField",
-    "SupposedField",
+    "StationaryField",
     "WhiteField",
     "dct",
     "frequencies",

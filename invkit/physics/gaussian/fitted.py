@@ -9,7 +9,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.physics.gaussian.basis import Basis, dct, frequencies
 from invkit.physics.gaussian.field import GaussianField
-from invkit.physics.gaussian.stationary import Law
+from invkit.physics.gaussian.stationary import StationaryField
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +67,14 @@ PICTURES = 1 / 3  # weight of the pictures' law in the mean
 
 
 @dataclass(frozen=True)
-class SupposedField(GaussianField):
+class ExtrapolatedField(GaussianField):
     """`law` on the grids that a model was trained on; of what finer grids add, a geometric mean of its power and the pictures'.
 
     The pictures' is that of the field fitted to them, continued beyond its band. A wrong law says most about what was never
     seen: on finer grids kriging with it alone has spikes at the sensors that no training met.
     """
 
-    law: Law
+    law: StationaryField
     fitted: FittedField
     cells: int  # along the shorter side of the finest grid of the training
 

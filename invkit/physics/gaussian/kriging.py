@@ -29,7 +29,7 @@ BANDS = 4  # of rows, in products with a triangular matrix
 CONDITION = 1e9  # of a field whose precision is used
 
 
-class AtPoints(ABC):
+class DenseKriging(ABC):
     """Solves for some pixels of every picture; `gain`, `variance`, `weights` and `misfit` are those of `GaussianPosterior`."""
 
     field: GaussianField
@@ -85,7 +85,7 @@ class AtPoints(ABC):
         return flat.scatter_add_(3, self._points[:, None].expand(s, b, c, n), w).view(s, b, *self.grid.picture)
 
 
-class Observed(AtPoints):
+class ByObserved(DenseKriging):
     """A Cholesky factor of the covariance of the observed values."""
 
     def __init__(self, field: GaussianField, measurement: Measurement) -> None:
@@ -118,7 +118,7 @@ class Observed(AtPoints):
         return (self.field.variance(self.grid).to(y).flatten() - seen).clamp(min=0).view(len(y), *self.grid.picture)
 
 
-class Hidden(AtPoints):
+class ByHidden(DenseKriging):
     """A Cholesky factor of the precision of the hidden values, in float64; of a noiseless mask."""
 
     def __init__(self, field: GaussianField, precision: "Precision", measurement: Measurement) -> None:
@@ -152,10 +152,10 @@ class Hidden(AtPoints):
         return self._lifted(inverse.diagonal(dim1=1, dim2=2)[:, :, None])[0].to(self.measurement.y)
 
 
-class Parts(AtPoints):
+class ByGroup(DenseKriging):
     """Pictures of several kinds in one batch."""
 
-    def __init__(self, measurement: Measurement, parts: list[tuple[Tensor, AtPoints]]) -> None:
+    def __init__(self, measurement: Measurement, parts: list[tuple[Tensor, DenseKriging]]) -> None:
         self.measurement, self.parts = measurement, parts  # places in the batch, and who solves there
 
     def gain(self, r: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class Parts(AtPoints):
     def precisions(self) -> Tensor:
         return self._each(lambda _, part: part.precisions())
 
-    def _each(self, of: Callable[[Tensor, AtPoints], Tensor], dim: int = 0) -> Tensor:
+    def _each(self, of: Callable[[Tensor, DenseKriging], Tensor], dim: int = 0) -> Tensor:
         order = torch.cat([places for places, _ in self.parts]).argsort()
         return torch.cat([of(places, part) for places, part in self.parts], dim).index_select(dim, order)
 
@@ -180,7 +180,7 @@ def solvable(values: int, grid: Grid) -> bool:
     return values <= DENSE_VALUES and values * grid.channels * grid.pixels <= TABLE
 
 
-def at_points(field: GaussianField, measurement: Measurement) -> AtPoints | None:
+def dense_kriging(field: GaussianField, measurement: Measurement) -> DenseKriging | None:
     """Whoever solves a mask of all channels together, with the smaller matrix for each picture; None where all are too large."""
     observed = measurement.observed
     if observed is None or observed.shape[1] > 1:
@@ -195,13 +195,13 @@ def at_points(field: GaussianField, measurement: Measurement) -> AtPoints | None
     kinds = many * 100 + sizes.clamp(min=64).log2().ceil()  # of nearly one size each: all are padded to the longest
     found, kind = kinds.unique(return_inverse=True)
 
-    def solver(chosen: Measurement, hidden: bool) -> AtPoints:
-        return Hidden(field, precision, chosen) if precision and hidden else Observed(field, chosen)
+    def solver(chosen: Measurement, hidden: bool) -> DenseKriging:
+        return ByHidden(field, precision, chosen) if precision and hidden else ByObserved(field, chosen)
 
     if len(found) == 1 and len(measurement) <= room:
         return solver(measurement, bool(many[0]))
     places = [part for i in range(len(found)) for part in (kind == i).nonzero()[:, 0].split(room)]
-    return Parts(measurement, [(part, solver(measurement[part], bool(many[part[0]]))) for part in places])
+    return ByGroup(measurement, [(part, solver(measurement[part], bool(many[part[0]]))) for part in places])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from invkit.core.keys import Keys
 from invkit.physics.gaussian import GaussianField
-from invkit.physics.gaussian.kriging import NUGGET, at_points
+from invkit.physics.gaussian.kriging import NUGGET, dense_kriging
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
 from invkit.physics.operators.mask import Mask
@@ -36,7 +36,7 @@ class GaussianPosterior:
         self.field, self.measurement, self.grid = field, measurement, measurement.grid
         self.tolerance, self.max_steps = tolerance, max_steps
         self._transpose = measurement.operator.range_weight / self.grid.area  # from A* to A^T, inverted
-        self._points = at_points(field, measurement)
+        self._points = dense_kriging(field, measurement)
 
     @property
     def dense(self) -> bool:

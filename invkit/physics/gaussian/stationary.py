@@ -13,7 +13,7 @@ from invkit.physics.gaussian.basis import Basis, frequencies
 from invkit.physics.gaussian.field import GaussianField
 
 
-class Law(GaussianField, Settings, ABC):
+class StationaryField(GaussianField, Settings, ABC):
     """A zero-mean field whose spectrum is a function of the wave number."""
 
     basis: Basis = Field("cosine", description="cosine (Neumann, reflecting borders) or periodic (a torus)")
@@ -51,7 +51,7 @@ class Law(GaussianField, Settings, ABC):
         return torch.zeros(grid.channels, dtype=torch.float64)
 
 
-class WhiteField(Law):
+class WhiteField(StationaryField):
     """White noise: the same power in every mode, that of unit pixels on the reference grid.
 
     It means the same on every grid; its pixel deviation grows with the grid (it is not trace-class).
@@ -72,7 +72,7 @@ class WhiteField(Law):
         return torch.full_like(laplace, (self.std / self.reference) ** 2)
 
 
-class MaternField(Law):
+class MaternField(StationaryField):
     """Matern noise `C = s (tau^2 - Laplace)^-a`, trace-class for a > 1 (Whittle 1954; Lindgren, Rue & Lindstrom 2011, eq. 2).
 
     `s` is such that far from the border a point has deviation `std`; `tau = sqrt(2 (a - 1)) / length`.
@@ -99,7 +99,7 @@ class MaternField(Law):
         return scale * (tau2 + laplace) ** -a
 
 
-class SquaredExponentialField(Law):
+class SquaredExponentialField(StationaryField):
     """Smooth noise with covariance `std^2 exp(-|u - v|^2 / (2 length^2))` far from the border (Rasmussen & Williams 2006, eq. 4.9).
 
     The spectral density is `std^2 2 pi length^2 exp(-length^2 |k|^2 / 2)` with angular wave numbers k (the same, eq. 4.12).
@@ -121,7 +121,7 @@ class SquaredExponentialField(Law):
         return self.std**2 * 2 * math.pi * self.length**2 * torch.exp(-(self.length**2) * laplace / 2)
 
 
-FIELDS: dict[str, type[Law]] = {
+FIELDS: dict[str, type[StationaryField]] = {
     "white": WhiteField,
     "matern": MaternField,
     "squared-exponential": SquaredExponentialField,

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from support.messages import raises
 
 from invkit import api
 
@@ -12,7 +12,7 @@ def test_every_name_is_there():
     for name in api.__all__:
         assert getattr(api, name) is not None
     assert dir(api) == api.__all__
-    with pytest.raises(AttributeError, match="has no attribute 'Degradatoin'"):
+    with raises(AttributeError, "invkit.api", "Degradatoin"):
         _ = api.Degradatoin
 
 

@@ -1,4 +1,4 @@
-"""The house: imports run downwards or within a floor without circles; files stay short."""
+"""The layout: imports between packages run downwards without circles; files, functions and signatures stay short."""
 
 import ast
 from collections.abc import Iterator
@@ -146,3 +146,41 @@ def overlong(limit: int) -> list[str]:
 def test_files_are_short():
     assert overlong(400) == []
     assert len(overlong(3)) > 30
+
+
+LINES, PARAMETERS = 60, 7  # of a function at most; its own instance or class is not counted
+EXCEPTIONS = {  # what may have more parameters, and why
+    "invkit.run": "the public function: one keyword for each option of the command",
+    "invkit.cli.run.run": "a command: click hands over one argument for each option",
+    "invkit.cli.reconstruct.reconstruct": "a command: click hands over one argument for each option",
+}
+
+
+def oversized(code: Sources) -> set[str]:
+    """Functions with too many lines or parameters, by their full names."""
+    found = set()
+    for module, text in code.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                count = len([name for name in names if name not in ("self", "cls")])
+                if count > PARAMETERS or node.end_lineno - node.lineno >= LINES:
+                    found.add(f"{module}.{node.name}")
+    return found
+
+
+def test_functions_are_short_and_take_few_parameters():
+    assert oversized(sources("invkit", "plugins")) == set(EXCEPTIONS)
+    long = "def f():\n" + "    x = 1\n" * LINES
+    assert oversized({"a": long, "b": "def f(a, b, c, d, e, f, g, *, h): ..."}) == {"a.f", "b.f"}
+    assert oversized({"a": "class A:\n    def f(self, a, b, c, d, e, f, g): ..."}) == set()
+
+
+def test_the_listing_is_short_and_every_package_says_what_it_holds():
+    folder = ROOT / "invkit"
+    entries = [path for path in folder.iterdir() if path.name[0] not in "_." or path.name == "__init__.py"]
+    assert len([path for path in entries if path.suffix == ".py"]) <= 4
+    packages = [path for path in entries if (path / "__init__.py").exists()]
+    assert {path.name for path in packages} <= set().union(*FLOORS) and len(packages) <= 13
+    for init in folder.rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(init.read_text("utf-8"))), init

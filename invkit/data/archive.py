@@ -132,8 +132,13 @@ def read_npy(file: Any, size: int) -> NDArray[Any]:
 def read_npz(path: Path, name: str) -> NDArray[Any]:
     """An array of an .npz; raises KeyError, with the names there are, where it has none of that name."""
     with open_zip(path) as archive:
-        names = archive.namelist()
-        if f"{name}.npy" not in names:
-            raise KeyError(", ".join(n.removesuffix(".npy") for n in names) or "nothing")
-        with archive.open(f"{name}.npy") as file:
-            return read_npy(file, archive.getinfo(f"{name}.npy").file_size)
+        return npz_array(archive, name)
+
+
+def npz_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """The same from an .npz that is open already."""
+    names = archive.namelist()
+    if f"{name}.npy" not in names:
+        raise KeyError(", ".join(n.removesuffix(".npy") for n in names) or "nothing")
+    with archive.open(f"{name}.npy") as file:
+        return read_npy(file, archive.getinfo(f"{name}.npy").file_size)

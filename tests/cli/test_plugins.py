@@ -2,6 +2,8 @@
 
 import json
 
+from support.messages import missing
+
 BAD = """\
 from dataclasses import dataclass
 from invkit.api import Degradation, Mask, hookimpl
@@ -32,26 +34,26 @@ def test_plugins(invkit, tmp_path, monkeypatch):
     names = {(row["kind"], row["name"]) for row in json.loads(invkit("plugins", "list", "--json")[1])["plugins"]}
     assert {("dataset", "photos"), ("degradation", "sparse-random")} <= names
     code, out, err = invkit("plugins", "show", "sparse-random")
-    assert (code, err) == (0, "picture: sparse-random.png\n")
+    assert code == 0 and not missing(err, "sparse-random.png")
     assert "fraction" in out
     shown = json.loads(invkit("plugins", "show", "sparse-random", "--json")[1])[0]
     assert (shown["kind"], shown["picture"]) == ("degradation", "sparse-random.png")
     code, out, err = invkit("plugins", "show", "sparse-randm")
     assert (code, out) == (2, "")
-    assert "did you mean 'sparse-random'" in err
+    assert not missing(err, "'sparse-random'")
 
 
 def test_a_picture_needs_settings_that_do(invkit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = invkit("plugins", "show", "sparse-center")
-    assert (code, out.splitlines()[0]) == (0, "degradation sparse-center, from sparse (invkit 0.1.0)")
-    assert err.startswith("no picture: give exactly one of n, fraction and block (as in ")
+    assert code == 0 and not missing(out.splitlines()[0], "degradation sparse-center", "sparse (invkit 0.1.0)")
+    assert not missing(err, "n, fraction and block")
     assert json.loads(invkit("plugins", "show", "sparse-center", "--json")[1])[0]["picture"] is None
     code, _, err = invkit("plugins", "show", "sparse-center", "block=0.3", "--picture", tmp_path / "b" / "c.png")
-    assert (code, err) == (0, f"picture: {tmp_path / 'b' / 'c.png'}\n")
+    assert code == 0 and not missing(err, tmp_path / "b" / "c.png")
     code, out, err = invkit("plugins", "show", "sparse-center", "blok=0.3")
     assert (code, out) == (2, "")
-    assert err == "error: command line: blok=0.3: blok: unknown setting (did you mean 'block'?)\n"
+    assert err.startswith("error: command line: blok=0.3: blok: ") and not missing(err, "'block'")
     assert invkit("plugins", "show", "photos", "crops=3")[0] == 2
     assert invkit("plugins", "show", "photos")[2] == ""
     assert list(tmp_path.iterdir()) == [tmp_path / "b"]
@@ -64,7 +66,7 @@ def test_new(invkit, tmp_path, monkeypatch):
     assert "invkit plugins check my-blur" in err
     code, out, err = invkit("plugins", "new", "my_blur")
     assert (code, out) == (2, "")
-    assert err == "error: invkit-my-blur exists and is not empty; name another: invkit plugins new my_blur DIR\n"
+    assert err.startswith("error: ") and not missing(err, "invkit-my-blur", "invkit plugins new my_blur DIR")
 
 
 def test_plugins_check(invkit, write):
@@ -74,6 +76,7 @@ def test_plugins_check(invkit, write):
     code, out, err = invkit("plugins", "check", "bad", "--plugin", write(BAD, "bad.py"), "--json", "--draws", "2")
     assert code == 4
     assert [check["name"] for check in json.loads(out)["checks"] if not check["passed"]] == ["adjoint"]
-    assert err.startswith("error: bad fails 1 of 13 checks\nerror: adjoint: 1, at most 1e-12 allowed: ")
+    first, second = err.splitlines()
+    assert not missing(first, "bad", 1, 13) and not missing(second, "adjoint", 1, "1e-12")
     assert invkit("plugins", "check", "sparse-randm")[0] == 2
     assert invkit("plugins", "check", "photos")[0] == 2

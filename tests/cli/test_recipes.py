@@ -1,5 +1,6 @@
 """`invkit validate` and `invkit show`."""
 
+from support.messages import missing
 from support.runs import HEAD, shell
 
 from invkit.recipe.read import installed
@@ -10,11 +11,10 @@ def test_validate(invkit, write):
     code, out, err = invkit("validate", good, bad, "nosuch.yaml")
     assert code == 2
     assert out == f"{good}: ok\n"
-    assert err.splitlines() == [
-        f"error: {bad}:3:9: train.step: unknown setting (did you mean 'steps'?)",
-        f"error: {bad}:4:1: sead: unknown setting (did you mean 'seed'?)",
-        f"error: nosuch.yaml:1:1: there is no such recipe (installed: {', '.join(installed())})",
-    ]
+    first, second, third = err.splitlines()
+    assert first.startswith(f"error: {bad}:3:9: train.step: ") and not missing(first, "'steps'")
+    assert second.startswith(f"error: {bad}:4:1: sead: ") and not missing(second, "'seed'")
+    assert third.startswith("error: nosuch.yaml:1:1: ") and not missing(third, ", ".join(installed()))
     assert invkit("validate", good) == (0, f"{good}: ok\n", "")
 
 
@@ -22,10 +22,12 @@ def test_a_mistake_as_a_person_makes_it(write):
     path = write("data: photos\n\tdegradation: x\n")
     done = shell("run", path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {path}:2:1: a tab in the indentation; indent with spaces\n"
+    assert done.stderr.startswith(f"error: {path}:2:1: ") and done.stderr.count("\n") == 1
     done = shell("show", write(HEAD), "train.step=3")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: command line: train.step=3: train.step: unknown setting (did you mean 'steps'?)\n"
+    assert done.stderr.startswith("error: command line: train.step=3: train.step: ") and not missing(
+        done.stderr, "'steps'"
+    )
 
 
 def test_show_prints_a_recipe_that_loads_again(invkit, write):
@@ -47,15 +49,16 @@ def test_a_plugin_file(invkit, write):
     assert invkit("validate", recipe, "--plugin", plugin)[:2] == (0, f"{recipe}: ok\n")
     broken = write("1 / 0\n", "broken.py")
     code, _, err = invkit("validate", recipe, "--plugin", broken)
-    assert (code, err) == (4, f"error: plugin broken ({broken}): ZeroDivisionError: division by zero\n")
+    assert code == 4 and err.startswith("error: ") and err.count("\n") == 1
+    assert not missing(err, "broken", broken, "ZeroDivisionError")
 
 
 def test_an_unknown_name_while_a_plugin_failed(write):
     recipe = write("data: photos\ndegradation: my-blur\n")
     done = shell("validate", recipe, INVKIT_PLUGINS="blurs")
     assert done.returncode == 4
-    assert done.stderr.startswith(f"error: {recipe}:2:1: degradation: unknown degradation 'my-blur'")
-    assert "plugin blurs (INVKIT_PLUGINS): no such plugin is installed" in done.stderr
+    assert done.stderr.startswith(f"error: {recipe}:2:1: degradation: ")
+    assert not missing(done.stderr, "'my-blur'", "blurs", "INVKIT_PLUGINS")
 
 
 def test_the_schema(invkit, tmp_path):

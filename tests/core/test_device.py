@@ -1,5 +1,6 @@
 import pytest
 import torch
+from support.messages import raises
 
 from invkit.core.device import autocast, pick_device, place
 from invkit.core.errors import RecipeError
@@ -9,7 +10,7 @@ def test_devices():
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     if not torch.cuda.is_available():
-        with pytest.raises(RecipeError, match="sees no CUDA device"):
+        with raises(RecipeError, "--device cuda", "--device cpu"):
             pick_device("cuda")
 
 

@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+from support.messages import raises
 
 from invkit.core.errors import DataError, ResourceError
 from invkit.data.download import fetch
@@ -42,7 +43,7 @@ def test_a_server_that_does_not_resume_sends_it_all_again(server, tmp_path):
 
 def test_a_wrong_checksum_is_refused_and_not_kept(server, tmp_path):
     server.body = b"y" + BODY[1:]
-    with pytest.raises(DataError, match=r"wrong checksum.*set data.root=PATH"):
+    with raises(DataError, MD5, WAY_OUT):
         run(server, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
@@ -56,19 +57,19 @@ def test_no_more_than_the_size_is_read(server, tmp_path):
 @pytest.mark.parametrize("status", [404, 503])
 def test_an_error_of_the_server_says_the_way_out(server, tmp_path, status):
     server.status = status
-    with pytest.raises(DataError, match=r"could not be fetched.*set data.root=PATH") as error:
+    with raises(DataError, server.url, WAY_OUT) as error:
         run(server, tmp_path / "file")
     assert "\n" not in str(error.value) and len(server.ranges) == 1
 
 
 def test_a_server_that_stops_sending_is_given_up_and_the_part_kept(server, tmp_path):
     server.body = BODY[:5000]
-    with pytest.raises(DataError, match="run again to go on at 5000 bytes"):
+    with raises(DataError, server.url, 5000):
         run(server, tmp_path / "file")
     assert (tmp_path / "file.part").stat().st_size == 5000
 
 
 def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(ResourceError, match="cannot be written"):
+    with raises(ResourceError, "file.part", WAY_OUT):
         run(server, tmp_path / "taken" / "file")

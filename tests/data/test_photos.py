@@ -100,4 +100,4 @@ def test_a_whole_square_photograph_equals_pillow_on_divisible_sizes():
 def test_limits_and_notes():
     assert len(Photos().open("test", Grid(8, 8), 0, limit=5)) == 5
     assert Photos().open("test", Grid(64, 64), 0).notes == ()
-    assert "enlarged" in Photos().open("test", Grid(256, 256), 0).notes[0]
+    assert "256x256" in Photos().open("test", Grid(256, 256), 0).notes[0]

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from support.messages import raises
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
@@ -99,7 +100,7 @@ def test_models_that_were_told_something_else_are_refused():
     second = {k: v for k, v in tensors.items() if k != "version"}
     first = {k: v for k, v in second.items() if k not in ("exponent", "misfit")}
     for earlier in (first, second):
-        with pytest.raises(DataError, match=r"earlier version.*--fresh"):
+        with raises(DataError, "--fresh"):
             Constants.of(earlier)
     assert Constants.of(first, "mean").residual_scale == ResidualScale(model.constants.residual_scale.scale)
     one = torch.ones(2, dtype=torch.float64)  # an operator that is no mask

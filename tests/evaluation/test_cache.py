@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.evaluations import Draws, Exact, Flat, table_of
+from support.messages import warns
 from support.worlds import in_world
 
 from invkit.core.distributed import ALONE, World
@@ -129,7 +130,7 @@ def test_a_damaged_part_is_said_removed_and_done_again(shelf, damage):
     before, file = len(place.read()), min(place.folder.glob("*.safetensors"))
     data = file.read_bytes()
     file.write_bytes(bytes([*data[:-1], data[-1] ^ 1]) if damage == "flip" else damage)
-    with pytest.warns(UserWarning, match=r"is damaged .*evaluated again"):
+    with warns(file):
         assert len(place.read()) == before - 1
     assert not file.exists()
     assert evaluate(shelf).table == evaluate(None).table
@@ -141,7 +142,7 @@ def test_what_belongs_to_others_is_said_and_left_out(shelf, stamp):
         evaluate(shelf, stop_at=10)
     file = shelf.folder / "fingerprint.json"
     file.write_text(stamp) if stamp else file.unlink()
-    with pytest.warns(UserWarning, match="of other weights, settings or versions"):
+    with warns(shelf.folder):
         shelf.open()
     assert shelf.within("coins-16x16").read() == []
     assert json.loads(file.read_text()) == {"fingerprint": "ours"}

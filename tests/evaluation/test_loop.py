@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from support.evaluations import DEVIATION, Draws, Exact, Flat, row, table_of
+from support.messages import raises
 from torch import Tensor
 
 from invkit.core.errors import NonFiniteError
@@ -90,5 +91,5 @@ def test_numbers_that_are_not_finite_are_named_and_not_averaged_away():
                 out[-1, 1, 0, 0, 0] = math.nan
             return out
 
-    with pytest.raises(NonFiniteError, match="gaussian, sample: not finite among test images 4 to 7"):
+    with raises(NonFiniteError, "gaussian", "sample", 4, 7):
         table_of(Broken(), images=12, samples=2, batch=4)

@@ -1,5 +1,5 @@
-import pytest
 from pydantic import ValidationError
+from support.messages import raises
 
 from invkit.evaluation.metrics import METRICS
 from invkit.evaluation.settings import Eval
@@ -7,7 +7,7 @@ from invkit.reconstructors import METHODS
 
 
 def test_settings_name_each_thing_once():
-    with pytest.raises(ValidationError, match="should name each only once"):
+    with raises(ValidationError, "metrics"):
         Eval(metrics=(METRICS["psnr"](), METRICS["psnr"]()))
-    with pytest.raises(ValidationError, match="should name each only once"):
+    with raises(ValidationError, "methods"):
         Eval(methods=(METHODS["model"](), METHODS["model"]()))

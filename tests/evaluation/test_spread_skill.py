@@ -2,13 +2,12 @@ import math
 
 import pytest
 import torch
-from invkit.evaluation.spread_skill import BINS, SCORE, SPREAD
 from support.evaluations import Exact, table_of
 
 from invkit.core.keys import Keys
 from invkit.evaluation import spread_skill as deviations
 from invkit.evaluation.metrics import Outcome
-from invkit.evaluation.spread_skill import by_deviation, diagnosed
+from invkit.evaluation.spread_skill import BINS, SCORE, SPREAD, by_deviation, diagnosed
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from invkit.evaluation.report.images import GAP, HEADER
 from PIL import Image
+from support.messages import raises
 
 from invkit.core.errors import PluginError, RecipeError
 from invkit.data.photos import Photos
-from invkit.evaluation.report.images import CELL
+from invkit.evaluation.report.images import CELL, GAP, HEADER
 from invkit.experiment.preview import GRID, PHOTOS, save_preview
 from invkit.physics.degradation import Degradation
 from invkit.physics.operators.base import LinearOperator
@@ -111,17 +111,17 @@ def test_only_its_own_pictures_are_replaced(found, tmp_path, monkeypatch):
     Image.new("RGB", (2, 2)).save(stream, "PNG")
     for theirs in (stream.getvalue(), b"notes"):
         (tmp_path / "left.png").write_bytes(theirs)
-        with pytest.raises(RecipeError, match=r"left.png is somebody's own; name another file with --picture FILE"):
+        with raises(RecipeError, "left.png", "--picture FILE"):
             save_preview(found, "left", [], None)
         assert (tmp_path / "left.png").read_bytes() == theirs
 
 
 def test_what_cannot_be_drawn(found, tmp_path):
     file = tmp_path / "x.png"
-    with pytest.raises(RecipeError, match="left: too much"):
+    with raises(RecipeError, "left", "too much"):
         save_preview(found, "left", ["share=2"], file)
-    with pytest.raises(RecipeError, match=r"share: should be a valid number"):
+    with raises(RecipeError, "share=x", "share"):
         save_preview(found, "left", ["share=x"], file)
-    with pytest.raises(PluginError, match=r"left of left \(invkit-left 1.2\): KeyError: 'oh'"):
+    with raises(PluginError, "left", "invkit-left 1.2", "KeyError: 'oh'"):
         save_preview(found, "left", ["fault=true"], file)
     assert not file.exists()

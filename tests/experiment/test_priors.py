@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from support.messages import missing, raises
 
 from invkit.core.errors import DataError, RecipeError
 from invkit.core.grid import Grid
@@ -50,8 +51,8 @@ def test_every_solver_is_a_row_and_what_it_is_not_made_for_is_said(prior):
     assert all(row["metrics"]["crps"]["value"] > 0 for row in table["rows"])
     table = evaluate(prior, ["degradation.name=tomography", rows(prior, "ddrm", "repaint", "diffpir")], "cpu")
     ddrm, repaint, diffpir = (row["metrics"] for row in table["rows"])
-    assert all(entry["reason"] == "repaint is made for masks" for entry in repaint.values())
-    assert all("singular values" in entry["reason"] and entry["value"] is None for entry in ddrm.values())
+    assert not any(missing(entry["reason"], "repaint") for entry in repaint.values())
+    assert all(entry["value"] is None and not missing(entry["reason"], "ddrm") for entry in ddrm.values())
     assert all(entry["value"] is not None for entry in diffpir.values())
 
 
@@ -84,21 +85,19 @@ def test_a_prior_is_loaded_once_and_has_to_be_one(tmp_path):
     asked = []
     found = priors(recipe, lambda path: asked.append(path) or load()(path))
     assert list(found) == [str(tmp_path)] and asked == [tmp_path]
-    with pytest.raises(
-        RecipeError, match=r"dps.prior: .* was trained on 'sparse-random'; a prior is trained on .*nothing"
-    ):
+    with raises(RecipeError, "dps.prior", "sparse-random", "nothing"):
         priors(recipe, load("sparse-random"))
-    with pytest.raises(RecipeError, match="knows pictures of 1 channels, the recipe's have 3"):
+    with raises(RecipeError, "dps.prior", 1, 3):
         priors(recipe, load(channels=1))
-    with pytest.raises(DataError, match=r"eval.methods: dps.prior: .* is no run folder"):
+    with raises(DataError, "eval.methods", "dps.prior", tmp_path, "invkit run"):
         run(recipe, tmp_path / "out", "cpu", smoke=True)
     assert not (tmp_path / "out" / "checkpoints").exists(), "told before the training"
 
 
 def test_settings_that_cannot_be_are_told():
-    with pytest.raises(RecipeError, match="calls should be at least 5, which one step costs"):
+    with raises(RecipeError, "eval.methods.0", "calls", 5):
         load_recipe("quickstart", ["eval.methods=[{name: repaint, prior: x, calls: 4}]"])
-    with pytest.raises(RecipeError, match="this setting is missing"):
+    with raises(RecipeError, "eval.methods.0.prior"):
         load_recipe("quickstart", ["eval.methods=[dps]"])
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.messages import raises
 from support.models import build
 
 from invkit.core.grid import Grid
@@ -91,5 +92,5 @@ def test_tiles_of_several_pictures(trained):
 @pytest.mark.parametrize("tiles", [False, True])
 def test_grey_points_for_a_model_of_colours(trained, tiles):
     m = measure_points(torch.rand(9, 2), torch.zeros(9, 1), Grid(16, 16, 1))
-    with pytest.raises(ValueError, match="pictures with 3 channels, and the measurement of pictures with 1"):
+    with raises(ValueError, 3, 1):
         trained.posterior(m, 2, tiles=tiles)

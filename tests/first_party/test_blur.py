@@ -5,6 +5,7 @@ from invkit_blur import GaussianBlur, KernelBlur, MotionBlur
 from kornia.filters import filter2d
 from PIL import Image
 from scipy import ndimage
+from support.messages import raises
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
@@ -100,14 +101,14 @@ def test_a_kernel_keeps_its_mass_and_place_on_every_grid(tmp_path):
 
 def test_kernels_that_cannot_be_used_are_named(tmp_path):
     bad = tmp_path / "bad.npy"
-    for content, said in ((b"no array", "cannot be read as a kernel"), (None, "positive sum")):
+    for content in (b"no array", None):
         if content is None:
             np.save(bad, np.zeros((3, 3)))
         else:
             bad.write_bytes(content)
-        with pytest.raises(DataError, match=f"bad.npy: .*{said}"):
+        with raises(DataError, "bad.npy"):
             draw(KernelBlur(file=str(bad)), Grid(8, 8))
-    with pytest.raises(DataError, match=r"missing\.png: cannot be read"):
+    with raises(DataError, "missing.png"):
         draw(KernelBlur(file=str(tmp_path / "missing.png")), Grid(8, 8))
 
 

@@ -5,6 +5,7 @@ from invkit_inpainting import Box, Boxes, MaskPicture, Strokes
 from PIL import Image
 from pydantic import ValidationError
 from scipy import ndimage, stats
+from support.messages import raises
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
@@ -71,7 +72,7 @@ def test_a_picture_is_the_mask(tmp_path):
 def test_a_mask_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "missing.png"):
-        with pytest.raises(DataError, match=f"{name}: cannot be read as a picture of a mask"):
+        with raises(DataError, name):
             hidden(MaskPicture(file=str(tmp_path / name)), Grid(8, 8))
 
 

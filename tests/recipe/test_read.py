@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from support.messages import raises
 
 from invkit.core.errors import RecipeError
 from invkit.recipe import read as lookup
@@ -39,34 +40,27 @@ def test_as_given_then_among_the_installed(shipped, write, monkeypatch, tmp_path
 
 
 def test_did_you_mean(shipped, write):
-    with pytest.raises(RecipeError, match=r"^quikstart:1:1: there is no such recipe \(did you mean 'quickstart'\?\)$"):
+    with raises(RecipeError, "quikstart:1:1", "'quickstart'"):
         lookup.find("quikstart")
     near = write("", "mine.yaml")
-    with pytest.raises(RecipeError, match=f"did you mean '{near}'"):
+    with raises(RecipeError, f"'{near}'"):
         lookup.find(near.with_name("mne.yaml"))
-    with pytest.raises(RecipeError, match=r"installed: deep/other, quickstart"):
+    with raises(RecipeError, "zzz:1:1", "deep/other, quickstart"):
         lookup.find("zzz")
 
 
 @pytest.mark.parametrize(
-    ("raw", "message"),
-    [
-        (b"", ":1:1: empty"),
-        (b"- a\n", ":1:1: a recipe is a mapping of sections"),
-        (b"hello\n", ":1:1: a recipe is a mapping of sections"),
-        (b"\x89PNG\r\n\x1a\n", ":1:1: not a text in UTF-8"),
-        (b"a: " * MAX_BYTES, ":1:1: larger than 1 MiB"),
-    ],
+    ("raw", "said"),
+    [(b"", ()), (b"- a\n", ()), (b"hello\n", ()), (b"\x89PNG\r\n\x1a\n", ("UTF-8",)), (b"a: " * MAX_BYTES, ("1 MiB",))],
 )
-def test_what_is_no_recipe_at_all(write, raw, message):
+def test_what_is_no_recipe_at_all(write, raw, said):
     path = write(raw)
-    with pytest.raises(RecipeError) as caught:
+    with raises(RecipeError, f"{path}:1:1", *said):
         lookup.read_recipe(path)
-    assert str(caught.value).startswith(f"{path}{message}")
 
 
 def test_a_folder_is_no_recipe(tmp_path):
-    with pytest.raises(RecipeError, match="cannot be read"):
+    with raises(RecipeError, tmp_path):
         lookup.read_recipe(tmp_path)
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 import pytest
 from pydantic import Field, model_validator
+from support.messages import missing, raises
 
 from invkit.core.errors import PluginError, RecipeError
 from invkit.core.settings import Settings
@@ -88,7 +89,7 @@ def test_defaults_and_values(load):
     assert (made.n, made.x, made.sizes, made.part) == (3, 2.0, (8, (4, 6)), Part())
     assert type(made.degradation).__name__ == "Some"
     assert made.degradation.fraction == 0.1
-    with pytest.raises(ValueError, match="frozen"):
+    with raises(ValueError, "n"):
         made.n = 4
 
 
@@ -110,52 +111,54 @@ def test_a_field_typed_degradation_resolves_through_the_registry(load, errors):
     made = load(text)
     assert made.degradation.first.fraction == 0.5
     assert made.degradation.others[0].fraction == 0.1
-    assert errors(text.replace("fraction", "frction")) == [
-        "r:2:56: degradation.first.frction: unknown setting (did you mean 'fraction'?)"
-    ]
+    (line,) = errors(text.replace("fraction", "frction"))
+    assert line.startswith("r:2:56: degradation.first.frction: ") and not missing(line, "'fraction'")
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
     text = "data: phtos\nn: 0\nx: one\nx: two\npart: {mode: c, kernel: {name: rogh}}\n"
     text += "sizes: [1, a, 2.5]\nkernels: rough\nzz: 1\n"
-    assert errors(text, "share=much") == [
-        "r:1:1: data: unknown dataset 'phtos' (did you mean 'photos'?)",
-        "r:1:1: degradation: this setting is missing",
-        "r:2:1: n: should be greater than or equal to 1, got 0",
-        "r:4:1: x: written twice; the first is at r:3:1",
-        "r:5:8: part.mode: should be 'a' or 'b', got 'c'",
-        "r:5:26: part.kernel.name: unknown method 'rogh' (did you mean 'rough'?)",
-        "r:6:12: sizes.1: should be a valid integer or a valid list, got 'a'",
-        "r:6:15: sizes.2: should be a valid integer or a valid list, got 2.5",
-        "r:7:1: kernels: should be a list, got 'rough'",
-        "r:8:1: zz: unknown setting (known: data, degradation, kernels, n, part, share, sizes, x)",
-        "command line: share=much: share: should be a valid number, got 'much'",
+    expected = [
+        ("r:1:1: data", "'phtos'", "'photos'"),
+        ("r:1:1: degradation",),
+        ("r:2:1: n", 1, 0),
+        ("r:4:1: x", "r:3:1"),
+        ("r:5:8: part.mode", "'a'", "'b'", "'c'"),
+        ("r:5:26: part.kernel.name", "'rogh'", "'rough'"),
+        ("r:6:12: sizes.1", "'a'"),
+        ("r:6:15: sizes.2", 2.5),
+        ("r:7:1: kernels", "'rough'"),
+        ("r:8:1: zz", "data, degradation, kernels, n, part, share, sizes, x"),
+        ("command line: share=much: share", "'much'"),
     ]
+    for line, (place, *said) in zip(errors(text, "share=much"), expected, strict=True):
+        assert line.startswith(f"{place}: ") and not missing(line.removeprefix(place), *said), line
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "path", "said"),
     [
-        ("n: '3'", "n: should be a valid integer, got '3'"),
-        ("n: 3.0", "n: should be a valid integer, got 3.0"),
-        ("n: true", "n: should be a valid integer, got true"),
-        ("n:", "n: should be a valid integer, got nothing"),
-        ("n: 100", "n: should be less than 100, got 100"),
-        ("n: 010", "n: should be a valid integer, got '010'"),
-        ("x: .nan", "x: should be a finite number, got nan"),
-        ("x: 1e999", "x: should be a finite number, got inf"),
-        ("part: 3", "part: should be settings (key: value), got 3"),
-        ("part:", "part: should be settings (key: value), got nothing"),
-        ("part: {kernel: 3}", "part.kernel: should be the name of a method, or settings with a name, got 3"),
-        ("part: {kernel: {name: 3}}", "part.kernel.name: should be the name of a method, got 3"),
-        ("part: {name: x}", "part.name: unknown setting (known: kernel, mode)"),
-        ("kernels: [{order: 3}]", "kernels.0: the setting 'name' is missing (known: rough, smooth)"),
-        ("kernels: [rough, rough, rough]", "kernels: should have at most 2 items, not 3"),
+        ("n: '3'", "n", ("'3'",)),
+        ("n: 3.0", "n", (3.0,)),
+        ("n: true", "n", ("true",)),
+        ("n:", "n", ()),
+        ("n: 100", "n", (100,)),
+        ("n: 010", "n", ("'010'",)),
+        ("x: .nan", "x", ("nan",)),
+        ("x: 1e999", "x", ("inf",)),
+        ("part: 3", "part", (3,)),
+        ("part:", "part", ()),
+        ("part: {kernel: 3}", "part.kernel", (3,)),
+        ("part: {kernel: {name: 3}}", "part.kernel.name", (3,)),
+        ("part: {name: x}", "part.name", ("kernel, mode",)),
+        ("kernels: [{order: 3}]", "kernels.0", ("'name'", "rough, smooth")),
+        ("kernels: [rough, rough, rough]", "kernels", (2, 3)),
     ],
 )
-def test_wrong_values(errors, text, message):
+def test_wrong_values(errors, text, path, said):
     (line,) = errors(HEAD + text + "\n")
-    assert line.split(": ", 1)[1].startswith(message)
+    place, _, message = line.partition(f": {path}: ")
+    assert message and place.startswith("r:") and not missing(message, *said), line
 
 
 def test_what_a_validator_says_is_kept(errors):
@@ -178,8 +181,8 @@ def test_an_unknown_name_while_a_plugin_failed_is_the_plugins_fault(load, regist
     with pytest.raises(PluginError) as caught:
         load("data: photos\ndegradation: blur\nn: 0\n", registry=failed)
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith("r:2:1: degradation: unknown degradation 'blur'")
-    assert lines[0].endswith("failed to load: plugin blur (invkit-blur): ImportError: no")
+    assert lines[0].startswith("r:2:1: degradation: ")
+    assert not missing(lines[0], "'blur'", "blur (invkit-blur)", "ImportError: no")
     assert lines[1].startswith("r:3:1: n: ")
     assert load(HEAD, registry=failed).n == 1
 

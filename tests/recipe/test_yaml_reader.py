@@ -2,6 +2,7 @@ import math
 
 import pytest
 import yaml
+from support.messages import missing
 
 from invkit.recipe import yaml_reader as yamltree
 from invkit.recipe.yaml_reader import MAX_BYTES, MAX_DEPTH, Problem, Tree, read, read_value
@@ -11,9 +12,6 @@ from invkit.recipe.yaml_reader import MAX_BYTES, MAX_DEPTH, Problem, Tree, read,
 def loader(request, monkeypatch):
     """Both of PyYAML's parsers: the quick one is not in every build."""
     monkeypatch.setattr(yamltree, "_LOADER", getattr(yaml, request.param))
-
-
-PLAIN = " holds plain values only"
 
 
 def one(raw) -> str:
@@ -53,37 +51,36 @@ def test_windows_line_ends_and_byte_order_mark():
 
 
 @pytest.mark.parametrize(
-    ("raw", "message"),
+    ("raw", "said"),
     [
-        ("", "r.yaml:1:1: empty; nothing is set here"),
-        ("# only a comment\n", "r.yaml:1:1: empty; nothing is set here"),
-        ("a: 1\na: 2\n", "r.yaml:2:1: a: written twice; the first is at r.yaml:1:1"),
-        ("t:\n  a: 1\n  a: 2\n", "r.yaml:3:3: t.a: written twice; the first is at r.yaml:2:3"),
-        ("t:\n\ta: 1\n", "r.yaml:2:1: a tab in the indentation; indent with spaces"),
-        ("t:\n  \ta: 1\n", "r.yaml:2:3: a tab in the indentation; indent with spaces"),
-        ("a: !!python/object:os.system x\n", "r.yaml:1:4: a: a tag (!...) is not supported; a recipe" + PLAIN),
-        ("a: ! x\n", "r.yaml:1:4: a: a tag (!...) is not supported; a recipe" + PLAIN),
-        ("a: &x 1\n", "r.yaml:1:4: a: the anchor &x is not supported; write each value out"),
-        ("a: *x\n", "r.yaml:1:4: a: the alias *x is not supported; write the value out"),
-        ("t:\n  <<: {a: 1}\n", "r.yaml:2:3: t: the merge key << is not supported; write the settings out"),
-        ("1: 2\n", "r.yaml:1:1: a key has to be a word, got 1"),
-        ("? [a, b]\n: 2\n", "r.yaml:1:3: a key has to be a word, got ['a', 'b']"),
-        ("true: 2\n", "r.yaml:1:1: a key has to be a word, got true"),
-        ("a: 1\n---\nb: 2\n", "r.yaml:2:1: a second document; a recipe is only one"),
-        ("a: " + "9" * 5000 + "\n", "r.yaml:1:4: a: a number of too many digits"),
-        (b"a: 1\nb: \xff\n", "r.yaml:2:4: not a text in UTF-8; a recipe is a YAML file"),
-        (b"a: 1\n\x00\x01", "r.yaml:2:1: the character '\\x00' is not text; is this a binary file?"),
-        (b"#" * (MAX_BYTES + 1), "r.yaml:1:1: larger than 1 MiB; a recipe is a short text"),
+        ("", ("r.yaml:1:1",)),
+        ("# only a comment\n", ("r.yaml:1:1",)),
+        ("a: 1\na: 2\n", ("r.yaml:2:1: a", "r.yaml:1:1")),
+        ("t:\n  a: 1\n  a: 2\n", ("r.yaml:3:3: t.a", "r.yaml:2:3")),
+        ("t:\n\ta: 1\n", ("r.yaml:2:1",)),
+        ("t:\n  \ta: 1\n", ("r.yaml:2:3",)),
+        ("a: !!python/object:os.system x\n", ("r.yaml:1:4: a",)),
+        ("a: ! x\n", ("r.yaml:1:4: a",)),
+        ("a: &x 1\n", ("r.yaml:1:4: a", "&x")),
+        ("a: *x\n", ("r.yaml:1:4: a", "*x")),
+        ("t:\n  <<: {a: 1}\n", ("r.yaml:2:3: t", "<<")),
+        ("1: 2\n", ("r.yaml:1:1", 1)),
+        ("? [a, b]\n: 2\n", ("r.yaml:1:3", ["a", "b"])),
+        ("true: 2\n", ("r.yaml:1:1", "true")),
+        ("a: 1\n---\nb: 2\n", ("r.yaml:2:1",)),
+        ("a: " + "9" * 5000 + "\n", ("r.yaml:1:4: a",)),
+        (b"a: 1\nb: \xff\n", ("r.yaml:2:4", "UTF-8")),
+        (b"a: 1\n\x00\x01", ("r.yaml:2:1", "'\\x00'")),
+        (b"#" * (MAX_BYTES + 1), ("r.yaml:1:1", "1 MiB")),
     ],
 )  # fmt: skip
-def test_refusals(raw, message):
-    assert one(raw) == message
+def test_refusals(raw, said):
+    assert one(raw).startswith(f"{said[0]}: ") and not missing(one(raw), *said[1:])
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2\n", "a: 'x\n", "a: b: c\n", "@x\n", "a: {b: 1}}\n", "a:\n  - 1\n b: 2\n"])
 def test_broken_yaml_has_a_place(text):
     assert one(text).startswith("r.yaml:")
-    assert "not valid YAML" in one(text)
     assert read(text.encode(), "r.yaml").data is None
 
 
@@ -97,13 +94,13 @@ def test_nesting_is_bounded():
         return read(b"a: " + b"[" * depth + b"]" * depth, "r")
 
     assert nested(MAX_DEPTH).problems == []
-    assert str(nested(MAX_DEPTH + 1).problems[0]) == f"r:1:{4 + MAX_DEPTH}: nested deeper than {MAX_DEPTH} levels"
+    assert not missing(str(nested(MAX_DEPTH + 1).problems[0]), f"r:1:{4 + MAX_DEPTH}", MAX_DEPTH)
     assert nested(100_000).problems  # no RecursionError
 
 
 def test_an_alias_bomb_is_refused_before_it_expands():
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
-    assert "a0: the anchor &a0 is not supported" in str(read("\n".join(lines).encode(), "r").problems[0])
+    assert not missing(str(read("\n".join(lines).encode(), "r").problems[0]), "a0", "&a0")
 
 
 def test_values_of_the_command_line():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.faults import mutated
+from support.messages import raises
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
@@ -239,7 +240,7 @@ def test_hostile_archives_are_refused_in_one_line_and_write_nothing(tmp_path, fi
 def test_a_zip_without_one_of_its_guards_is_opened(tmp_path, name, old, new):
     HOSTILE[name](tmp_path / name)
     mutated("invkit.data.archive", (old, new)).open_zip(tmp_path / name)
-    with pytest.raises(ValueError, match=r"leads out|is a link|another way|overlap|claim more"):
+    with raises(ValueError):
         archive.open_zip(tmp_path / name)
 
 
@@ -254,7 +255,7 @@ def test_a_zip_without_one_of_its_guards_is_opened(tmp_path, name, old, new):
 )
 def test_a_tar_without_one_of_its_guards_is_read_further(tmp_path, name, old, new):
     HOSTILE[name](tmp_path / name)
-    with pytest.raises(ValueError, match=r"leads out|is a link|claims 1099511627776|inflates") as sound:
+    with raises(ValueError) as sound:
         archive.read_members(tmp_path / name, {BATCH}, 64 << 20, 8 << 20)
     mutant = mutated("invkit.data.archive", (old, new))
     assert said(lambda: mutant.read_members(tmp_path / name, {BATCH}, 64 << 20, 8 << 20)) != str(sound.value)
@@ -269,7 +270,7 @@ def test_a_tar_without_one_of_its_guards_is_read_further(tmp_path, name, old, ne
 )
 def test_an_array_without_one_of_its_guards_is_read_further(tmp_path, name, old, new):
     HOSTILE[name](tmp_path / name)
-    with pytest.raises(ValueError, match=r"claims|never loaded") as sound:
+    with raises(ValueError) as sound:
         archive.read_npz(tmp_path / name, "images")
     mutant = mutated("invkit.data.archive", (old, new))
     assert said(lambda: mutant.read_npz(tmp_path / name, "images")) != str(sound.value)

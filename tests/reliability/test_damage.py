@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save
 from support.counts import tiers
 from support.faults import mutated
+from support.messages import raises, warns
 
 from invkit.core.errors import DataError
 from invkit.training import checkpoint as module
@@ -345,20 +346,20 @@ def test_the_first_difference_of_weights_is_named():
     own = {"a": torch.zeros(2), "b": torch.zeros(3)}
     check_fit(own, {"b": torch.ones(3), "a": torch.ones(2, dtype=torch.bfloat16)})
     for weights, said in (
-        ({"a": torch.zeros(2)}, "'b' is absent in it and float32 (3,) in the model"),
-        ({"a": torch.zeros(2), "b": torch.zeros(4)}, r"'b' is float32 (4,) in it and float32 (3,)"),
-        ({"a": torch.zeros(2, dtype=torch.int64), "b": torch.zeros(3)}, "'a' is int64 (2,) in it"),
-        ({**own, "z" * 500: torch.zeros(1)}, "'" + "z" * 80 + "' is float32 (1,) in it and absent in the model"),
-        ({}, "'a' is absent in it"),
+        ({"a": torch.zeros(2)}, ("'b'", "float32 (3,)")),
+        ({"a": torch.zeros(2), "b": torch.zeros(4)}, ("'b'", "float32 (4,)", "float32 (3,)")),
+        ({"a": torch.zeros(2, dtype=torch.int64), "b": torch.zeros(3)}, ("'a'", "int64 (2,)")),
+        ({**own, "z" * 500: torch.zeros(1)}, ("'" + "z" * 80 + "'", "float32 (1,)")),
+        ({}, ("'a'",)),
     ):
-        with pytest.raises(DataError) as error:
+        with raises(DataError, *said, "--fresh") as error:
             check_fit(own, weights)
-        assert said in str(error.value) and "--fresh" in str(error.value) and "\n" not in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 def test_only_the_files_that_are_asked_for_are_read(tmp_path):
     (made(tmp_path, 1) / "weights.safetensors").write_bytes(b"damaged")
     assert latest_checkpoint(tmp_path, ["average"]).tensors.keys() == {"average"}
-    with pytest.warns(UserWarning, match=r"holds no other\.safetensors"), pytest.raises(DataError):
+    with warns("step-00000001", "other.safetensors"), pytest.raises(DataError):
         latest_checkpoint(tmp_path, ["other"])
     assert best_checkpoint(tmp_path / "absent") is None

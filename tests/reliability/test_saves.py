@@ -13,6 +13,7 @@ import pytest
 import torch
 from support.counts import tiers
 from support.faults import ERRORS, Crash, Disk, lay_down, mutated
+from support.messages import raises, warns
 
 from invkit.training import checkpoint as module
 
@@ -273,7 +274,7 @@ def test_a_save_after_damage_is_not_pruned_for_what_is_damaged(tmp_path):
         Save(step, step, keep=3).make(tmp_path, module)
     for step in (2, 3):
         (tmp_path / f"step-{step:08d}" / "average.safetensors").write_bytes(b"")
-    with pytest.warns(UserWarning, match="is damaged"):
+    with warns("step-00000003", "average.safetensors"):
         assert module.latest_checkpoint(tmp_path).step == 1
     Save(2, 20).make(tmp_path, module)  # the run went on from step 1
     assert module.latest_checkpoint(tmp_path).meta["value"] == 20
@@ -287,7 +288,7 @@ def test_the_best_is_kept_beside_the_last_and_found(tmp_path):
     best = module.best_checkpoint(tmp_path)
     assert best is not None and best.step == 2
     (tmp_path / "step-00000002" / "weights.safetensors").unlink()
-    with pytest.warns(UserWarning, match="step-00000002 is damaged"):
+    with warns("step-00000002"):
         assert module.best_checkpoint(tmp_path).step == 3
     Save(5, 5, float("nan")).make(tmp_path, module)
     assert module.best_checkpoint(tmp_path, ["average"]).tensors.keys() == {"average"}
@@ -295,7 +296,7 @@ def test_the_best_is_kept_beside_the_last_and_found(tmp_path):
 
 def test_what_is_not_finite_is_not_saved(tmp_path):
     Save(1, 1).make(tmp_path, module)
-    with pytest.raises(module.NonFiniteError, match="step 2: a/b of the weights is not finite"):
+    with raises(module.NonFiniteError, "step 2", "a/b", "weights"):
         Save(2, float("nan")).make(tmp_path, module)
     assert intact(tmp_path) == {1: 1}
 

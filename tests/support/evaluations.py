@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
-from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +13,6 @@ from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.evaluation.cache import ResultCache
 from invkit.evaluation.evaluator import Evaluation, evaluate_rows
-from invkit.evaluation.metrics import by_name
-from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.metrics import by_name
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.settings import Eval

@@ -2,7 +2,7 @@
 
 import json
 
-import pytest
+from support.messages import raises
 from support.runs import go
 
 from invkit.core.errors import DataError
@@ -38,7 +38,7 @@ def test_what_is_held_out_is_not_trained_on():
     assert (len(train[grid]), len(aside[grid])) == (14, 6)
     assert (aside[grid][[0]] == images[grid][[14]]).all()
     assert held_out(images, Train()) == (images, {})
-    with pytest.raises(DataError, match="20 pictures cannot be held out of 20"):
+    with raises(DataError, "train.evaluate_images", 20):
         held_out(images, Train(evaluate_every=5, evaluate_images=20))
 
 

@@ -1,10 +1,11 @@
-"""Points in files: coordinates in the unit square and the values seen there, as .csv or .npz."""
+"""Point files: coordinates in the unit square and the values observed there, as .csv or .npz."""
 
 import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -12,33 +13,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.errors import DataError
-from invkit.data.archive import UNREADABLE, read_npz
+from invkit.data.archive import UNREADABLE, npz_array, open_zip
 from invkit.data.decoding import error_line, printable
 from invkit.experiment.inference.image_files import check_size
 
-FAR = 10.0  # a value so far from [-1, 1] is in other units
+FAR = 10.0  # a larger absolute value must be in other units
 
 Rows = NDArray[np.float64]
 
 
 def read_points(path: Path, channels: int, low: float = -1.0, high: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Coordinates (N, 2) and values (N, C) in [-1, 1] units, float64; in the file `low` stands for -1 and `high` for 1.
+    """Coordinates (N, 2) and values (N, C), float64; values are scaled from [`low`, `high`] to [-1, 1].
 
     A .csv has a header, `x,y,` and then `r,g,b`, `grey` or `c0,c1,...`; an .npz has arrays `coordinates` (N, 2) and `values`
-    (N, C). Raises DataError, in one line, for the first thing that is wrong.
+    (N, C). Raises DataError for the first fault, in one line.
     """
-    said = printable(os.fspath(path))
+    where = printable(os.fspath(path))
     try:
         check_size(path)
-        coordinates, values, lines = (_csv if path.suffix.lower() == ".csv" else _npz)(path, said, channels)
+        coordinates, values, lines = (_csv if path.suffix.lower() == ".csv" else _npz)(path, where, channels)
     except DataError:
         raise
     except (*UNREADABLE, csv.Error) as error:
-        raise DataError(f"{said}: cannot be read as points ({error_line(error)}); save it anew") from None
+        raise DataError(f"{where}: cannot be read as points ({error_line(error)}); save it anew") from None
     if not len(values):
-        raise DataError(f"{said}: no point in it; at least one is needed")
+        raise DataError(f"{where}: no point in it; at least one is needed")
     values = (values - low) * (2 / (high - low)) - 1
-    inside = ((coordinates >= 0) & (coordinates <= 1)).all(1)  # no number is neither
+    inside = ((coordinates >= 0) & (coordinates <= 1)).all(1)  # False for NaN
     problems = (
         (~inside, coordinates, "outside the unit square; divide pixel coordinates by the picture's width and height"),
         (~np.isfinite(values).all(1), values, "not a finite value; leave the point out"),
@@ -53,17 +54,17 @@ def read_points(path: Path, channels: int, low: float = -1.0, high: float = 1.0)
             shown = ", ".join(f"{x:.6g}" for x in numbers[first])
             more = f" (and {bad.sum() - 1} points more)" if bad.sum() > 1 else ""
             place = f":{lines[first]}:" if lines is not None else f": point {first}:"
-            raise DataError(f"{said}{place} ({shown}) is {text}{more}")
+            raise DataError(f"{where}{place} ({shown}) is {text}{more}")
     return torch.from_numpy(coordinates), torch.from_numpy(values)
 
 
 def _names(channels: int) -> list[tuple[str, ...]]:
-    """What the columns of values may be called, the best first."""
+    """Accepted names of the value columns, the preferred ones first."""
     words: dict[int, list[tuple[str, ...]]] = {1: [("grey",), ("gray",)], 3: [("r", "g", "b")]}
     return [*words.get(channels, []), tuple(f"c{i}" for i in range(channels))]
 
 
-def _csv(path: Path, said: str, channels: int) -> tuple[Rows, Rows, NDArray[np.int64] | None]:
+def _csv(path: Path, where: str, channels: int) -> tuple[Rows, Rows, NDArray[np.int64] | None]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         header = tuple(word.strip().lower() for word in next(reader, ()))
@@ -71,29 +72,29 @@ def _csv(path: Path, said: str, channels: int) -> tuple[Rows, Rows, NDArray[np.i
             first, *_, last = *_names(channels), _names(channels)[-1]
             wanted = " or ".join(",".join(("x", "y", *names)) for names in dict.fromkeys((first, last)))
             raise DataError(
-                f"{said}:1: the header is {printable(','.join(header))[:80]!r}, and the run's pictures have "
+                f"{where}:1: the header is {printable(','.join(header))[:80]!r}, and the run's pictures have "
                 f"{channels} {'channel' if channels == 1 else 'channels'}, so it must be {wanted}"
             )
-        table = np.array(list(_numbers(reader, said, len(header))), dtype=np.float64).reshape(-1, len(header) + 1)
+        table = np.array(list(_numbers(reader, where, len(header))), dtype=np.float64).reshape(-1, len(header) + 1)
     return table[:, 1:3].copy(), table[:, 3:].copy(), table[:, 0].astype(np.int64)
 
 
-def _numbers(reader: Any, said: str, width: int) -> Iterator[list[float]]:
-    """The line and the numbers of every row."""
+def _numbers(reader: Any, where: str, width: int) -> Iterator[list[float]]:
+    """The line number and the numbers of every row."""
     for row in reader:
         line = reader.line_num
         if not row:
             continue
         if len(row) != width:
             raise DataError(
-                f"{said}:{line}: {len(row)} fields, and the header has {width}; numbers have decimal points"
+                f"{where}:{line}: {len(row)} fields, and the header has {width}; numbers have decimal points"
             )
         try:
             yield [line, *map(float, row)]
         except ValueError:
             word = next(word for word in row if not _is_number(word))
             raise DataError(
-                f"{said}:{line}: {printable(word)[:40]!r} is not a number; write it as in 0.25, or leave the point out"
+                f"{where}:{line}: {printable(word)[:40]!r} is not a number; write it as in 0.25, or leave the point out"
             ) from None
 
 
@@ -105,21 +106,26 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _npz(path: Path, said: str, channels: int) -> tuple[Rows, Rows, NDArray[np.int64] | None]:
-    arrays = []
+def _npz(path: Path, where: str, channels: int) -> tuple[Rows, Rows, NDArray[np.int64] | None]:
+    with open_zip(path) as archive:
+        coordinates, values = _npz_rows(archive, where, channels)
+    if len(coordinates) != len(values):
+        raise DataError(f"{where}: {len(coordinates)} coordinates and {len(values)} values; give one for each point")
+    return coordinates, values, None
+
+
+def _npz_rows(archive: ZipFile, where: str, channels: int) -> Iterator[Rows]:
+    """The coordinates, then the values."""
     for name, width in (("coordinates", 2), ("values", channels)):
         try:
-            array = read_npz(path, name)
+            array = npz_array(archive, name)
         except KeyError as error:
             raise DataError(
-                f"{said}: it holds {printable(error.args[0])[:80]}; it needs arrays coordinates (N, 2) and values (N, {channels})"
+                f"{where}: it holds {printable(error.args[0])[:80]}; it needs arrays coordinates (N, 2) and values (N, {channels})"
             ) from None
         if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] != width:
             raise DataError(
-                f"{said}: {name} is {array.dtype} {array.shape}; it must be numbers (N, {width}), for pictures with "
+                f"{where}: {name} is {array.dtype} {array.shape}; it must be numbers (N, {width}), for pictures with "
                 f"{channels} channels"
             )
-        arrays.append(array.astype(np.float64))
-    if len(arrays[0]) != len(arrays[1]):
-        raise DataError(f"{said}: {len(arrays[0])} coordinates and {len(arrays[1])} values; give one for each point")
-    return arrays[0], arrays[1], None
+        yield array.astype(np.float64)

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 import torch
 import torchvision
+from support.messages import raises
 from torch import Tensor
 from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
@@ -75,7 +76,7 @@ def test_published_weights_are_found_in_the_hub_and_checked(home, monkeypatch):
     assert Lpips(net="squeeze").components(outcome())["sum"].min() > 1e-3
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     networks._as_named.cache_clear()
-    with pytest.raises(DataError, match=r"is damaged: its SHA-256 is not that in its name; delete it"):
+    with raises(DataError, "net-b69039f8.pth", "SHA-256"):
         Lpips(net="squeeze").components(outcome())
 
 
@@ -94,9 +95,9 @@ def test_without_weights_the_reason_says_what_to_do():
     assert str(caught.value) == (
         "alexnet-owt-7be5be79.pth is not on this machine: name the file in `weights`, or set `fetch: true`"
     )
-    with pytest.raises(Unavailable, match="3 channels"):
+    with raises(Unavailable, 3):
         Lpips().components(outcome(channels=1))
-    with pytest.raises(Unavailable, match="smaller than 32x32"):
+    with raises(Unavailable, "32x32"):
         Lpips().components(outcome(side=31))
 
 
@@ -111,7 +112,7 @@ def test_it_is_fetched_only_where_that_was_asked_for(home, monkeypatch):
     with pytest.raises(Unavailable):
         Lpips(net="vgg").components(outcome())
     assert asked == []
-    with pytest.raises(DataError, match=r"vgg16-397923af.pth could not be fetched \(no route\)"):
+    with raises(DataError, "vgg16-397923af.pth", "no route"):
         Lpips(net="vgg", fetch=True).components(outcome())
     assert asked == ["https://download.pytorch.org/models/vgg16-397923af.pth"]
 
@@ -123,9 +124,7 @@ def test_a_file_that_holds_no_such_weights_is_told_in_one_line(home, content):
         file.write_bytes(content)
     elif content is not None:
         torch.save(content, file)
-    with pytest.raises(
-        DataError, match=r"there is no file of weights|mine\.pth holds no weights of torchvision's squeeze"
-    ) as e:
+    with raises(DataError, "mine.pth") as e:
         Lpips(net="squeeze", weights=str(file)).components(outcome())
     assert "\n" not in str(e.value)
 
@@ -136,6 +135,6 @@ def test_code_in_a_file_of_weights_is_not_run(home, tmp_path):
             return (open, (str(tmp_path / "run"), "w"))
 
     torch.save({"features.0.weight": Boom()}, home / "mine.pth")
-    with pytest.raises(DataError, match="holds no weights"):
+    with raises(DataError, "mine.pth"):
         Lpips(net="squeeze", weights=str(home / "mine.pth")).components(outcome())
     assert not (tmp_path / "run").exists()

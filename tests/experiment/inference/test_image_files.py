@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.messages import raises
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
-from invkit.experiment.inference.image_files import find_sources, picture_grid, read_mask, read_picture
+from invkit.experiment.inference.image_files import find_inputs, image_grid, read_image, read_mask
 
 
 @pytest.fixture
@@ -32,16 +33,16 @@ def test_files_and_folders_have_names_of_their_own(picture, tmp_path):
     (tmp_path / "c" / "notes.txt").write_text("no picture")
     points = tmp_path / "x.csv"
     points.write_text("x,y,grey\n")
-    found = find_sources([first, second, tmp_path / "c", points])
+    found = find_inputs([first, second, tmp_path / "c", points])
     assert [s.name for s in found] == ["x", "X-2", "sub-y", "z", "x-3"]
-    assert [s.points for s in found] == [False] * 4 + [True]
+    assert [s.is_points for s in found] == [False] * 4 + [True]
     assert found[2].path == tmp_path / "c" / "sub" / "y.png"
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", "con:1", "... ", "n" * 200, "é"])
 def test_any_name_becomes_one_that_can_be_written_and_shown(picture, name):
     try:
-        found = find_sources([picture(f"{name}.png")])[0]
+        found = find_inputs([picture(f"{name}.png")])[0]
     except OSError:
         pytest.skip("no name for this file system")
     assert found.name and found.name.isprintable() and len(found.name) <= 100 and ":" not in found.name
@@ -51,10 +52,10 @@ def test_any_name_becomes_one_that_can_be_written_and_shown(picture, name):
 def test_pixels_are_read_as_they_are(picture):
     pixels = np.random.default_rng(1).integers(0, 256, (7, 9, 3), np.uint8)
     path = picture("x.png", pixels)
-    assert picture_grid(path, 3) == Grid(7, 9, 3)
-    x = read_picture(path, Grid(7, 9))
+    assert image_grid(path, 3) == Grid(7, 9, 3)
+    x = read_image(path, Grid(7, 9))
     torch.testing.assert_close(x[0], torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1)
-    small = read_picture(path, Grid(3, 3))  # a centred square, averaged
+    small = read_image(path, Grid(3, 3))  # a centred square, averaged
     torch.testing.assert_close(small.mean(), x[..., 1:8].mean(), atol=0.01, rtol=0)
 
 
@@ -62,16 +63,16 @@ def test_a_turned_picture_is_upright(picture):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = picture("x.jpg", (8, 16), exif=exif)
-    assert picture_grid(path, 3).shape == (16, 8)
-    assert read_picture(path, Grid(16, 8)).shape == (1, 3, 16, 8)
+    assert image_grid(path, 3).shape == (16, 8)
+    assert read_image(path, Grid(16, 8)).shape == (1, 3, 16, 8)
 
 
 def test_one_channel_is_grey(picture):
-    x = read_picture(picture("x.png", np.full((4, 5, 3), (255, 0, 0), np.uint8)), Grid(4, 5, 1))
+    x = read_image(picture("x.png", np.full((4, 5, 3), (255, 0, 0), np.uint8)), Grid(4, 5, 1))
     assert x.shape == (1, 1, 4, 5)
     assert float(x[0, 0, 0, 0]) == pytest.approx(76 / 127.5 - 1)  # Rec. 601: 0.299 of red
-    with pytest.raises(DataError, match="a picture has 3 channels or 1, and the run's have 2; give points"):
-        read_picture(picture("x.png"), Grid(4, 5, 2))
+    with raises(DataError, "x.png", 3, 1, 2):
+        read_image(picture("x.png"), Grid(4, 5, 2))
 
 
 def test_masks(picture):
@@ -80,35 +81,35 @@ def test_masks(picture):
     observed = read_mask(picture("m.png", pixels))
     assert observed.shape == (1, 1, 5, 6) and observed.dtype == torch.bool
     assert observed.nonzero()[:, 2:].tolist() == [[1, 2], [3, 3]]
-    with pytest.raises(DataError, match="black everywhere"):
+    with raises(DataError, "k.png"):
         read_mask(picture("k.png", pixels * 0))
-    with pytest.raises(DataError, match=r"n\.png: there is no such mask"):
+    with raises(DataError, "n.png"):
         read_mask(picture("m.png").parent / "n.png")
 
 
 def test_what_cannot_be_read_is_one_line(picture, tmp_path):
-    def refused(name, said, work=lambda path: picture_grid(path, 3)):
-        with pytest.raises(DataError) as caught:
+    def refused(name, *said, work=lambda path: image_grid(path, 3)):
+        with raises(DataError, name, *said) as caught:
             work(tmp_path / name)
-        assert said in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value)
 
     def found(path):
-        find_sources([path])
+        find_inputs([path])
 
-    refused("gone.png", "there is no such file", found)
-    refused("a.txt", "neither a picture nor points", lambda p: (p.write_text(""), found(p)))
-    refused("empty", "no picture in it", lambda p: (p.mkdir(), found(p)))
+    refused("gone.png", work=found)
+    refused("a.txt", work=lambda p: (p.write_text(""), found(p)))
+    refused("empty", work=lambda p: (p.mkdir(), found(p)))
     os.mkfifo(tmp_path / "pipe.png")
-    refused("pipe.png", "not a file", found)
-    refused("pipe.png", "not a file")
+    refused("pipe.png", work=found)
+    refused("pipe.png")
     (tmp_path / "text.png").write_text("no picture")
-    refused("text.png", "not a picture in a known format")
+    refused("text.png")
     (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    refused("eps.png", "not a picture in a known format")
+    refused("eps.png")
     picture("deep.png", np.zeros((4, 4), np.uint16))
-    refused("deep.png", "not a picture of 8 bits")
+    refused("deep.png", 8)
     cut = picture("cut.png", (64, 64))
     cut.write_bytes(cut.read_bytes()[:900])
-    refused("cut.png", "save it anew", lambda p: read_picture(p, Grid(64, 64)))
+    refused("cut.png", work=lambda p: read_image(p, Grid(64, 64)))
     picture("low.png", (64, 64))
-    refused("low.png", "64x64 pixels, smaller than 65x64", lambda p: read_picture(p, Grid(65, 64)))
+    refused("low.png", "64x64", "65x64", work=lambda p: read_image(p, Grid(65, 64)))

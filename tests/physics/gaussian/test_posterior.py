@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from support.dense import FIELD, closed_form
+from support.messages import raises, warns
 from support.toy_operators import Sums
 from torch import Tensor
 
@@ -70,7 +71,7 @@ def test_samples_have_the_posterior_mean_and_covariance(kind):
 def test_a_solve_that_does_not_converge_says_so(monkeypatch):
     monkeypatch.setattr(invkit.kriging, "DENSE_VALUES", 0)
     measurement, _ = problem("mask", Grid(8, 8), 0.0)
-    with pytest.warns(UserWarning, match=r"relative residual of .* after 2 steps"):
+    with warns(2):
         GaussianPosterior(FIELD, measurement, max_steps=2).mean()
 
 
@@ -97,9 +98,9 @@ def test_pointwise_variance_of_other_operators_is_estimated():
     _, covariance = closed_form(FIELD, measurement, matrices)
     got = GaussianPosterior(FIELD, measurement).variance(Keys.of(0, "v", range(3)), 2000)
     torch.testing.assert_close(got.flatten(1), covariance.diagonal(dim1=1, dim2=2), rtol=0.25, atol=1e-3)
-    with pytest.raises(ValueError, match="give keys"):
+    with raises(ValueError, "keys"):
         GaussianPosterior(FIELD, measurement).variance()
-    with pytest.raises(ValueError, match="solved by Cholesky"):
+    with raises(ValueError):
         GaussianPosterior(FIELD, measurement).weights(measurement.y[None])
 
 

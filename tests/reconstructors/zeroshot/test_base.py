@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support.exact_prior import MATERN, NOISE, GaussianPrior
+from support.messages import raises
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
@@ -145,9 +146,9 @@ def test_ddnm_and_diffpir_are_one_algorithm_without_noise_in_the_data():
 
 def test_solvers_say_where_they_have_no_place():
     m = observe(blur(), 0.0)
-    with pytest.raises(Unavailable, match="repaint is made for masks"):
+    with raises(Unavailable, "repaint"):
         draw("repaint", m)
-    with pytest.raises(Unavailable, match="singular values"):
+    with raises(Unavailable, "ddrm"):
         draw("ddrm", observe(Composed((blur(), mask(grid=Grid(5, 10, 1)))), 0.1), count=1)
 
 

@@ -1,0 +1,89 @@
+"""Inputs of `invkit reconstruct`, prepared once: checked before any work, then measured."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invkit.core.errors import DataError, RecipeError
+from invkit.core.grid import Grid, as_grid
+from invkit.core.keys import Keys
+from invkit.experiment.inference.image_files import InputFile, image_grid, read_image
+from invkit.experiment.inference.point_files import read_points
+from invkit.experiment.inference.request import Request
+from invkit.physics.measurement import Measurement, measure, measure_points
+
+MAX_VALUES = 1 << 28  # of all samples of one input
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedInput:
+    """A checked input: the points of its file, or the header of its image, whose pixels are decoded when it is measured."""
+
+    file: InputFile
+    grid: Grid  # of the reconstruction
+    image_grid: Grid | None = None  # the image's own pixels; None for points and with --grid HxW
+    points: tuple[Tensor, Tensor] | None = None  # coordinates (N, 2) and values (N, C); None for an image
+
+
+def prepare(request: Request, file: InputFile) -> PreparedInput:
+    """Read the header or the points of an input. Raises DataError or RecipeError for what can be refused before any work."""
+    prepared = _prepare_points(request, file) if file.is_points else _prepare_image(request, file)
+    grid, count = prepared.grid, request.options.samples
+    if grid.pixels * grid.channels * count > MAX_VALUES:
+        raise DataError(
+            f"{file}: {count} samples on {grid} are more than {MAX_VALUES:,} values; give a coarser --grid or fewer --samples"
+        )
+    return prepared
+
+
+def _prepare_points(request: Request, file: InputFile) -> PreparedInput:
+    if request.options.grid == "picture":
+        raise RecipeError(f"{file}: points have no grid of their own; give --grid N or HxW, or leave it out")
+    sizes = [request.size] if request.size else request.trained.recipe.train.grids
+    finest = max((as_grid(size, request.channels) for size in sizes), key=lambda grid: grid.pixels)
+    return PreparedInput(file, finest, points=read_points(file.path, request.channels, *request.span))
+
+
+def _prepare_image(request: Request, file: InputFile) -> PreparedInput:
+    if isinstance(request.size, tuple):
+        return PreparedInput(file, Grid(*request.size, request.channels))
+    own = grid = image_grid(file.path, request.channels)
+    if request.size is not None:
+        height, width = (max(1, round(length * request.size)) for length in own.extent)
+        grid = Grid(height, width, request.channels)
+    if request.mask is not None and own.shape != tuple(request.mask.shape[2:]):
+        height, width = request.mask.shape[2:]
+        raise DataError(
+            f"{file}: {own.width}x{own.height} pixels, and the mask {request.options.mask} has {width}x{height}; "
+            "they must be the same"
+        )
+    return PreparedInput(file, grid, own)
+
+
+def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measurement, Tensor | None]:
+    """The measurement, and the ground truth (1, C, H, W) if the recipe's degradation is applied to the input."""
+    file, grid, recipe = prepared.file, prepared.grid, request.trained.recipe
+    if prepared.points is not None:
+        return measure_points(*prepared.points, grid, recipe.noise.sigma), None
+    if request.mask is not None:
+        assert prepared.image_grid is not None
+        x = read_image(file.path, prepared.image_grid)
+        return measure_points(*observed_points(x, request.mask), grid, recipe.noise.sigma), None
+    x = read_image(file.path, grid)
+    keys = Keys.of(request.options.seed, "reconstruct", [file.key])
+    try:
+        operator = recipe.degradation.sample(keys.child("operator"), grid)
+        return measure(operator, x, recipe.noise, keys.child("noise")), x
+    except ValueError as error:
+        raise DataError(f"{file}: {request.degradation} does not fit {grid} ({error}); give another --grid") from None
+
+
+def observed_points(
+    x: Tensor,  # (1, C, H, W)
+    observed: Tensor,  # (1, 1, H, W)
+) -> tuple[Tensor, Tensor]:
+    """The observed pixels as points at their centres: coordinates (N, 2) and values (N, C)."""
+    rows, columns = observed[0, 0].nonzero().unbind(1)
+    size = torch.tensor([x.shape[3], x.shape[2]], dtype=torch.float64)
+    return (torch.stack([columns, rows], 1) + 0.5) / size, x[0, :, rows, columns].T

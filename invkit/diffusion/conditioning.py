@@ -140,10 +140,10 @@ def initial_estimate(
 ) -> InitialEstimate:
     """The initial estimate of a measurement, by the kind of `fill`.
 
-    `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, about the mean of the channels'
-    prior, which also gives the pointwise standard deviation, the misfit and the weights `K^-1 r` from one small solve (for
-    many values, from one in each neighbourhood). `mean` and `zero`: the mean colour, or zero, where nothing is
-    known. Otherwise deviation and misfit are one, and the data channel is the pseudo-inverse of the measurement.
+    `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, with the mean spectrum of the
+    channels; the same small solve (for many values, one in each neighbourhood) gives the pointwise standard deviation, the
+    misfit and the weights `K^-1 r`. `mean` and `zero`: the mean colour, or zero, where nothing is observed. In these two, and
+    for operators that are no masks, deviation and misfit are one, and the data channel is the pseudo-inverse of the data.
 
     The weights tell the network what the observed values, already present in the mean, cannot: how the estimate changes with the
     covariance. If the true covariance differs by D, the posterior mean changes, to first order, by

@@ -1,4 +1,7 @@
-"""Gaussian fields: laws of pictures on every grid, and the bases in which they are diagonal."""
+"""Gaussian fields on every grid, and their posterior given a measurement (kriging).
+
+Imports `core`, `physics.measurement` and `physics.operators`; this module itself re-exports the fields only.
+"""
 
 from invkit.physics.gaussian.basis import dct, frequencies, idct, resample
 from invkit.physics.gaussian.field import Achromatic, GaussianField, inner

@@ -47,7 +47,7 @@ class LocalKriging(NamedTuple):
             spread = prior.view(grid.picture).expand(len(flat), -1, -1, -1)
             return cls(torch.zeros_like(r), spread, torch.zeros_like(r), torch.ones_like(variance[:, 0]))
         noise = max(measurement.sigma**2, NUGGET * field.deviation(grid) ** 2)
-        total, seen = variance.new_zeros(len(flat)), variance.new_zeros(len(flat))
+        total, used = variance.new_zeros(len(flat)), variance.new_zeros(len(flat))
         for window, away in _windows(grid, float(flat.float().mean()), nearest, flat.device):
             distance = torch.where(flat, away, math.inf)
             near, points = distance.topk(count, largest=False)
@@ -61,18 +61,18 @@ class LocalKriging(NamedTuple):
             cross = gram[:, :, count:] * valid[:, :, None]
             mean[:, window] = (lower @ cross).mT @ white
             variance[:, window] = (prior[window] - squares(lower, cross)).clamp(min=0)
-            inside = valid & (near == 0)  # every value counts once, where it has neighbours all around
+            inside = valid & (near == 0)  # each value is used once, in its own window, with neighbours on all sides
             own = (lower.mT @ white) * inside[:, :, None]
             weights.scatter_add_(1, points[:, :, None].expand_as(own), own)
             errors = own.square().sum(2) / lower.square().sum(1)
-            total, seen = total + errors.sum(1), seen + len(r) * inside.sum(1)
-        misfit = torch.where(seen > 0, total / seen.clamp(min=1), 1.0).sqrt()
+            total, used = total + errors.sum(1), used + len(r) * inside.sum(1)
+        misfit = torch.where(used > 0, total / used.clamp(min=1), 1.0).sqrt()
         mean, weights = (x.permute(2, 0, 1).view_as(r) for x in (mean, weights))
         return cls(mean, variance.view(-1, 1, *grid.shape), weights, misfit)
 
 
 def _windows(grid: Grid, density: float, nearest: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pixels (n,) of each window in reading order, and every pixel's distance (N,) from it, in pixels."""
+    """The pixels (n,) of each window, and the distance (N,) of all pixels from it, in pixels."""
     side = max(1, math.isqrt(int(nearest / SHARE / max(density, 1e-6))))
     rows, columns = torch.arange(grid.height, device=device), torch.arange(grid.width, device=device)
 

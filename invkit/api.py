@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from invkit.core.keys import Keys
     from invkit.core.settings import PathSetting, Settings
     from invkit.data.base import Dataset, Images, Split
+    from invkit.data.decoding import read_image
     from invkit.evaluation.metrics.base import Means, Metric, Outcome
     from invkit.physics.degradation import Degradation
     from invkit.physics.measurement import Measurement
@@ -50,11 +51,13 @@ __all__ = [
     "Unavailable",
     "hookimpl",
     "least_squares",
+    "read_image",
     "strokes",
     "strongest",
 ]
 
 _HOMES = {
+    "invkit.data.decoding": ["read_image"],
     "pydantic": ["Field"],
     "invkit.physics.operators.convolution": ["Convolution"],
     "invkit.data.base": ["Dataset", "Images", "Split"],

@@ -24,7 +24,7 @@ from invkit.data.base import Dataset, Images, Split
 from invkit.evaluation.metrics import METRICS
 from invkit.physics.degradation import Degradation
 from invkit.physics.operators.base import LinearOperator
-from invkit.plugins import registry
+from invkit.plugins.loader import registry
 from invkit.plugins.registry import Registry
 from invkit.reconstructors import METHODS
 

@@ -4,7 +4,7 @@ from support.messages import raises
 from support.plugin_sources import GOOD
 
 from invkit.core.errors import PluginError, RecipeError
-from invkit.plugins import registry
+from invkit.plugins.loader import registry
 from invkit.plugins.loader import load
 from invkit.plugins.registry import suggest
 

@@ -7,7 +7,7 @@ from support import ROOT
 from support.messages import missing, raises
 
 from invkit.core.errors import RecipeError
-from invkit.plugins import registry
+from invkit.plugins.loader import registry
 from invkit.plugins.registry import KINDS
 from invkit.recipe.read import installed
 from invkit.recipe.recipe import CHOICES, Recipe, load_recipe

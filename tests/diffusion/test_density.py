@@ -161,7 +161,7 @@ def ranged() -> ConditionalModel:
     return built(FINE, RANGE)
 
 
-def test_fineness_is_that_of_the_distances(ranged):
+def test_the_density_ratio_is_that_of_the_distances(ranged):
     dense, sparse = (float(ranged.density_ratio(measured(FINE, law))[0]) for law in (DENSE, SPARSE))
     assert sparse < 1 < dense
     here, twice = (ranged.density_ratio(measured(grid, RandomPixels(fraction=0.1)))[0] for grid in (COARSE, FINE))

@@ -20,8 +20,7 @@ from invkit.diffusion import Diffusion
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.out_of_distribution import STATISTICS, bounds, statistics, warning
-from invkit.experiment.run import evaluate
-from invkit.experiment.run import load
+from invkit.experiment.run import evaluate, load
 from invkit.experiment.trained_model import Trained, rebuild
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior

@@ -144,7 +144,7 @@ def _check_disk(session: Session, size: int) -> None:
 
 def _warn_out_of_distribution(trained: Trained, images: Mapping[Grid, Images], every: Sequence[Protocol]) -> None:
     """Warn where more measurements of test images are out of distribution than chance explains."""
-    if (known := trained.model.constants.familiar) is None:
+    if (known := trained.model.constants.training_ranges) is None:
         return
     for protocol, (grid, opened) in product(every, images.items()):
         problem = Problem({grid: opened}, protocol.degradation, protocol.noise, protocol.seed)

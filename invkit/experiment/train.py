@@ -72,7 +72,7 @@ def _trainer(session: Session, problem: Problem, checkpoint: Checkpoint | None) 
     parameters = sum(p.numel() for p in model.parameters())
     if world.first:
         folder.keep_metrics(trainer.step)
-        folder.update_record({"parameters": parameters, "residual_scale": model.constants.unit.scale})
+        folder.update_record({"parameters": parameters, "residual_scale": model.constants.residual_scale.scale})
     length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
     session.listener.say(
         f"training {parameters / 1e6:.2f} M parameters on {session.device}: {length} of {settings.batch} images"

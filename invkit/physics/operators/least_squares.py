@@ -25,12 +25,12 @@ def least_squares(
 ) -> Tensor:
     """`A+ y` (B, C, H, W) by conjugate gradients on `A* A x = A* y` (CGLS: Hestenes & Stiefel 1952), from zero.
 
-    With damping, `(A^T A + damping)^-1 A^T y`, the picture that makes `|A x - y|^2 + damping |x|^2` least (unweighted norms).
-    A picture is done when its residual r = y - A x has `|r| <= tolerance |y|` or `|A* r| <= tolerance |A| |r|`, with the
-    largest `|A p| / |p|` met on the way for `|A|`, or after `max_steps`; it is then left alone, whatever its batch.
+    With damping, `(A^T A + damping)^-1 A^T y`, the minimiser of `|A x - y|^2 + damping |x|^2` (unweighted norms). The iteration
+    for an image stops, independently of its batch, when its residual r = y - A x has `|r| <= tolerance |y|` or
+    `|A* r| <= tolerance |A| |r|`, with the largest `|A p| / |p|` so far for `|A|`, or after `max_steps`.
     """
-    weight = operator.grid.area / operator.range_weight  # of squared norms: pictures over measurements
-    ridge = damping / weight  # beside A* A
+    weight = operator.grid.area / operator.range_weight  # ratio of squared norms: images over measurements
+    ridge = damping / weight  # added to A* A
     residual, gradient = y, operator.adjoint(y)
     x, direction = torch.zeros_like(gradient), gradient
     rho, start = dot(gradient, gradient), dot(y, y)
@@ -60,9 +60,9 @@ def ridge(
     r: Tensor,  # (B, *range_shape)
     damping: float,
 ) -> Tensor:
-    """`A^T (A A^T + damping)^-1 r` (B, C, H, W), the picture that makes `|A u - r|^2 + damping |u|^2` least.
+    """`A^T (A A^T + damping)^-1 r` (B, C, H, W), the minimiser of `|A u - r|^2 + damping |u|^2`.
 
-    Without damping it is `A^+ r`. Closed form where the operator's singular values are at hand, else conjugate gradients.
+    Without damping it is `A^+ r`. In closed form where the operator has `spectral`, else by conjugate gradients.
     """
     if damping == 0:
         return operator.pinv(r)

@@ -1,4 +1,4 @@
-"""The base of everything a recipe can set."""
+"""Base classes and markers of recipe settings."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,22 +7,22 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Frozen, strict settings whose typed fields are the recipe's schema.
+    """Frozen, strict settings; their typed fields define the schema of the recipe.
 
-    Validate values that come from YAML in JSON mode (`model_validate_json`), where a list may become a tuple
-    but `"3"` never becomes `3`.
+    Validate values from YAML in JSON mode (`model_validate_json`), in which a list may become a tuple but `"3"` does not
+    become `3`.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class IsPath:
-    """Marks a string that is a path: relative to the recipe, or to the working directory on the command line."""
+    """Marks a string as a path: relative to the recipe, or to the working directory if given on the command line."""
 
 
 @dataclass(frozen=True)
 class IsName:
-    """Marks a string that names an implementation of a kind whose settings stand elsewhere."""
+    """Marks a string as the name of an implementation of `kind` whose settings are elsewhere in the recipe."""
 
     kind: str
 

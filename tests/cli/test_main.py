@@ -57,7 +57,7 @@ def test_usage(invkit, arguments):
         (OSError(errno.ENOSPC, "No space left on device"), 6, "error: the disk is full"),
         (click.UsageError("bad"), 2, "Error: bad"),
         (KeyboardInterrupt(), 130, "stopped\n"),
-        (OSError(errno.EACCES, "denied", "/root/x"), 2, "error: /root/x: denied; give a path that can be used\n"),
+        (OSError(errno.EACCES, "denied", "/root/x"), 2, "error: /root/x: denied; use another path\n"),
         (OSError(errno.EACCES, "denied"), 1, "Traceback"),
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), 1, "Traceback"),
         (ZeroDivisionError("oh"), 1, "Traceback"),

@@ -61,4 +61,4 @@ def test_a_run_folder_that_cannot_be(invkit, write, tmp_path):
     file = write("", "file")
     code, out, err = invkit("run", write(TINY), "--out", file / "run")
     assert (code, out) == (2, "")
-    assert err == f"error: {file}: File exists; give a path that can be used\n"
+    assert err == f"error: {file}: File exists; use another path\n"

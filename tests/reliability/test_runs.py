@@ -17,7 +17,7 @@ from support.faults import mutated
 
 from invkit.cli import main as cli
 from invkit.core import device, signals
-from invkit.core.errors import Interrupted, RecipeError, explained
+from invkit.core.errors import Interrupted, RecipeError, to_user_error
 from invkit.core.files import locked
 from invkit.core.signals import stop_requests
 from invkit.experiment import run as experiment
@@ -169,7 +169,7 @@ def test_requests_wait_where_they_are_held_and_end_the_rest():
 
 def test_stops_that_are_ignored_or_caught_are_noticed():
     deaf = mutated(
-        "invkit.core.signals", ("        if not again and not self.held:\n            raise _StopError\n", "")
+        "invkit.core.signals", ("        if not repeated and not self.deferred:\n            raise _StopError\n", "")
     )
     with deaf.stop_requests():
         signal.raise_signal(signal.SIGTERM)  # nothing happens
@@ -245,7 +245,7 @@ def test_a_full_disk_and_memory_are_one_line_with_code_6(error, said, monkeypatc
     text = capsys.readouterr().err
     assert ended.value.code == 6 and len(text.splitlines()) == 1 and text.startswith(f"error: {said}")
     assert "the same command again" in text
-    assert explained(RuntimeError("a bug")).args == ("a bug",)
+    assert to_user_error(RuntimeError("a bug")).args == ("a bug",)
 
 
 def test_a_disk_that_fills_up_during_training_leaves_the_last_checkpoint(recipe, tmp_path, monkeypatch):
@@ -261,7 +261,7 @@ def test_a_disk_that_fills_up_during_training_leaves_the_last_checkpoint(recipe,
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as error:
         run(recipe, tmp_path / "run", "cpu")
-    assert explained(error.value).exit_code == 6
+    assert to_user_error(error.value).exit_code == 6
     monkeypatch.undo()
     assert latest_checkpoint(tmp_path / "run" / "checkpoints").step == 2
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [

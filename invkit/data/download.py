@@ -1,4 +1,4 @@
-"""A download that is verified, bounded and goes on where it was cut off."""
+"""Downloads that are resumable, bounded in size and verified by a checksum."""
 
 import hashlib
 import sys
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from invkit.core.errors import DataError, ResourceError
 
 _CHUNK = 1 << 18
-_TRIES = 5  # in a row without a single new byte
+_TRIES = 5  # consecutive attempts without a new byte
 
 
 def say_on_stderr(line: str) -> None:
@@ -29,10 +29,10 @@ def fetch(
     say: Callable[[str], None] = say_on_stderr,
     pause: float = 2.0,
 ) -> None:
-    """Bring the `size` bytes of a URL to `target`, through `target.part`, which a later call goes on from.
+    """Download the `size` bytes of a URL to `target`, through `target.part`, from which a later call resumes.
 
-    `say` gets a line on the rate and the time left every five seconds. Raises DataError, which ends in `way_out`, where
-    the server cannot be reached or sends anything but the bytes of the checksum; ResourceError where the disk is full.
+    `say` receives a line with rate and remaining time every five seconds. Raises DataError, ending in `way_out`, if the
+    server cannot be reached or the checksum does not match; ResourceError if the file cannot be written.
     """
     part = target.with_name(target.name + ".part")
     try:
@@ -43,7 +43,9 @@ def fetch(
             found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if found != md5:
             part.unlink()
-            raise DataError(f"what {url} sent has the wrong checksum ({found}, not {md5}) and was removed; {way_out}")
+            raise DataError(
+                f"the file from {url} has the wrong checksum ({found}, not {md5}) and was removed; {way_out}"
+            )
         part.replace(target)
     except OSError as error:
         raise ResourceError(f"{part} cannot be written ({error}); free space, or {way_out}") from None
@@ -56,18 +58,18 @@ def _fill(url: str, file: BinaryIO, size: int, way_out: str, say: Callable[[str]
         try:
             request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
             with urllib.request.urlopen(request, timeout=60) as response:
-                if response.status != 206:  # the whole file again: the server does not resume
+                if response.status != 206:  # the server does not support ranges and sends the whole file
                     file.truncate(0)
                     file.seek(0)
                 _copy(response, file, size, say)
         except (OSError, HTTPException) as error:
             reason = str(getattr(error, "reason", "") or error)
             if isinstance(error, urllib.error.HTTPError):
-                tries = _TRIES  # the server answered; asking again changes nothing
+                tries = _TRIES  # the server answered; another attempt would not help
         tries = 0 if file.tell() > have else tries + 1
         if file.tell() < size and tries >= _TRIES:
             raise DataError(
-                f"{url} could not be fetched ({reason}); run again to go on at {file.tell()} bytes, or {way_out}"
+                f"{url} could not be downloaded ({reason}); run again to resume at {file.tell()} bytes, or {way_out}"
             )
         if file.tell() < size:
             time.sleep(pause)
@@ -80,7 +82,7 @@ def _copy(response: HTTPResponse, file: BinaryIO, size: int, say: Callable[[str]
         try:
             file.write(chunk)
             file.flush()
-        except OSError as error:  # the disk's, not to be taken for the network's
+        except OSError as error:  # an error of the disk, not of the network
             raise ResourceError(f"{file.name} cannot be written ({error}); free space and run again") from None
         now = time.monotonic()
         if now - spoken > 5:

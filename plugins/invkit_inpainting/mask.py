@@ -1,4 +1,4 @@
-"""A mask drawn by the user."""
+"""A mask from an image file."""
 
 import io
 from collections.abc import Sequence
@@ -15,11 +15,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: Pil
 
 
 class MaskPicture(Degradation):
-    """See what is white in a picture of the mask, scaled to the grid by area averages; hide what is black."""
+    """Observe the white pixels of an image of the mask, scaled to the grid by area averages; hide the black ones."""
 
-    file: PathSetting = Field(
-        description="picture of the mask, white where pixels are seen, black where they are missing"
-    )
+    file: PathSetting = Field(description="image of the mask: white for observed pixels, black for hidden ones")
 
     @classmethod
     def conformance_examples(cls) -> Sequence[Self]:
@@ -32,6 +30,6 @@ class MaskPicture(Degradation):
             with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as picture:
                 small = picture.convert("L").resize((grid.width, grid.height), Image.Resampling.BOX)
         except (OSError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: cannot be read as a picture of a mask ({error})") from None
+            raise DataError(f"{path}: cannot be read as an image of a mask ({error})") from None
         observed = torch.from_numpy(np.asarray(small) >= 128).to(keys.state.device)
         return Mask(observed.expand(len(keys), 1, -1, -1), grid.channels)

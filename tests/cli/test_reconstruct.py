@@ -108,8 +108,8 @@ def test_the_same_command_twice_gives_the_same_bytes(reconstruct, tmp_path):
     [
         (["gone.png"], 3, "gone.png: there is no such file"),
         (["notes.txt"], 3, "notes.txt: neither a picture nor points"),
-        (["fake.png"], 3, "fake.png: cannot be read as a picture (not a picture in a known format)"),
-        (["deep.png"], 3, "deep.png: cannot be read as a picture (not a picture of 8 bits a channel)"),
+        (["fake.png"], 3, "fake.png: cannot be read as a picture (not an image in a known format)"),
+        (["deep.png"], 3, "deep.png: cannot be read as a picture (not an image of 8 bits per channel)"),
         (["empty"], 3, "empty: no picture in it"),
         (["short.csv"], 3, "short.csv:2: 4 fields, and the header has 5"),
         (["grey.csv"], 3, "grey.csv:1: the header is 'x,y,grey', and the run's pictures have 3 channels"),

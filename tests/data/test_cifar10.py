@@ -101,7 +101,7 @@ def test_the_pickle_walker_agrees_with_pickle_and_runs_nothing(pictures, monkeyp
     monkeypatch.setattr("builtins.print", lambda *a: ran.append(a))
     pickle.loads(evil)
     assert ran.pop() == ("boom",)  # loaded as a pickle it runs
-    with pytest.raises(ValueError, match="no array of 20 pictures"):
+    with pytest.raises(ValueError, match="no array of 20 images"):
         from_pickled(evil)
     assert ran == []
 
@@ -193,7 +193,7 @@ def test_a_damaged_cache_says_what_to_do(tmp_path, pictures, server, monkeypatch
     with pytest.raises(DataError, match=r"is damaged .* run again"):
         Cifar10().open("test", Grid(32, 32), 0)
     for name, said in (
-        ("other", "no cifar-10-batches-bin/data_batch_1.bin in it"),
+        ("other", "cifar-10-batches-bin/data_batch_1.bin is missing"),
         ("../escaped", "the name '../escaped' "),
     ):
         with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as tar:
@@ -203,13 +203,13 @@ def test_a_damaged_cache_says_what_to_do(tmp_path, pictures, server, monkeypatch
             Cifar10().open("test", Grid(32, 32), 0)
     assert list(cache.iterdir()) == [] and not list(tmp_path.rglob("escaped"))
     (write_binary(cache, pictures) / "test_batch.bin").write_bytes(b"short")
-    with pytest.raises(DataError, match=r"5 bytes instead .* remove .*cifar-10-batches-bin to fetch it again"):
+    with pytest.raises(DataError, match=r"5 bytes instead .* remove .*cifar-10-batches-bin to download it again"):
         Cifar10().open("test", Grid(32, 32), 0)
 
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(ResourceError, match=r"cannot be made .* XDG_CACHE_HOME"):
+    with pytest.raises(ResourceError, match=r"cannot be created .* XDG_CACHE_HOME"):
         Cifar10().open("test", Grid(32, 32), 0)
 
 

@@ -39,7 +39,7 @@ def test_broken_pictures_are_counted_and_named_not_fatal(tmp_path, as_zip):
     images = data.open("train", GRID, 0)
     assert sorted(names(images)) == [f"train/{i}.png" for i in range(5)] and torch.isfinite(images[range(5)]).all()
     (note,) = images.notes
-    assert "6 pictures of the train split are left out" in note and "and 1 more" in note and "\n" not in note
+    assert "6 images of the train split are left out" in note and "and 1 more" in note and "\n" not in note
     assert sum(name in note for name in broken()) == 5
     assert data.open("test", GRID, 0).notes == ()
 
@@ -56,7 +56,7 @@ def test_odd_names_are_only_names_and_pipes_are_not_waited_for(tmp_path):
     assert sorted(names(images)) == ["train/red\ufffd[31m\ufffdline.png", "train/é.png", "train/\ufffd.png"]
     (note,) = images.notes
     assert note.isprintable() and "3 pictures" in note and "pipe.png (not a file)" in note
-    assert "train/bad\ufffd.png (not a picture in a known format)" in note and "0x" not in note
+    assert "train/bad\ufffd.png (not an image in a known format)" in note and "0x" not in note
 
 
 @pytest.mark.parametrize("at", ["../../", "/", "C:/", "./a/../../", "..\\..\\"])
@@ -74,7 +74,7 @@ def test_a_zip_whose_names_lead_out_of_it_is_refused_and_never_unpacked(tmp_path
 @pytest.mark.parametrize("name", ["cut.jpg", "small.png", "sixteen.png", "other.jpg"])
 def test_each_kind_of_broken_picture_is_a_data_error_where_it_is_all_there_is(tmp_path, name):
     contents = {f"train/{name}": broken()[name], "test/0.png": encoded(picture(0))}
-    with pytest.raises(DataError, match=f"no usable picture for the train split.*{name}"):
+    with pytest.raises(DataError, match=f"no usable image for the train split.*{name}"):
         Pictures(root=write(tmp_path / "set", contents, True)).open("train", GRID, 0)
 
 
@@ -158,7 +158,7 @@ def test_places_without_pictures_are_data_errors(tmp_path):
     (tmp_path / "no.zip").write_bytes(b"no zip")
     (tmp_path / "no.npz").write_bytes(b"no npz")
     write(tmp_path / "one", {"1.png": encoded(picture(0))}, False)
-    cases = {"empty": "no picture", "no.zip": "cannot be read", "no.npz": "cannot be read", "gone": "does not exist",
+    cases = {"empty": "no image", "no.zip": "cannot be read", "no.npz": "cannot be read", "gone": "does not exist",
              "one": "at least two"}  # fmt: skip
     for name, message in cases.items():
         with pytest.raises(DataError, match=message):

@@ -229,6 +229,9 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
 
 
 def _code(failed: Sequence[int]) -> int:
-    """The first exit code other than 1, the code of processes that lost their peers; a signal n becomes 128 + n, as in a shell."""
+    """The exit code of the launcher: the first failure other than 1, with which processes end that lost a peer; else 1, or 0.
+
+    A process that was ended by signal n counts as 128 + n, as in a shell.
+    """
     code = next((code for code in failed if code != 1), 1 if failed else 0)
     return 128 - code if code < 0 else code

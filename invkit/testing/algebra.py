@@ -43,7 +43,7 @@ def check_linearity(trials: Trials) -> Check:
 
 
 def check_adjoint(trials: Trials) -> Check:
-    """`<A x, y> range_weight = <x, A* y> area`; and `A*` equals the adjoint that autograd derives from `A`, if it can."""
+    """`<A x, y> range_weight = <x, A* y> area`, and `A*` agrees with the adjoint by autograd, if `forward` is differentiable."""
     worst = Worst()
     for trial, dtype, kind in _cases(trials):
         x, y = trial.images(dtype, 3), trial.measurements(dtype, 4)

@@ -1,4 +1,4 @@
-"""Gaussian blur with a reflecting border: the solution operator of the heat equation on the domain."""
+"""Gaussian blur with a reflecting border, which solves the heat equation on the domain."""
 
 import math
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""The base of everything a recipe can set."""
+"""Base classes and markers of recipe settings."""
 
 import os
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 class Settings(BaseModel):
-    """Frozen, strict settings whose typed fields are the recipe's schema.
+    """Frozen, strict settings; their typed fields define the schema of the recipe.
 
     Validate values that come from YAML in JSON mode (`model_validate_json`), where a list may become a tuple
     but `"3"` never becomes `3`.
@@ -45,7 +45,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class IsName:
-    """Marks a string that names an implementation of a kind whose settings stand elsewhere."""
+    """Marks a string as the name of an implementation of `kind` whose settings are elsewhere in the recipe."""
 
     kind: str
 

@@ -1,4 +1,4 @@
-"""One image file to checked, upright, resampled pixels."""
+"""Decoding of an image file: checks, EXIF orientation, resampling to a grid."""
 
 from io import BytesIO
 from pathlib import Path
@@ -16,30 +16,30 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 
 MAX_BYTES = 128 << 20  # of one file
 
-MAX_PIXELS = 64_000_000  # of one picture
+MAX_PIXELS = 64_000_000  # of one image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: Pillow runs programs for some
 
 
 def _upright(picture: Image.Image) -> tuple[int, int]:
-    """Height and width of a picture turned upright, from its header; ValueError says why it cannot be used at all."""
+    """Height and width of an image in upright orientation, from its header; raises ValueError if it cannot be used."""
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width}x{height} pixels are too many")
     if picture.mode[0] in "IF":
-        raise ValueError("not a picture of 8 bits a channel")
-    turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # by a quarter
+        raise ValueError("not an image of 8 bits per channel")
+    turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # by 90 degrees
     return (width, height) if turned else (height, width)
 
 
 def upright_size(file: BinaryIO) -> tuple[int, int]:
-    """Height and width of a picture turned upright, as far as its header tells; raises nearly anything for a broken one."""
+    """Height and width of an image in upright orientation, from its header; a broken file may raise any exception."""
     with file, Image.open(file, formats=FORMATS) as picture:
         return _upright(picture)
 
 
 def _usable(picture: Image.Image, grid: Grid) -> Image.Image:
-    """The picture itself; ValueError says why it cannot be used on the grid."""
+    """The image, unchanged; raises ValueError if it cannot be used on the grid."""
     height, width = _upright(picture)
     if enlarges((height, width), grid):
         raise ValueError(f"{width}x{height} pixels, smaller than {grid}")
@@ -47,14 +47,14 @@ def _usable(picture: Image.Image, grid: Grid) -> Image.Image:
 
 
 def decode(file: BinaryIO, grid: Grid) -> NDArray[np.uint8]:
-    """A picture upright, in RGB, centre-cropped to the grid's aspect and averaged over its cells: `(H, W, 3)`."""
+    """Decode an image: upright, RGB, centre-cropped to the grid's aspect and averaged over its cells, `(H, W, 3)`."""
     with file, Image.open(file, formats=FORMATS) as opened:
         picture = ImageOps.exif_transpose(_usable(opened, grid)).convert("RGB")
     if (picture.height, picture.width) == grid.shape:
         return np.asarray(picture)
     box = centre_box((picture.height, picture.width), grid)
     factor = int((box[2] - box[0]) / grid.height) // 4
-    if factor > 1:  # a table of a large picture would take gigabytes; its cells are at least 8 pixels wide
+    if factor > 1:  # the table of a large image would take gigabytes; its cells are at least 8 pixels wide
         top, left, bottom, right = map(round, box)
         picture = picture.reduce(factor, (left, top, right, bottom))
         box = (0, 0, (bottom - top) / factor, (right - left) / factor)
@@ -62,7 +62,7 @@ def decode(file: BinaryIO, grid: Grid) -> NDArray[np.uint8]:
 
 
 def check(file: BinaryIO, grid: Grid) -> None:
-    """What `decode` refuses of a picture, as far as its header tells."""
+    """Raise the errors of `decode` that can be detected from the header of an image."""
     with file, Image.open(file, formats=FORMATS) as picture:
         _usable(picture, grid)
 
@@ -78,7 +78,7 @@ def error_line(error: Exception) -> str:
 
 
 def printable(name: str) -> str:
-    """A name fit for a terminal and for UTF-8: names may hold newlines, terminal commands or bytes of no text."""
+    """A file name safe for a terminal: newlines, control sequences and undecodable bytes are replaced."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
-from invkit.core.device import awaiting, synchronise
+from invkit.core.device import synchronise, synchronised_spans
 from invkit.training.trainer import Trainer
 
 WARM, STEPS = 3, 10
@@ -29,7 +29,7 @@ def profile_steps(trainer: Trainer, steps: int = STEPS) -> list[dict[str, Any]]:
     run, device = trainer.run(), trainer.device
     list(islice(run, WARM))
     synchronise(device)
-    with awaiting(device), profile(activities=[ProfilerActivity.CPU]) as seen:
+    with synchronised_spans(device), profile(activities=[ProfilerActivity.CPU]) as seen:
         seconds = sum(record.seconds for record in islice(run, steps))
     events = {e.key.removeprefix("invkit/"): e for e in seen.key_averages() if e.key.startswith("invkit/")}
     spent = {key: e.cpu_time_total / 1e3 / steps for key, e in events.items()}

@@ -1,4 +1,4 @@
-"""Inpainting: part of a picture is missing, under boxes, strokes or a mask of the user's."""
+"""Inpainting: part of the image is hidden by boxes, strokes or a mask from a file."""
 
 from collections.abc import Mapping
 

@@ -137,7 +137,7 @@ def test_descriptions_limits_and_defaults(schema):
     named = definitions["degradation"]["oneOf"]
     (center,) = [one for one in named if one.get("properties", {}).get("name") == {"const": "sparse-center"}]
     share = center["properties"]["block"]
-    assert share["description"] == "side of a central square block, as a share of the shorter side"
+    assert share["description"] == "side of a central square block, relative to the shorter side"
     assert share["anyOf"][0] == {"exclusiveMinimum": 0, "maximum": 1, "type": "number"}
     assert definitions["Train"]["properties"]["clip"]["default"] == 1.0
     assert schema.schema["properties"]["model"]["default"]["name"] == "fno-unet"

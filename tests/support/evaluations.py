@@ -1,4 +1,4 @@
-"""Pictures of independent pixels, methods whose figures are known in closed form, and the table of both."""
+"""Images of independent pixels, methods whose scores are known in closed form, and their evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ GRID = Grid(16, 16)
 
 
 class Draws(Images):
-    """Independent pixels N(0, DEVIATION^2); every `share` pictures in a row count as one photograph."""
+    """Independent pixels N(0, DEVIATION^2); each `share` consecutive images form one group."""
 
     def __init__(self, count: int = 48, share: int = 1, grid: Grid = GRID) -> None:
         self.grid, self.count, self.share = grid, count, share
@@ -43,7 +43,7 @@ class Draws(Images):
 
 
 class Coins(Degradation):
-    """Each pixel is seen with some probability."""
+    """Each pixel is observed with probability `share`."""
 
     share: float = 0.3
 
@@ -52,7 +52,7 @@ class Coins(Degradation):
 
 
 class Exact(Reconstructor):
-    """The posterior of `Draws`, its samples shrunk to their mean by `shrink`; it keeps what it was shown."""
+    """The posterior of `Draws`, with the deviation of samples from the mean scaled by `shrink`; records its measurements."""
 
     readouts = ("mean", "sample")
 
@@ -74,7 +74,7 @@ class Exact(Reconstructor):
 
 
 class Flat(Reconstructor):
-    """A point estimate that pastes nothing."""
+    """A constant point estimate that ignores the observed values."""
 
     name, readouts = "flat", ("point",)
 

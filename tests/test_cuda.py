@@ -76,13 +76,13 @@ def test_gaussian_posterior(fraction, sigma, what):
     both(work, rtol=1e-3, atol=1e-3)
 
 
-NAMES = sorted(set(plugins.registry().degradations) - {"mixture", "compose"})
+NAMES = sorted(set(plugins.registry().names("degradation")) - {"mixture", "compose"})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_operators(name):
     """Forward, adjoint and pseudo-inverse of every degradation that needs no settings."""
-    cls = plugins.registry().degradations[name]
+    cls = plugins.registry().names("degradation")[name]
     try:
         degradation = cls()
     except ValueError:

@@ -7,7 +7,7 @@ import pytest
 from support.worlds import in_world
 
 from invkit.core.distributed import World
-from invkit.experiment import evaluate
+from invkit.experiment.run import evaluate
 
 
 def table(folder: Path, *overrides: str) -> bytes:

@@ -23,15 +23,6 @@ json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 device_name = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
-def installed_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("invkit")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def registry_of(plugins: Sequence[str]) -> "Registry":
     from invkit.plugins.loader import registry
 

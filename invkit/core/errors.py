@@ -2,6 +2,8 @@
 
 import errno
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -64,11 +66,24 @@ class PeerError(InvkitError):
     """Another process of a run ended or cannot be reached; its own message says why."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def suggest(word: str, known: Iterable[str], listed: Iterable[str] | None = None) -> str:
+    """The end of a message about an unknown word: the nearest known one; where none is near, all, or those of `listed`."""
+    known = list(known)
+    if near := get_close_matches(word, known, 1):
+        return f" (did you mean {near[0]!r}?)"
+    return f" (known: {', '.join(sorted(known if listed is None else listed)) or 'none'})"
+
+
 def explained(error: BaseException) -> BaseException:
     """The same error as one line for the person, where it is of disk, memory or a path that the system refuses."""
     if isinstance(error, InvkitError):
         return error
-    first = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    first = first_line(error)[:300]
     if isinstance(error, OSError) and error.errno in _FULL:
         return ResourceError(
             f"the disk is full: {first}; what was saved is intact: free space and give the same command again"

@@ -1,12 +1,14 @@
 """Files that are whole or not there, and a folder that one process holds at a time."""
 
 import errno
+import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from invkit.core.errors import RecipeError
 
@@ -49,16 +51,22 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     sync_folder(path.parent)
 
 
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as `write_atomic` does."""
+    write_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
 NAME = ".lock"
 
 _UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # of file systems without locks
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold a folder alone, by `flock` on its file `.lock`, which the system releases when the process ends in any way.
 
-    Raises RecipeError, with who holds it and the way out, where another process does.
+    Where another process holds it, raises RecipeError with who does and the way out; or, with `waiting`, tells that who does
+    and waits.
     """
     try:
         import fcntl
@@ -71,9 +79,12 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            raise RecipeError(
-                f"{folder} is in use by {holder!r}; wait until that ends or stop it, or give another folder with --out DIR"
-            ) from None
+            if waiting is None:
+                raise RecipeError(
+                    f"{folder} is in use by {holder!r}; wait until that ends or stop it, or give another folder with --out DIR"
+                ) from None
+            waiting(holder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in _UNKNOWN:
                 raise

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -56,6 +56,8 @@ class Part(Images):
 
 class Dataset(Settings, ABC):
     """A source of pictures; its typed fields are its settings in a recipe."""
+
+    kind: ClassVar[str] = "dataset"
 
     @property
     def channels(self) -> int:

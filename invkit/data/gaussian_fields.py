@@ -9,14 +9,14 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Dataset, Images, Split
-from invkit.physics.gaussian import Law, MaternField
+from invkit.physics.gaussian import MaternField, StationaryField
 
 
 @dataclass(frozen=True, eq=False)
 class FieldDraws(Images):
     """Pictures drawn when asked for; an id on a finer grid is the same draw, refined."""
 
-    field: Law
+    field: StationaryField
     split: Split
     grid: Grid
     seed: int
@@ -36,7 +36,7 @@ class FieldDraws(Images):
 class Fields(Dataset):
     """Draws of a Gaussian field at any resolution; values are not bound to [-1, 1]."""
 
-    field: Law = Field(
+    field: StationaryField = Field(
         MaternField(std=0.5, length=0.25, exponent=2.5, color=0.5), description="the law the pictures are drawn from"
     )
     train_size: int = Field(65536, ge=1, description="pictures in the training split")
@@ -47,7 +47,7 @@ class Fields(Dataset):
     def channels(self) -> int:
         return self.colors
 
-    def law(self) -> Law:
+    def law(self) -> StationaryField:
         return self.field
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:

@@ -1,4 +1,7 @@
-"""The diffusion core: noise schedules, preconditioning, loss, samplers and the conditional model."""
+"""The conditional diffusion model: schedules, preconditioning, loss, samplers, conditioning inputs and networks.
+
+Imports `core` and `physics`; knows no trainer and no recipe.
+"""
 
 from invkit.diffusion.samplers import SAMPLERS, Sample
 from invkit.diffusion.schedules import SCHEDULES

@@ -10,7 +10,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.diffusion.networks.base import Fill
 from invkit.physics.gaussian import Achromatic, GaussianField, resample
-from invkit.physics.gaussian.local_kriging import Local, krige
+from invkit.physics.gaussian.local_kriging import LocalKriging
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
@@ -32,10 +32,16 @@ class InitialEstimate:
     def image(self, z: Tensor) -> Tensor:
         return self.mean + self.deviation * z
 
+    def __getitem__(self, index: slice | Tensor) -> "InitialEstimate":
+        return self.map(lambda t: t[index])
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "InitialEstimate":
         """Every tensor, batch first, through `change`."""
-        tensors = (self.mean, self.deviation, self.misfit, self.data_channel)
-        return InitialEstimate(*map(change, tensors), has_weights=self.has_weights)
+        mean, deviation, misfit = change(self.mean), change(self.deviation), change(self.misfit)
+        return InitialEstimate(mean, deviation, misfit, change(self.data_channel), self.has_weights)
+
+    def to(self, device: torch.device | str) -> "InitialEstimate":
+        return self.map(lambda t: t.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +53,9 @@ class Condition:
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
     inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: mean, data channel, observed, deviation
     zoom: float = 1.0  # resolution of the network's grid relative to training
-    fineness: float = 1.0  # sampling density relative to the middle of the training range; scales the residual spectrum
+    density_ratio: float = (
+        1.0  # sampling density relative to the middle of the training range; scales the residual spectrum
+    )
 
     @classmethod
     def of(
@@ -56,13 +64,13 @@ class Condition:
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
         zoom: float = 1.0,
-        fineness: float = 1.0,
+        density_ratio: float = 1.0,
     ) -> "Condition":
         observed = torch.ones_like(estimate.mean[:, :1])
         if measurement.observed is not None:
             observed = measurement.observed.to(observed).mean(1, keepdim=True)
         inputs = _inputs(estimate, observed, shape)
-        return cls(estimate, observed, unknown(measurement), inputs, zoom, fineness)
+        return cls(estimate, observed, unknown(measurement), inputs, zoom, density_ratio)
 
     @property
     def grid(self) -> Grid:
@@ -97,9 +105,7 @@ class Condition:
 
 def unknown(measurement: Measurement) -> Tensor | None:
     """`Condition.hidden` of a measurement."""
-    if measurement.observed is None or measurement.sigma > 0:
-        return None
-    return (~measurement.observed).to(measurement.y)
+    return None if measurement.exact is None else (~measurement.exact).to(measurement.y)
 
 
 def _binned(estimate: InitialEstimate, observed: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -132,10 +138,10 @@ def initial_estimate(
 ) -> InitialEstimate:
     """The initial estimate of a measurement, by the kind of `fill`.
 
-    `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, about the mean of the channels'
-    prior, which also gives the pointwise standard deviation, the misfit and the weights `K^-1 r` from one small solve (for
-    many values, from one in each neighbourhood). `mean` and `zero`: the mean colour, or zero, where nothing is
-    known. Otherwise deviation and misfit are one, and the data channel is the pseudo-inverse of the measurement.
+    `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, with the mean spectrum of the
+    channels; the same small solve (for many values, one in each neighbourhood) gives the pointwise standard deviation, the
+    misfit and the weights `K^-1 r`. `mean` and `zero`: the mean colour, or zero, where nothing is observed. In these two, and
+    for operators that are no masks, deviation and misfit are one, and the data channel is the pseudo-inverse of the data.
 
     The weights tell the network what the observed values, already present in the mean, cannot: how the estimate changes with the
     covariance. If the true covariance differs by D, the posterior mean changes, to first order, by
@@ -153,18 +159,19 @@ def initial_estimate(
             return plain(GaussianPosterior(prior, measurement).mean())
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
-        found = _channel_by_channel(Achromatic(prior, grid.channels), grey, missing)
-        deviation = (found.variance + 1e-4 * found.variance.mean((2, 3), keepdim=True)).sqrt()
-        mean, weights = (x.squeeze(2).transpose(0, 1) for x in (found.mean, found.weights))
-        return InitialEstimate(centre + mean, deviation, found.misfit, weights, has_weights=True)
+        mean, variance, weights, misfit = _krige(Achromatic(prior, grid.channels), grey, missing)
+        mean, weights = (x.squeeze(2).transpose(0, 1) for x in (mean, weights))
+        deviation = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).sqrt()
+        return InitialEstimate(centre + mean, deviation, misfit, weights, has_weights=True)
     if fill == "zero":
         return plain(operator.pinv(y))
     return plain(centre + operator.pinv(y - operator.forward(centre)))
 
 
-def _channel_by_channel(field: GaussianField, grey: Measurement, missing: Tensor) -> Local:
+def _krige(field: GaussianField, grey: Measurement, r: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean, variance, weights and misfit of each channel of values r (C, B, 1, H, W), as in `LocalKriging`."""
     posterior = GaussianPosterior(field, grey)
     if not posterior.dense:
-        return krige(field, grey, missing)
-    weights = posterior.weights(missing)
-    return Local(posterior.gain(missing), posterior.variance(), weights, posterior.misfit(weights))
+        return LocalKriging.of(field, grey, r)
+    weights = posterior.weights(r)
+    return posterior.gain(r), posterior.variance(), weights, posterior.misfit(weights)

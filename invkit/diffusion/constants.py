@@ -9,38 +9,39 @@ from torch import Tensor
 from invkit.core.errors import DataError
 from invkit.diffusion.networks.base import Fill
 from invkit.diffusion.out_of_distribution import STATISTICS
-from invkit.diffusion.residual_scale import Unit
+from invkit.diffusion.residual_scale import ResidualScale
 from invkit.physics.gaussian import FittedField
 
-VERSION = 2  # of what the network is told
+VERSION = 2  # of the network's inputs
 
 
 @dataclass(frozen=True, eq=False)
 class Constants:
-    """What is measured on the training pictures before the first step and travels with the weights."""
+    """What is fitted to the training images before the first step."""
 
-    prior: FittedField  # law of the pictures
-    residual: FittedField  # law of the residual z in its units: mean zero, deviation about one
-    unit: Unit  # of the residual, by the fill's misfit
-    reference: int  # cells along the shorter side of the finest grid trained on
-    # (4, 2): range of each of `familiar.statistics` in training; None, or without bounds on the last, of earlier versions
-    familiar: Tensor | None = None
+    prior: FittedField  # of the images
+    residual: FittedField  # of the residual z: mean zero, standard deviation about one
+    residual_scale: ResidualScale
+    reference: int  # cells along the shorter side of the finest training grid
+    training_ranges: Tensor | None = None  # (4, 2): of each `out_of_distribution.statistics`; None in old checkpoints
 
     @property
     def closest(self) -> float | None:
         """The shortest distance from observed pixels in training, see `density.distance`; None where it is unknown."""
-        if self.familiar is None:
+        if self.training_ranges is None:
             return None
-        # Measured on the first of the training grids; on the finest a share of the pixels is as much closer.
-        return float(self.familiar[3, 0]) * min(self.prior.modes.shape[2:]) / self.reference
+        # Measured on the first of the training grids; on the finest, the same share of pixels is closer by their ratio.
+        return float(self.training_ranges[3, 0]) * min(self.prior.modes.shape[2:]) / self.reference
 
     def tensors(self) -> dict[str, Tensor]:
+        """The constants as they are stored in a checkpoint."""
+        scale = self.residual_scale
         numbers = {
             "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,
-            "scale": self.unit.scale, "exponent": self.unit.exponent, "misfit": self.unit.misfit, "version": VERSION,
+            "scale": scale.scale, "exponent": scale.exponent, "misfit": scale.misfit, "version": VERSION,
         }  # fmt: skip
-        familiar = {} if self.familiar is None else {"familiar": self.familiar}
-        return familiar | {
+        ranges = {} if self.training_ranges is None else {"training_ranges": self.training_ranges}
+        return ranges | {
             "modes": self.prior.modes,
             "color": self.prior.color,
             "residual_modes": self.residual.modes,
@@ -49,27 +50,36 @@ class Constants:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], fill: Fill = "gaussian") -> "Constants":
-        """Raises DataError for those of a version whose models with this fill are not read any more."""
+        """The constants of a checkpoint. Raises DataError where its version is no longer supported with this fill."""
         prior = FittedField(tensors["modes"], tensors["color"], float(tensors["slope"]))
         residual = FittedField(
             tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])
         )
-        if (familiar := tensors.get("familiar")) is not None:
-            if familiar.shape == (3, 2):
-                familiar = torch.cat([familiar, familiar.new_tensor([[0, torch.finfo(familiar.dtype).max]])])
-            if familiar.shape != (len(STATISTICS), 2):
-                raise ValueError(f"familiar is {tuple(familiar.shape)}")
-        unit = Unit(float(tensors["scale"]))
+        scale = ResidualScale(float(tensors["scale"]))
         if "exponent" in tensors:  # earlier versions had none
             low, high = tensors["misfit"].tolist()
-            unit = Unit(unit.scale, float(tensors["exponent"]), (low, high))
-        kriged = fill == "gaussian" and ("exponent" not in tensors or unit.misfit != (1, 1))  # only masks have a misfit
+            scale = ResidualScale(scale.scale, float(tensors["exponent"]), (low, high))
+        kriged = fill == "gaussian" and (
+            "exponent" not in tensors or scale.misfit != (1, 1)
+        )  # only masks have a misfit
         if kriged and int(tensors.get("version", 1)) < VERSION:
             raise DataError(
-                "the checkpoint is of an earlier version, whose network was told the values seen and not their weights; "
-                "train again: `invkit run RECIPE --fresh`"
+                "the checkpoint is of an earlier version, whose network took the observed values as input and not their "
+                "kriging weights; train again: `invkit run RECIPE --fresh`"
             )
-        return cls(prior, residual, unit, int(tensors["reference"]), familiar)
+        ranges = _ranges(tensors.get("training_ranges", tensors.get("familiar")))  # `familiar` in earlier versions
+        return cls(prior, residual, scale, int(tensors["reference"]), ranges)
+
+
+def _ranges(stored: Tensor | None) -> Tensor | None:
+    """Training ranges of a checkpoint; earlier versions have none for the last statistic, which is left unbounded."""
+    if stored is None:
+        return None
+    if stored.shape == (3, 2):
+        stored = torch.cat([stored, stored.new_tensor([[0, torch.finfo(stored.dtype).max]])])
+    if stored.shape != (len(STATISTICS), 2):
+        raise ValueError(f"training_ranges is {tuple(stored.shape)}")
+    return stored
 
 
 def embed(sigma: Tensor, size: int) -> Tensor:

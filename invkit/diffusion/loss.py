@@ -1,4 +1,4 @@
-"""The denoising loss: where, in which norm and with which weight the error of the denoiser counts."""
+"""The denoising loss: its domain, norm and weight."""
 
 from typing import Literal
 
@@ -12,30 +12,30 @@ from invkit.physics.gaussian import GaussianField
 
 
 class Loss(Settings):
-    """`w(sigma)` times the mean over the domain (of what is hidden, for a mask) of the squared error of the denoiser."""
+    """`w(sigma)` times the mean squared error of the denoiser over the domain; for a mask, over the hidden pixels."""
 
     weight: Literal["unit", "x0", "epsilon"] = Field(
         "unit",
-        description="w: that of a loss of about one at every level (unit: 1 / c_out^2), one (x0), or 1 / sigma^2 (epsilon)",
+        description="w: 1 / c_out^2, for a loss of about one at every level (unit), 1 (x0), or 1 / sigma^2 (epsilon)",
     )
     whiten: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="measure the error in the norm of C^(-1/2) of the noise field, eigenvalues below this share of the largest "
-        "raised to it; null: in L2",
+        description="whiten the error by C^(-1/2) of the noise field, with eigenvalues of at least this share of the largest; "
+        "null: the L2 norm",
     )
 
     def __call__(
         self,
-        error: Tensor,  # (B, C, H, W): denoised less clean
-        where: Tensor | None,  # (B, 1 or C, H, W) weights of pixels, None for all
+        error: Tensor,  # (B, C, H, W): denoised minus clean
+        where: Tensor | None,  # (B, 1 or C, H, W): pixel weights, None for the whole domain
         sigma: Tensor,  # (B,) in (0, inf]
-        power: Tensor,  # (B,): pixel power of the output's scale
+        power: Tensor,  # (B,): see `Scaling.power`
         noise: GaussianField,
         grid: Grid,
     ) -> Tensor:
-        """The loss of every picture, (B,)."""
+        """The loss of each image, (B,)."""
         size = float(error[0].numel())
         total: Tensor | float = size
         if where is not None:
@@ -47,5 +47,5 @@ class Loss(Settings):
         loss = error.square().sum((1, 2, 3)) / total
         if self.weight == "unit":
             return loss / power
-        level = torch.where(sigma.isinf(), 1.0, sigma)  # the mean has no noise to count in
+        level = torch.where(sigma.isinf(), 1.0, sigma)  # at infinity the target is the posterior mean
         return loss / level.square() if self.weight == "epsilon" else loss

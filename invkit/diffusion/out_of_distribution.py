@@ -1,4 +1,4 @@
-"""Whether measurements look like those that a model was trained on: cheap statistics of them beside their ranges in training."""
+"""Out-of-distribution check: summary statistics of measurements against their ranges in training."""
 
 import torch
 from torch import Tensor
@@ -9,35 +9,36 @@ from invkit.physics.measurement import Measurement
 
 STATISTICS = (
     "share of the values measured",
-    "energy of the fill",
-    "roughness of the fill",
-    "distance from what is seen",
+    "energy of the initial estimate",
+    "roughness of the initial estimate",
+    "distance from observed pixels",
 )
 
-QUANTILES = (0.005, 0.995)  # of the training pictures
+QUANTILES = (0.005, 0.995)  # of the training images
 
-FLOOR = 1e-5  # share of the largest power below which roughness is not looked for: rounding lives there
+FLOOR = 1e-5  # smallest eigenvalue used for the roughness, as a share of the largest: below is rounding error
 
-# The ranges end this factor beyond the quantiles: few photographs do not tell them better.
+# Factors by which the ranges extend beyond the quantiles, which few photographs determine only roughly.
 MARGINS = (1.25, 2.0, 2.0, 1.25)
 
 
 def statistics(
-    fill: Tensor,  # (B, C, H, W)
+    estimate: Tensor,  # (B, C, H, W): mean of the initial estimate
     measurement: Measurement,
     prior: GaussianField,
 ) -> Tensor:
-    """The statistics of measurements whose fill is known, (B, 4) float64.
+    """The statistics of measurements, (B, 4) float64.
 
-    How many values were measured, in units of those of a picture: other degradations. The mean square of `f`, the fill less
-    the prior's mean, in units of the prior's variance: other brightness and contrast. `<f, C^-1 f>` for each value measured,
-    with C the prior's covariance operator: values that vary faster than the pictures do. For a kriged fill without noise
-    that is `r^T K^-1 r / n` of the values r, one on average for draws of the prior. The `distance` from what a mask shows, 0 for
-    other operators: sensors closer together or further apart, though they be the same share of another grid.
+    1. The number of measured values over that of the image: sensitive to the degradation.
+    2. The energy: the mean square of `f`, the estimate minus the prior mean, over the prior variance: brightness and contrast.
+    3. The roughness: `<f, C^-1 f>` per measured value, with C the prior covariance operator: values that vary faster than in the
+       training images. For kriging without noise this is `r^T K^-1 r / n` of the n values r, whose mean is one under the prior.
+    4. The `distance` from the pixels that a mask observes, 0 for other operators: the sampling density on the domain, which the
+       share of observed pixels does not determine across grids.
     """
     grid, operator = measurement.grid, measurement.operator
     values = operator.measured(torch.ones_like(measurement.y)).double().flatten(1).sum(1)
-    f = (fill - prior.centre(grid, fill)).double()
+    f = (estimate - prior.centre(grid, estimate)).double()
     energy = f.square().mean((1, 2, 3)) / prior.deviation(grid) ** 2
     roughness = inner(f, prior.operator(f, grid, -1.0, FLOOR), grid) / values.clamp(min=1)
     away = torch.zeros_like(values) if measurement.observed is None else distance(measurement.observed)
@@ -47,31 +48,31 @@ def statistics(
 def bounds(
     values: Tensor,  # (N, 4)
 ) -> Tensor:
-    """The range of each statistic over training pictures: (4, 2) float64, low and high."""
+    """The range of each statistic over the training images: (4, 2) float64, low and high."""
     return values.quantile(torch.tensor(QUANTILES, dtype=values.dtype, device=values.device), 0).T.contiguous()
 
 
 def warning(
     values: Tensor,  # (B, 4)
-    known: Tensor,  # (4, 2): what `bounds` gave
+    ranges: Tensor,  # (4, 2): from `bounds`
     what: str = "measurements",
     tolerated: float = 0.0,  # share of them that may lie outside
 ) -> str | None:
-    """One line about measurements that look unlike those of the training, or None.
+    """One line about measurements that are out of distribution, or None.
 
-    >>> known = torch.tensor([[0.1, 0.1], [0.2, 2.0], [0.5, 2.0], [0.2, 0.3]], dtype=torch.float64)
-    >>> warning(torch.tensor([[0.1, 1.0, 1.0, 0.2], [0.1, 9.0, 1.0, 0.2]], dtype=torch.float64), known)
-    '1 of 2 measurements look unlike those of the training: energy of the fill up to 9 (in training 0.2 to 2)'
-    >>> warning(torch.tensor([[0.11, 1.0, 1.0, 0.2]], dtype=torch.float64), known)
+    >>> ranges = torch.tensor([[0.1, 0.1], [0.2, 2.0], [0.5, 2.0], [0.2, 0.3]], dtype=torch.float64)
+    >>> warning(torch.tensor([[0.1, 1.0, 1.0, 0.2], [0.1, 9.0, 1.0, 0.2]], dtype=torch.float64), ranges)
+    '1 of 2 measurements are out of distribution: energy of the initial estimate up to 9 (in training 0.2 to 2)'
+    >>> warning(torch.tensor([[0.11, 1.0, 1.0, 0.2]], dtype=torch.float64), ranges)
     """
-    values, known, margins = values.cpu(), known.cpu(), torch.tensor(MARGINS, dtype=known.dtype)
-    below, above = values < known[:, 0] / margins, values > known[:, 1] * margins
+    values, ranges, margins = values.cpu(), ranges.cpu(), torch.tensor(MARGINS, dtype=ranges.dtype)
+    below, above = values < ranges[:, 0] / margins, values > ranges[:, 1] * margins
     count = int((below | above).any(1).sum())
     if count <= tolerated * len(values):
         return None
-    said = []
-    for name, v, low, high, less, more in zip(STATISTICS, values.T, *known.T, below.T, above.T, strict=True):
+    found = []
+    for name, v, low, high, less, more in zip(STATISTICS, values.T, *ranges.T, below.T, above.T, strict=True):
         ends = [f"down to {float(v.min()):.3g}"] * bool(less.any()) + [f"up to {float(v.max()):.3g}"] * bool(more.any())
         if ends:
-            said.append(f"{name} {', '.join(ends)} (in training {float(low):.3g} to {float(high):.3g})")
-    return f"{count} of {len(values)} {what} look unlike those of the training: {'; '.join(said)}"
+            found.append(f"{name} {', '.join(ends)} (in training {float(low):.3g} to {float(high):.3g})")
+    return f"{count} of {len(values)} {what} are out of distribution: {'; '.join(found)}"

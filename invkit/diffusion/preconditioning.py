@@ -1,9 +1,10 @@
-"""Preconditioning: how a network F of unit-scale inputs and outputs becomes a denoiser `D(z, s) = skip z + out F(into z, s)`."""
+"""Preconditioning: a denoiser `D(z, s) = skip z + out F(into z, s)` from a network F with inputs and outputs of unit scale."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,25 +20,24 @@ Map = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Scaling:
-    """`D = synthesis (skip + out F into) analysis` at noise levels (B,), or one for all of a batch.
+    """`D = synthesis (skip + out F into) analysis` at noise levels (B,), or at one level for the whole batch.
 
-    From pictures (B, C, H, W) to the network's grid (B, C, h, w), and back; `analysis` and `synthesis` lead to coordinates, of
-    the picture's shape, in which the other maps are simple. A mode has the same size in the network, and on its way out of
-    it, whatever the grid of the picture.
+    `analysis` maps images (B, C, H, W) to coordinates of the same shape in which the other maps are diagonal, `into` maps these to
+    the network's grid (B, C, h, w), and `out` maps back. A mode is scaled alike whatever the grid of the image.
     """
 
-    analysis: Map  # picture to coordinates
+    analysis: Map  # image to coordinates
     into: Map  # coordinates to network
     skip: Map  # coordinates to coordinates
     out: Map  # network to coordinates
-    synthesis: Map  # coordinates to picture
-    power: Tensor  # (B,): pixel power of `out` of unit white noise on the picture's grid
+    synthesis: Map  # coordinates to image
+    power: Tensor  # (B,): mean square, over pixels, of `out` applied to unit white noise
 
 
 def together(
-    parts: list[tuple[Tensor, Scaling]],  # places in the batch, and what scales there
+    parts: list[tuple[Tensor, Scaling]],  # places in the batch, and their scaling
 ) -> Scaling:
-    """One for a batch of several laws."""
+    """The scaling of a batch whose images have different residual fields."""
     order = torch.cat([places for places, _ in parts]).argsort()
 
     def each(which: Callable[[Scaling], Map]) -> Map:
@@ -51,40 +51,42 @@ def together(
 
 
 class Preconditioning(Settings, ABC):
-    """At noise level infinity every one reads `skip = 0, into = 0`: the output is the mean itself."""
+    """At noise level infinity all have `skip = 0` and `into = 0`: the output is the mean."""
+
+    kind: ClassVar[str] = "preconditioning"
 
     @abstractmethod
     def scaling(
         self,
-        sigma: Tensor,  # (B,) in (0, inf]: multiples of the noise field; of length one: for any batch
+        sigma: Tensor,  # (B,) in (0, inf]: multiples of the noise field; or of length one, for the whole batch
         noise: GaussianField,
-        data: GaussianField,  # the law of the residual, measured on training pictures
+        data: GaussianField,  # of the residual, fitted to the training images
         grid: Grid,
-        working: Grid | None = None,  # the network's; None for the picture's own
+        working: Grid | None = None,  # the network's; None for that of the image
     ) -> Scaling: ...
 
 
 class ScalarPreconditioning(Preconditioning, ABC):
-    """One factor for all modes, of the pixel deviations of noise and data."""
+    """One factor for all modes, from the pixel standard deviations of noise and data."""
 
-    data: float = Field(1.0, gt=0, description="deviation of the normalised data, 1 unless studied otherwise")
+    data: float = Field(1.0, gt=0, description="standard deviation of the residual, 1 by construction")
 
     @abstractmethod
     def factors(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """`skip` and `out` at pixel noise deviations s (B, 1, 1, 1), finite."""
+        """`skip` and `out` at finite pixel standard deviations s of the noise, (B, 1, 1, 1)."""
 
     def scaling(
         self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid, working: Grid | None = None
     ) -> Scaling:
         working = working or grid
-        common = min(grid, working, key=lambda g: g.pixels)  # the modes that picture and network share
+        common = min(grid, working, key=lambda g: g.pixels)  # the grid with the modes of both
         s = (sigma * noise.deviation(common)).view(-1, 1, 1, 1)
         mean = s.isinf()
         skip, out = self.factors(torch.where(mean, 1.0, s))
         skip, out = torch.where(mean, 0.0, skip), torch.where(mean, self.data, out)
         into = (s**2 + self.data**2).rsqrt()
 
-        def lowpass(z: Tensor) -> Tensor:  # nothing says how much of a mode beyond the network's is noise
+        def lowpass(z: Tensor) -> Tensor:  # a scalar factor does not fit modes beyond the network's grid
             return resample(resample(z, working.shape), grid.shape)
 
         return Scaling(
@@ -116,17 +118,17 @@ class X0Preconditioning(ScalarPreconditioning):
 
 
 class VPreconditioning(ScalarPreconditioning):
-    """The network predicts `v = (n - s x0) / sqrt(1 + s^2)` (Salimans & Ho 2022, appendix D): EDM's for unit data, sign turned."""
+    """The network predicts `v = (n - s x0) / sqrt(1 + s^2)` (Salimans & Ho 2022, appendix D): for unit data, minus that of EDM."""
 
     def factors(self, s: Tensor) -> tuple[Tensor, Tensor]:
         return 1 / (1 + s**2), -s * (1 + s**2).rsqrt()
 
 
 class SpectralPreconditioning(Preconditioning):
-    """A factor for every mode: with a zero network, the exact denoiser of the Gaussian residual field.
+    """A factor for each mode: with a zero network, the exact denoiser of the Gaussian residual field.
 
     With the powers d of the data and l of the noise in a mode, `skip = d / (d + s^2 l)`, `into = (d + s^2 l)^-1/2` and
-    `out = s sqrt(l d) / sqrt(d + s^2 l)`; colour matrices are diagonalised together first.
+    `out = s sqrt(l d) / sqrt(d + s^2 l)`; the colour covariances of data and noise are diagonalised jointly.
     """
 
     def scaling(
@@ -142,7 +144,7 @@ class SpectralPreconditioning(Preconditioning):
         into = torch.where(mean, 0.0, (gain + finite).rsqrt())
         norm = decode.square().sum(0)  # (C, H, W)
         height, width = (min(n, m) for n, m in zip(grid.shape, working.shape, strict=True))
-        within = ..., slice(height), slice(width)  # the modes that picture and network share
+        within = ..., slice(height), slice(width)  # the modes of both grids
         rotate = rotate[within]
         return Scaling(
             lambda z: _mix(encode, dct(z)),
@@ -159,15 +161,15 @@ def _same(x: Tensor) -> Tensor:
 
 
 def _fitted(modes: Tensor, grid: Grid) -> Tensor:
-    """Modes (B, C, h, w) on a grid that has as many or more, the others zero."""
+    """Modes (B, C, h, w), zero-padded to a grid of at least as many."""
     return F.pad(modes, (0, grid.width - modes.shape[3], 0, grid.height - modes.shape[2]))
 
 
 def _mix(matrix: Tensor, modes: Tensor) -> Tensor:
-    """Colours of every mode under a matrix of its own: (C, D, H, W) times (B, D, H, W)."""
+    """A colour matrix for each mode: (C, D, H, W) times (B, D, H, W)."""
     first, *others = zip(
         matrix.unbind(1), modes.split(1, 1), strict=True
-    )  # sums of few products beat many tiny matrices
+    )  # a sum of few products is faster than many small matrices
     total = first[0] * first[1]
     for column, mode in others:
         total = torch.addcmul(total, column, mode)
@@ -178,7 +180,7 @@ def _mix(matrix: Tensor, modes: Tensor) -> Tensor:
 def _pencil(
     noise: GaussianField, data: GaussianField, grid: Grid, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`U^T l^-1/2`, `U` and `l^1/2 U`, (C, C, H, W), and the powers g (C, H, W), with `l^-1/2 d l^-1/2 = U g U^T` in every mode."""
+    """`U^T l^-1/2`, `U` and `l^1/2 U`, (C, C, H, W), and the powers g (C, H, W), with `l^-1/2 d l^-1/2 = U g U^T` in each mode."""
     l, d = ((field.spectrum(grid).double().cpu() / grid.area).permute(2, 3, 0, 1) for field in (noise, data))
     if l.shape != d.shape or noise.basis != "cosine":
         raise ValueError("spectral preconditioning needs diffusion.field in the cosine basis without padding")

@@ -1,4 +1,4 @@
-"""Progressive sampling: the first, noisiest steps on coarse grids, refined as finer modes begin to carry signal."""
+"""Progressive sampling: the first, noisiest steps on coarse grids, refined when finer modes carry signal."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,11 +8,17 @@ from invkit.core.grid import Grid
 from invkit.diffusion.samplers import Denoise, Noise, Sampler
 from invkit.physics.gaussian import GaussianField, resample
 
-MARGIN = 3.0  # noise deviations over signal deviation at which a mode may still be left out
+MARGIN = 3.0  # ratio of the standard deviations of noise and signal above which a mode is left out
+
+
+def coarse_to_fine(grid: Grid, cells: Sequence[int]) -> list[Grid]:
+    """The coarser grids that have so many cells along the shorter side, and the grid itself."""
+    shapes = [[max(1, round(e * n)) for e in grid.extent] for n in cells]
+    return [*(g for g in (Grid(h, w, grid.channels) for h, w in shapes) if g.pixels < grid.pixels), grid]
 
 
 def handover(coarse: Grid, fine: Grid, data: GaussianField, noise: GaussianField) -> float:
-    """The noise level down to which the modes that `fine` has beyond `coarse` are noise but for 1 / MARGIN^2 of their power."""
+    """The noise level down to which signal is at most 1 / MARGIN^2 of the noise power in the modes that `fine` adds to `coarse`."""
     d, l = (field.spectrum(fine).diagonal().mean(-1) for field in (data, noise))
     ratio = (d / l).clone()
     ratio[: coarse.height, : coarse.width] = 0
@@ -25,9 +31,9 @@ def sample_progressively(
     denoise: Callable[[Grid], Denoise],
     noise: Callable[[Grid], Noise],
     levels: Tensor,  # (steps + 1,) falling to zero
-    limits: Sequence[float],  # noise level at which each grid but the last is left
+    limits: Sequence[float],  # noise level at which each grid but the last is refined
 ) -> Tensor:
-    """A draw on the last grid. Refining keeps every mode and adds noise, at the present level, on the new ones alone."""
+    """A sample on the last grid. Refinement keeps the present modes and adds noise, at the current level, in the new ones."""
     first = 0
     x: Tensor | None = None
     was = grids[0]

@@ -1,44 +1,44 @@
-"""The residual's unit: how far pictures lie from their fill, given how far what was seen lies from its own kriging."""
+"""Per-image residual scale, regressed on the standardised leave-one-out kriging error of the observed values."""
 
 import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-SIGNIFICANT = 3.0  # standard errors from none, below which no exponent is taken to be seen
-SMALLEST = 1e-4  # scale
+SIGNIFICANT = 3.0  # standard errors; an exponent closer to zero is taken as zero
+SMALLEST = 1e-4  # lower bound of the scale
 
 
 @dataclass(frozen=True)
-class Unit:
-    """`scale (misfit / reference)^exponent`, a factor on the deviation that a fill expects of itself.
+class ResidualScale:
+    """`scale (misfit / reference)^exponent`: a factor on the standard deviation of the initial estimate.
 
-    The misfit is that of the values seen to one another (`GaussianPosterior.misfit`): it follows a picture's contrast, and how
-    a law that is not the pictures' misjudges them where more is seen. Pictures in this unit look alike to the network,
-    which has to learn their residual's shape and not its size. Beyond the range in training its ends hold; the reference is
-    that range's geometric middle.
+    The misfit is the leave-one-out error of the observed values (`GaussianPosterior.misfit`). It follows the contrast of an image,
+    and the error of a prior covariance that does not fit the images. Divided by this scale, residuals of all images have
+    similar size, and the network has to learn their shape only. The misfit is clamped to its range in training; the reference
+    is the geometric mean of that range.
     """
 
     scale: float
     exponent: float = 0.0
-    misfit: tuple[float, float] = (1.0, 1.0)  # lowest and highest in training
+    misfit: tuple[float, float] = (1.0, 1.0)  # smallest and largest in training
 
     def __call__(
         self,
         misfit: Tensor,  # (B,)
     ) -> Tensor:
-        """Deviation of the residual in units of what is expected, (B,)."""
+        """Standard deviation of the residual relative to that of the initial estimate, (B,)."""
         low, high = self.misfit
         return self.scale * (misfit.clamp(low, high) / math.sqrt(low * high)) ** self.exponent
 
     @classmethod
     def fit(
         cls,
-        squares: Tensor,  # (N,): sum of the squared residuals of each picture, in units of its expected deviation
-        counts: Tensor,  # (N,): of so many hidden values
+        squares: Tensor,  # (N,): sum of the squared residuals of each image, over the estimate's variance
+        counts: Tensor,  # (N,): number of hidden values
         misfit: Tensor,  # (N,)
-    ) -> "Unit":
-        """The unit in which the residuals of training pictures have deviation one."""
+    ) -> "ResidualScale":
+        """The scale by which the residuals of the training images have standard deviation one."""
         squares, counts, misfit = squares.double(), counts.double(), misfit.double()
         kept = (squares > 0) & (misfit > 0)
         if not kept.any():
@@ -50,7 +50,7 @@ class Unit:
 
 
 def _slope(x: Tensor, y: Tensor) -> float:
-    """Least squares; zero where it is not told from none."""
+    """The least-squares slope of y on x; zero where it is not significant."""
     x, y = x - x.mean(), y - y.mean()
     power = float(x.square().sum())
     if len(x) < 3 or power < 1e-6 * len(x):

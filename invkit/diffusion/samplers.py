@@ -1,13 +1,14 @@
-"""Samplers: from noise to a draw, seeing only `denoise(x, sigma) -> x0` and a source of noise.
+"""Samplers: from noise to a sample, given only a denoiser `denoise(x, sigma) -> x0` and a source of noise.
 
-All walk down noise levels in the variance-exploding frame, `x = x0 + sigma n`; a schedule with a scale differs from it by
-that factor alone. With `n` of covariance C, `C grad log p(x) = (denoise(x, sigma) - x) / sigma^2`: C is never inverted.
+All step down noise levels in the variance-exploding parametrisation `x = x0 + sigma n`; schedules with a scale differ from it by
+that factor only. With `n` of covariance C, `C grad log p(x) = (denoise(x, sigma) - x) / sigma^2`: C is never inverted.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -16,29 +17,31 @@ from torch import Tensor
 from invkit.core.settings import Settings
 
 Denoise = Callable[[Tensor, float], Tensor]
-Noise = Callable[[str], Tensor]  # a label to a fresh draw of the diffusion's field
+Noise = Callable[[str], Tensor]  # a label to an independent draw of the noise field
 
 
 class Sampler(Settings, ABC):
     """A discretisation of the reverse process along falling noise levels."""
 
+    kind: ClassVar[str] = "sampler"
+
     @abstractmethod
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
-        """From `x` (B, C, H, W) at the first of the falling `levels` to the last one, which may be zero."""
+        """From `x` (B, C, H, W) at the first of the decreasing `levels` to the last, which may be zero."""
 
     @abstractmethod
     def calls(self, steps: int) -> int:
-        """Network calls per sample over `steps` steps, the last of them to zero."""
+        """Network calls per sample for `steps` steps, the last of them to zero."""
 
     def __call__(self, denoise: Denoise, noise: Noise, levels: Tensor) -> Tensor:
-        """Draw (B, C, H, W); `levels` (steps + 1,) fall to zero."""
+        """Samples (B, C, H, W); `levels` (steps + 1,) decrease to zero."""
         return self.walk(denoise, noise, levels, float(levels[0]) * noise("start"))
 
 
 class Heun(Sampler):
     """Second-order steps along the probability-flow ODE (Karras et al. 2022, EDM, algorithm 2; churn, algorithm 2 gamma)."""
 
-    churn: float = Field(0.0, ge=0, description="S_churn: noise put back over the whole walk, 0 for none")
+    churn: float = Field(0.0, ge=0, description="S_churn: amount of noise added again along the way, 0 for none")
 
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
         sigmas = levels.tolist()
@@ -60,11 +63,11 @@ class Heun(Sampler):
 
 
 class Dpmpp2M(Sampler):
-    """Multistep second-order steps in ln sigma (Lu et al. 2022, DPM-Solver++, algorithm 2): one call a step."""
+    """Multistep second-order steps in ln sigma (Lu et al. 2022, DPM-Solver++, algorithm 2): one call per step."""
 
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
         sigmas = levels.tolist()
-        before: tuple[Tensor, float] | None = None  # the last estimate and step in ln sigma
+        before: tuple[Tensor, float] | None = None  # the previous estimate, and its step in ln sigma
         for here, there in pairwise(sigmas):
             clean = denoise(x, here)
             if there == 0:
@@ -98,7 +101,7 @@ class EulerMaruyama(Sampler):
 
 
 class Denoising(Sampler):
-    """Ancestral steps `q(x_s | x_t, x_0)` of denoising diffusion (Ho et al. 2020, eq. 6-7), the sampler of DDO."""
+    """Ancestral steps `q(x_s | x_t, x_0)` of denoising diffusion (Ho et al. 2020, eq. 6-7), as in DDO."""
 
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
@@ -113,14 +116,14 @@ class Denoising(Sampler):
 
 
 class Langevin(Sampler):
-    """Predictor-corrector: an ancestral step, then Langevin steps at the level reached (Song et al. 2021, algorithm 2).
+    """Predictor-corrector: an ancestral step, then Langevin steps at the new level (Song et al. 2021, algorithm 2).
 
-    The Langevin dynamics are preconditioned with the noise's covariance C, in units of the noise level:
+    The Langevin dynamics are preconditioned with the noise covariance C, and r is relative to the noise level:
     `x <- x + r (D - x) + sqrt(2 r) sigma n`.
     """
 
-    corrections: int = Field(1, ge=1, description="Langevin steps at every noise level")
-    step: float = Field(0.4, gt=0, le=1, description="step size r, in squared noise levels")
+    corrections: int = Field(1, ge=1, description="Langevin steps at each noise level")
+    step: float = Field(0.4, gt=0, le=1, description="step size r, relative to the squared noise level")
 
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
         predictor = Denoising()
@@ -152,8 +155,8 @@ class Sample(Settings):
     steps: int = Field(6, ge=1, le=10_000, description="steps of the sampler")
     coarse: tuple[int, ...] = Field(
         (),
-        description="progressive sampling: cells along the shorter side of coarser grids, rising, on which the first steps "
-        "are made; noise enters the new modes only when the grid is refined",
+        description="progressive sampling: increasing numbers of cells along the shorter side of the coarser grids on which the "
+        "first steps are made",
     )
 
     @property

@@ -1,7 +1,8 @@
-"""Noise schedules around one denoiser: `x_t = scale(t) (x_0 + sigma(t) n)`, sigma in deviations of the data."""
+"""Noise schedules `x_t = scale(t) (x_0 + sigma(t) n)`, with sigma in standard deviations of the data."""
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -11,7 +12,9 @@ from invkit.core.settings import Settings
 
 
 class Schedule(Settings, ABC):
-    """Which noise levels are trained and in which steps samplers walk down them."""
+    """The distribution of noise levels in training, and the decreasing levels of sampling."""
+
+    kind: ClassVar[str] = "schedule"
 
     @abstractmethod
     def scale(self, t: Tensor) -> Tensor:
@@ -19,7 +22,7 @@ class Schedule(Settings, ABC):
 
     @abstractmethod
     def sigma(self, t: Tensor) -> Tensor:
-        """Noise deviation relative to the signal at time t in [0, 1]."""
+        """Standard deviation of the noise relative to the signal at time t in [0, 1]."""
 
     @abstractmethod
     def train_sigma(self, u: Tensor) -> Tensor:
@@ -27,17 +30,21 @@ class Schedule(Settings, ABC):
 
     @abstractmethod
     def levels(self, steps: int) -> Tensor:
-        """`steps + 1` falling noise levels (float64), the last one zero."""
+        """`steps + 1` decreasing noise levels (float64), the last one zero."""
 
 
 class EdmSchedule(Schedule):
     """Log-normal training levels and polynomial sampling steps (Karras et al. 2022, EDM, eq. 5 and table 1)."""
 
-    sigma_min: float = Field(0.01, gt=0, description="lowest sampled noise level, in deviations of the data")
-    sigma_max: float = Field(20.0, gt=0, description="highest sampled noise level, in deviations of the data")
-    rho: float = Field(7.0, ge=1, description="exponent of the sampling steps")
+    sigma_min: float = Field(
+        0.01, gt=0, description="lowest noise level of sampling, in standard deviations of the data"
+    )
+    sigma_max: float = Field(
+        20.0, gt=0, description="highest noise level of sampling, in standard deviations of the data"
+    )
+    rho: float = Field(7.0, ge=1, description="exponent of the spacing of noise levels in sampling")
     log_mean: float = Field(-0.6, description="mean of ln(sigma) in training")
-    log_std: float = Field(1.4, gt=0, description="deviation of ln(sigma) in training")
+    log_std: float = Field(1.4, gt=0, description="standard deviation of ln(sigma) in training")
 
     def scale(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
@@ -56,7 +63,7 @@ class EdmSchedule(Schedule):
 
 
 class TimeSchedule(Schedule, ABC):
-    """Trained and sampled uniformly in time."""
+    """Noise levels uniform in time, in training and sampling."""
 
     def train_sigma(self, u: Tensor) -> Tensor:
         return self.sigma(u.clamp(min=1e-6))
@@ -67,13 +74,13 @@ class TimeSchedule(Schedule, ABC):
 
 
 class VpSchedule(TimeSchedule, ABC):
-    """Variance preserving: `scale^2 = sigmoid(log SNR)`, cut to +-limit so that both ends are finite."""
+    """Variance preserving: `scale^2 = sigmoid(log SNR)`, clamped to +-limit so that both ends are finite."""
 
     limit: float = Field(10.0, gt=0, le=30, description="bound of the log signal-to-noise ratio")
 
     @abstractmethod
     def log_snr(self, t: Tensor) -> Tensor:
-        """`ln(1 / sigma^2)` at time t, before it is cut."""
+        """`ln(1 / sigma^2)` at time t, before clamping."""
 
     def _cut(self, t: Tensor) -> Tensor:
         return self.log_snr(t).clamp(-self.limit, self.limit)
@@ -86,7 +93,7 @@ class VpSchedule(TimeSchedule, ABC):
 
 
 class VpCosineSchedule(VpSchedule):
-    """`log SNR = -2 ln tan(pi t / 2)`, cut to +-10 as published (Lim et al. 2023, DDO; Nichol & Dhariwal 2021)."""
+    """`log SNR = -2 ln tan(pi t / 2)`, clamped to +-10 as published (Lim et al. 2023, DDO; Nichol & Dhariwal 2021)."""
 
     def log_snr(self, t: Tensor) -> Tensor:
         return -2 * torch.log(torch.tan(math.pi / 2 * t))
@@ -95,8 +102,8 @@ class VpCosineSchedule(VpSchedule):
 class VpLinearSchedule(VpSchedule):
     """`ln scale = -t^2 (b1 - b0) / 4 - t b0 / 2`, the linear schedule in continuous time (Song et al. 2021, eq. 33)."""
 
-    beta_min: float = Field(0.1, gt=0, description="rate b0 of the noising at time 0")
-    beta_max: float = Field(20.0, gt=0, description="rate b1 of the noising at time 1")
+    beta_min: float = Field(0.1, gt=0, description="noise rate b0 at time 0")
+    beta_max: float = Field(20.0, gt=0, description="noise rate b1 at time 1")
 
     def log_snr(self, t: Tensor) -> Tensor:
         log_scale2 = -(t**2) * (self.beta_max - self.beta_min) / 2 - t * self.beta_min
@@ -104,7 +111,7 @@ class VpLinearSchedule(VpSchedule):
 
 
 class FlowSchedule(VpSchedule):
-    """Straight paths `x_t = (1 - t) x_0 + t n` (Lipman et al. 2023, eq. 23; Liu et al. 2023), cut to +-limit at the ends."""
+    """Straight paths `x_t = (1 - t) x_0 + t n` (Lipman et al. 2023, eq. 23; Liu et al. 2023), clamped to +-limit at the ends."""
 
     def log_snr(self, t: Tensor) -> Tensor:
         return 2 * torch.log((1 - t) / t)

@@ -1,4 +1,4 @@
-"""The settings of the diffusion."""
+"""The settings of the diffusion process."""
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from invkit.diffusion.preconditioning import (
     X0Preconditioning,
 )
 from invkit.diffusion.schedules import EdmSchedule, Schedule
-from invkit.physics.gaussian import Law, WhiteField
+from invkit.physics.gaussian import StationaryField, WhiteField
 
 PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
     "edm": EdmPreconditioning,
@@ -25,11 +25,11 @@ PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
 
 
 class Diffusion(Settings):
-    """The noising process that the model learns to reverse."""
+    """The diffusion process that the model learns to reverse."""
 
-    field: Law = Field(default_factory=WhiteField, description="law of the noise")
-    schedule: Schedule = Field(default_factory=EdmSchedule, description="noise levels in training and sampling")
+    field: StationaryField = Field(default_factory=WhiteField, description="the Gaussian field of the noise")
+    schedule: Schedule = Field(default_factory=EdmSchedule, description="noise levels of training and sampling")
     preconditioning: Preconditioning = Field(
-        default_factory=EdmPreconditioning, description="scaling of the network's input and output"
+        default_factory=EdmPreconditioning, description="scaling of the network's inputs and outputs"
     )
     loss: Loss = Field(default_factory=Loss, description="norm and weight of the denoising error")

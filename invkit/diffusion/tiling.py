@@ -1,4 +1,4 @@
-"""Pictures larger than what a model was trained on, drawn as one by overlapping tiles of the trained grid."""
+"""Images larger than those of the training, sampled jointly by overlapping tiles of the training grid."""
 
 import math
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from invkit.diffusion.model import ConditionalModel
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 
-OVERLAP = 4  # a tile shares at least one part in so many of its side with its neighbour
-AT_ONCE = 256  # tiles in the network
+OVERLAP = 4  # neighbouring tiles overlap by at least one in so many parts of their side
+AT_ONCE = 256  # tiles in the network at once
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
-    """Evenly spread first cells of the fewest tiles that cover a length."""
+    """First cells of the fewest tiles that cover a length, evenly spaced."""
     count = 1 if length <= side else math.ceil((length - side) / (side - overlap)) + 1
     return [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
 
 
 def _partition(starts: list[int], length: int, side: int, overlap: int) -> Tensor:
-    """A weight for every cell of every tile, (n, side) float64: `sin^2` ramps at inner edges, scaled to add up to one."""
+    """Weights of the cells of each tile, (n, side) float64: `sin^2` ramps at inner edges, normalised to sum to one."""
     cells = torch.arange(side, dtype=torch.float64) + 0.5
     up = (cells / max(overlap, 1)).clamp(max=1).mul(math.pi / 2).sin().square()
     flat = torch.ones(side, dtype=torch.float64)
@@ -39,7 +39,7 @@ def _partition(starts: list[int], length: int, side: int, overlap: int) -> Tenso
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Overlapping tiles of a grid, in reading order, and smooth weights that add up to one in every cell.
+    """Overlapping tiles of a grid, row by row, with smooth weights that sum to one in every cell.
 
     >>> tiles = Tiles.of(Grid(32, 80), 32)
     >>> len(tiles), str(tiles.grid), tiles.corners
@@ -56,7 +56,7 @@ class Tiles:
 
     @classmethod
     def of(cls, whole: Grid, side: int) -> "Tiles":
-        """Tiles of at most `side` cells each way, which share a quarter of their side or more."""
+        """Tiles of at most `side` cells in each direction, which overlap by a quarter of their side or more."""
         axes = []
         for length in whole.shape:
             own = min(side, length)
@@ -70,24 +70,24 @@ class Tiles:
         return len(self.corners)
 
     def cut(self, x: Tensor, part: slice = slice(None)) -> Tensor:
-        """The tiles of `x` (..., H, W), or some of them: (T, ..., h, w)."""
+        """The tiles of `x` (..., H, W), or a slice of them: (T, ..., h, w)."""
         h, w = self.grid.shape
         return torch.stack([x[..., t : t + h, l : l + w] for t, l in self.corners[part]])
 
     def blend(self, tiles: Tensor) -> Tensor:
-        """The weighted sum of tiles (T, ..., h, w) on the whole: (..., H, W)."""
+        """The weighted sum of tiles (T, ..., h, w) on the whole grid: (..., H, W)."""
         out = tiles.new_zeros(*tiles.shape[1:-2], *self.whole.shape)
         self.add(out, tiles, slice(None))
         return out
 
     def blend_noise(self, tiles: Tensor) -> Tensor:
-        """The same with the roots of the weights: independent noise keeps its variance in every cell."""
+        """The same with the square roots of the weights: independent noise keeps its variance in every cell."""
         out = tiles.new_zeros(*tiles.shape[1:-2], *self.whole.shape)
         self._add(out, tiles, slice(None), self.weights.sqrt())
         return out
 
     def add(self, out: Tensor, tiles: Tensor, part: slice) -> None:
-        """Add the weighted tiles of a part to `out` (..., H, W), in place."""
+        """Add the weighted tiles of a slice to `out` (..., H, W), in place."""
         self._add(out, tiles, part, self.weights)
 
     def _add(self, out: Tensor, tiles: Tensor, part: slice, weights: Tensor) -> None:
@@ -98,13 +98,13 @@ class Tiles:
 
 def jointly(
     tiles: Tiles,
-    denoise: Callable[[Tensor, float, slice], Tensor],  # tiles (T, K, C, h, w), level, which of all -> (T, K, C, h, w)
+    denoise: Callable[[Tensor, float, slice], Tensor],  # tiles (T, K, C, h, w), level, their slice -> (T, K, C, h, w)
     group: int,
 ) -> Callable[[Tensor, float], Tensor]:
-    """A denoiser of the whole (K, C, H, W) from one of tiles, `group` of them at a time: its weighted mean.
+    """A denoiser of whole images (K, C, H, W): the weighted mean of a denoiser of tiles, `group` of them at a time.
 
-    Tiles meet at every noise level, not only at the end (after Bar-Tal et al. 2023, MultiDiffusion), so that what is drawn
-    in an overlap is one thing, at the full variance, and not the mean of two.
+    Tiles are blended at every noise level, not only at the end (after Bar-Tal et al. 2023, MultiDiffusion), so that overlaps
+    are sampled jointly, with the full variance, and are not averages of two samples.
     """
 
     def whole(z: Tensor, sigma: float) -> Tensor:
@@ -118,11 +118,11 @@ def jointly(
 
 
 class TiledModel:
-    """What `ConditionalModel` does, of one masked picture by tiles: `mean` and `sample` as there.
+    """A `ConditionalModel` for one masked image, by tiles, with the same `mean` and `sample`.
 
-    A tile is taken for a whole picture, as those that the model was trained on; fill and deviation are blended over the
-    whole first, so that all tiles count one residual. Raises ValueError where the measurement is no mask, or where a tile
-    sees nothing.
+    Each tile is treated as an image of the training. The initial estimates of all tiles are blended first, so that the
+    residual is the same in all tiles. Raises ValueError where the measurement is no mask, or where a tile has no observed
+    pixel.
     """
 
     def __init__(self, model: ConditionalModel, measurement: Measurement) -> None:
@@ -130,14 +130,16 @@ class TiledModel:
         self.model, self.tiles = model, Tiles.of(measurement.grid, model.constants.reference)
         observed = measurement.observed
         if observed is None:
-            raise ValueError("tiles are for masks; other measurements are made of the whole picture")
+            raise ValueError("tiles are for masks; other operators act on the whole image")
         parts = Measurement(
             Mask(self.tiles.cut(observed[0]), measurement.grid.channels),
             self.tiles.cut(measurement.y[0]),
             measurement.sigma,
         )
         if blind := blind_tile(measurement, self.tiles):
-            raise ValueError(f"the tile of {self.tiles.grid} cells at row {blind[0]}, column {blind[1]} sees nothing")
+            raise ValueError(
+                f"the tile of {self.tiles.grid} cells at row {blind[0]}, column {blind[1]} has no observed pixel"
+            )
         groups = [slice(i, i + AT_ONCE) for i in range(0, len(self.tiles), AT_ONCE)]
         alone = [model.condition(parts[group]).estimate for group in groups]
         self.estimate = self.tiles.blend(torch.cat([e.mean for e in alone]))  # (C, H, W)
@@ -149,12 +151,12 @@ class TiledModel:
             torch.cat([e.data_channel for e in alone]),
             alone[0].has_weights,
         )
-        finer = float(model.fineness(parts).log().mean().exp())  # one law for all, which meet at every level
-        self.condition = Condition.of(joint, parts, model.working(self.tiles.grid), fineness=finer)
+        finer = float(model.density_ratio(parts).log().mean().exp())  # one for all, as tiles are blended
+        self.condition = Condition.of(joint, parts, model.working(self.tiles.grid), density_ratio=finer)
 
     def _denoiser(self, count: int) -> Callable[[Tensor, float], Tensor]:
         def denoise(z: Tensor, sigma: float, part: slice) -> Tensor:
-            copies = z.transpose(0, 1).flatten(0, 1)  # as `Condition.repeat` orders them
+            copies = z.transpose(0, 1).flatten(0, 1)  # in the order of `Condition.repeat`
             level = torch.full((len(copies),), sigma, device=z.device)
             clean = self.model.denoise(copies, level, self.condition[part].repeat(count))
             return clean.unflatten(0, (count, -1)).transpose(0, 1)
@@ -171,7 +173,7 @@ class TiledModel:
     def sample(self, keys: Keys, count: int, settings: Sample) -> Tensor:
         """Posterior samples (K, 1, C, H, W); the noise is keyed by tile, and drawn on its grid as in training.
 
-        `settings.coarse` is of whole pictures, and left out.
+        `settings.coarse` applies to whole images, and is ignored.
         """
         forked, field = keys.fork(count), self.model.diffusion.field
 
@@ -185,10 +187,10 @@ class TiledModel:
 
 
 def blind_tile(measurement: Measurement, tiles: Tiles) -> tuple[int, int] | None:
-    """Row and column of the first tile in which a mask shows nothing; None where all see something."""
+    """Row and column of the first tile without an observed pixel; None where all have one."""
     assert measurement.observed is not None
-    seen = tiles.cut(measurement.observed).flatten(1).any(1).tolist()
-    return next((corner for corner, some in zip(tiles.corners, seen, strict=True) if not some), None)
+    observed = tiles.cut(measurement.observed).flatten(1).any(1).tolist()
+    return next((corner for corner, some in zip(tiles.corners, observed, strict=True) if not some), None)
 
 
 __all__ = ["TiledModel", "Tiles", "blind_tile", "jointly"]

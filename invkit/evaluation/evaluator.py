@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from invkit.core.distributed import ALONE, World
-from invkit.core.files import write_atomic
+from invkit.core.files import write_atomic, write_json
 from invkit.core.grid import Grid
 from invkit.data.base import Images
 from invkit.evaluation.bootstrap import Bootstrap
@@ -42,14 +41,14 @@ class Evaluation:
 
         All but `cost.json` are the same bytes each time.
         """
-        write_atomic(folder / "table.json", _dump(self.table))
+        write_json(folder / "table.json", self.table)
         write_atomic(folder / "table.csv", to_csv(self.table))
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.per_image[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.per_image)
         write_atomic(folder / "per_image.csv", text.getvalue())
-        write_atomic(folder / "cost.json", _dump(self.cost))
+        write_json(folder / "cost.json", self.cost)
         reconstructions = folder / "reconstructions"
         for stem, arrays in self.arrays.items():
             data = io.BytesIO()
@@ -58,10 +57,6 @@ class Evaluation:
         for old in reconstructions.glob("*.npz"):  # of an evaluation with other methods
             if old.stem not in self.arrays:
                 old.unlink()
-
-
-def _dump(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 def evaluate_rows(

@@ -1,13 +1,12 @@
 """The training of a run: from its last checkpoint, or the start, to a trained model."""
 
-import json
 import math
 from dataclasses import replace
 from typing import Any
 
 from invkit.core.device import place
 from invkit.core.errors import Interrupted, NonFiniteError
-from invkit.core.files import write_atomic
+from invkit.core.files import write_atomic, write_json
 from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
@@ -73,7 +72,7 @@ def _trainer(session: Session, problem: Problem, checkpoint: Checkpoint | None) 
     parameters = sum(p.numel() for p in model.parameters())
     if world.first:
         folder.keep_metrics(trainer.step)
-        folder.update_record({"parameters": parameters, "residual_scale": model.constants.unit.scale})
+        folder.update_record({"parameters": parameters, "residual_scale": model.constants.residual_scale.scale})
     length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
     session.listener.say(
         f"training {parameters / 1e6:.2f} M parameters on {session.device}: {length} of {settings.batch} images"
@@ -109,7 +108,7 @@ class _TrainingLoop:
                 self._save()
             details = folder.path / "nonfinite.json"
             if self.session.world.first:
-                write_atomic(details, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
+                write_json(details, _readable(error.cause))
             raise NonFiniteError(f"{error}. What is known of it is in {details}", error.cause) from None
         if self.logger:
             self.logger.close()

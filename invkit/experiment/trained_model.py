@@ -21,17 +21,17 @@ from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.posterior import Posterior
 from invkit.training.checkpoint import Checkpoint, best_checkpoint, check_fit, latest_checkpoint
 
-CELLS = 1 << 18  # in the network at once: 256 pictures of 32x32
-READ = ("average", "constants")  # the files of a checkpoint that a trained model is made of
+CELLS = 1 << 18  # in the network at once: 256 images of 32x32
+READ = ("average", "constants")  # the files of a checkpoint that a trained model needs
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained run: its recipe, and its model with averaged weights, ready to be asked.
+    """A trained run: its recipe, and its model with averaged weights.
 
-    It takes a `Measurement` on any grid and of any number of pictures, made by `invkit.measure_points` or by `measure` in
-    `invkit.physics.degradation`; a part of the pictures is worked on at a time. It warns where measurements look unlike
-    those of the training, and raises ValueError where the channels differ.
+    Its methods take a `Measurement` of any number of images on any grid, from `invkit.measure_points` or from `measure` in
+    `invkit.physics.measurement`, and process it in parts. They warn where measurements are out of distribution, and raise
+    ValueError where the number of channels differs from the model's.
     """
 
     recipe: Recipe
@@ -40,11 +40,11 @@ class Trained:
     step: int
 
     def mean(self, measurement: Measurement) -> Tensor:
-        """Posterior mean (B, C, H, W), observed pixels pasted where they are exact."""
+        """Posterior mean (B, C, H, W), with exactly known pixels put in."""
         return self._mean(measurement, self._estimates(measurement))
 
     def sample(self, measurement: Measurement, count: int, seed: int = 0, ids: Sequence[int] | None = None) -> Tensor:
-        """`count` posterior samples (K, B, C, H, W), a function of the seed and of `ids`: the places in the batch, if not given."""
+        """`count` posterior samples (K, B, C, H, W), a function of the seed and of `ids`, by default the places in the batch."""
         estimates = self._estimates(measurement)
         return self._sample(measurement, estimates, count, self._keys(measurement, seed, ids))
 
@@ -56,10 +56,10 @@ class Trained:
         ids: Sequence[int] | None = None,
         tiles: bool = False,
     ) -> Posterior:
-        """Mean, samples, deviation and intervals, with `count`, `seed` and `ids` as in `sample`.
+        """Mean, samples, standard deviation and intervals, with `count`, `seed` and `ids` as in `sample`.
 
-        With `tiles` pictures are drawn by overlapping tiles of the trained grid: for masks of pictures that are larger, by
-        pixels of the size that tiles have when they are taken for pictures. Raises ValueError where a tile sees nothing.
+        With `tiles` an image is sampled by overlapping tiles, each treated as an image of the training grid: for masks of
+        images larger than those of the training. Raises ValueError where a tile has no observed pixel.
         """
         keys = self._keys(measurement, seed, ids)
         if not tiles:
@@ -78,43 +78,40 @@ class Trained:
     def _keys(self, measurement: Measurement, seed: int, ids: Sequence[int] | None) -> Keys:
         return Keys.of(seed, "posterior", range(len(measurement)) if ids is None else ids, self.device)
 
-    def _estimates(self, measurement: Measurement) -> list[InitialEstimate]:
-        """The initial estimate of each part, on the CPU.
+    def _estimates(self, measurement: Measurement) -> list[tuple[slice, InitialEstimate]]:
+        """The initial estimate of each part of the batch, on the CPU.
 
-        Warns of measurements that look unlike those of the training, where the checkpoint knows what those were like.
+        Warns of measurements that are out of distribution, where the checkpoint has the ranges of the training.
         """
-        known, estimates, values = self.model.constants.familiar, [], []
+        known, estimates, values = self.model.constants.training_ranges, [], []
         for part in self._parts(measurement):
             own = measurement[part].to(self.device)
             estimate = self.model.initial_estimate(own)
-            estimates.append(estimate.map(Tensor.cpu))
+            estimates.append((part, estimate.to("cpu")))
             if known is not None:
                 values.append(self.model.statistics(own, estimate))
         if known is not None and (said := warning(torch.cat(values), known)):
             warnings.warn(said, stacklevel=3)
         return estimates
 
-    def _each(
-        self, measurement: Measurement, estimates: list[InitialEstimate]
-    ) -> Iterator[tuple[slice, Measurement, InitialEstimate]]:
-        """Every part with its initial estimate, on the device."""
-        for part, estimate in zip(self._parts(measurement), estimates, strict=True):
-            yield part, measurement[part].to(self.device), estimate.map(lambda t: t.to(self.device))
-
-    def _mean(self, measurement: Measurement, estimates: list[InitialEstimate]) -> Tensor:
-        parts = [self.model.mean(own, estimate).cpu() for _, own, estimate in self._each(measurement, estimates)]
+    def _mean(self, measurement: Measurement, estimates: list[tuple[slice, InitialEstimate]]) -> Tensor:
+        device = self.device
+        parts = [self.model.mean(measurement[part].to(device), e.to(device)).cpu() for part, e in estimates]
         return measurement.paste(torch.cat(parts))
 
-    def _sample(self, measurement: Measurement, estimates: list[InitialEstimate], count: int, keys: Keys) -> Tensor:
+    def _sample(
+        self, measurement: Measurement, estimates: list[tuple[slice, InitialEstimate]], count: int, keys: Keys
+    ) -> Tensor:
+        settings, device = self.recipe.sample, self.device
         chunk = max(1, min(256, CELLS // measurement.grid.pixels))
         parts = [
-            self.model.sample(own, keys[part], count, self.recipe.sample, chunk, estimate).cpu()
-            for part, own, estimate in self._each(measurement, estimates)
+            self.model.sample(measurement[part].to(device), keys[part], count, settings, chunk, e.to(device)).cpu()
+            for part, e in estimates
         ]
         return measurement.paste(torch.cat(parts, 1))
 
     def _parts(self, measurement: Measurement) -> Iterator[slice]:
-        """So many pictures at a time as fit."""
+        """The parts of a batch, of as many images as are in the network at once."""
         self._check(measurement)
         step = max(1, CELLS // measurement.grid.pixels)
         return (slice(i, i + step) for i in range(0, len(measurement), step))
@@ -123,7 +120,7 @@ class Trained:
         own, given = self.model.channels, measurement.grid.channels
         if own != given:
             raise ValueError(
-                f"the model is of pictures with {own} channels, and the measurement of pictures with {given}"
+                f"the model is for images with {own} channels, and the measurement is of images with {given}"
             )
 
 
@@ -145,7 +142,7 @@ def trained_from(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -
 
 
 def rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
-    """An unfilled model with the measured constants of a checkpoint."""
+    """A model with the constants of a checkpoint, its weights not loaded yet."""
     try:
         constants = Constants.of(checkpoint.tensors["constants"], recipe.model.fill)
     except DataError:

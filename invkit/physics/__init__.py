@@ -1,0 +1,4 @@
+"""Degradations, forward operators and measurements, and exact inference for Gaussian fields.
+
+Imports `core` only.
+"""

@@ -16,12 +16,14 @@ from invkit.physics.operators.mask import Mask
 class Noise(Settings):
     """Additive white Gaussian noise of the measurements."""
 
-    sigma: float = Field(0.0, ge=0, le=10, description="standard deviation of each measured value, in [-1, 1] units")
+    sigma: float = Field(
+        0.0, ge=0, le=10, description="standard deviation of each measured value; images are in [-1, 1]"
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What a reconstructor may see, and all it may see: `y = A x + noise`."""
+    """A forward operator and its data `y = A x + noise`: all that a reconstructor is given."""
 
     operator: LinearOperator
     y: Tensor  # (B, *range_shape)
@@ -36,6 +38,11 @@ class Measurement:
         """The mask (B, 1 or C, H, W) where the operator is one, else None."""
         return self.operator.observed if isinstance(self.operator, Mask) else None
 
+    @property
+    def exact(self) -> Tensor | None:
+        """The pixels that are known exactly (B, 1 or C, H, W): those that a mask observes without noise. Else None."""
+        return None if self.sigma > 0 else self.observed
+
     def __len__(self) -> int:
         return len(self.operator)
 
@@ -49,10 +56,8 @@ class Measurement:
         return Measurement(self.operator.to(device), self.y.to(device), self.sigma)
 
     def paste(self, x: Tensor) -> Tensor:
-        """`x` (..., B, C, H, W) with what was seen exactly put in: only for masks without noise."""
-        if self.observed is None or self.sigma > 0:
-            return x
-        return torch.where(self.observed, self.y, x)
+        """`x` (..., B, C, H, W) with the exactly known pixels put in."""
+        return x if self.exact is None else torch.where(self.exact, self.y, x)
 
 
 def measure(
@@ -61,7 +66,7 @@ def measure(
     noise: Noise,
     keys: Keys,
 ) -> Measurement:
-    """Measure pictures once: `y = A x + sigma e`, the noise keyed by picture."""
+    """The measurement `y = A x + sigma e` of images, with noise keyed by image."""
     y = operator.forward(x)
     if noise.sigma > 0:
         y = y + noise.sigma * operator.measured(keys.normal("noise", *operator.range_shape))
@@ -70,14 +75,14 @@ def measure(
 
 def measure_points(
     coordinates: Tensor,  # (B, N, 2) or (N, 2): (x, y) in [0, 1], x to the right, y downwards
-    values: Tensor,  # (B, N, C) or (N, C), in [-1, 1] units
+    values: Tensor,  # (B, N, C) or (N, C); images are in [-1, 1]
     grid: Grid,
     sigma: float = 0.0,
 ) -> Measurement:
-    """Turn scattered measurements into an operator and its `y` on a grid.
+    """A mask and its data on a grid from values at scattered points.
 
-    A point falls to the cell that holds it (a border between two cells belongs to the later one, the far border of the
-    picture to the last cell); the values of points in one cell are averaged. `sigma` is the noise of each cell's value.
+    Each point belongs to the cell that contains it (a border between two cells to the later one, the far border of the
+    image to the last cell); the values of points in one cell are averaged. `sigma` is the noise of each cell's value.
     Raises ValueError for points outside the square, values that are not finite, or shapes that do not fit.
 
     >>> m = measure_points(torch.tensor([[0.1, 0.6], [0.2, 0.9]]), torch.tensor([[0.5], [0.1]]), Grid(2, 2, 1))
@@ -96,8 +101,8 @@ def measure_points(
     if bool(outside.any()):
         b, n = outside.nonzero()[0].tolist()
         raise ValueError(
-            f"{int(outside.sum())} points lie outside the unit square, the first is point {n} of picture {b} at "
-            f"{tuple(coordinates[b, n].tolist())}; divide pixel coordinates by the picture's width and height"
+            f"{int(outside.sum())} points lie outside the unit square, the first is point {n} of image {b} at "
+            f"{tuple(coordinates[b, n].tolist())}; divide pixel coordinates by the width and height of the image"
         )
     if not bool(values.isfinite().all()):
         raise ValueError("some values are not finite; leave those points out")

@@ -1,4 +1,4 @@
-"""Random shapes on the picture domain, for masks."""
+"""Random brush strokes on the image domain, for masks."""
 
 import math
 
@@ -8,21 +8,21 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 
-SEGMENTS = 8  # straight pieces of a stroke
+SEGMENTS = 8  # straight segments of a stroke
 
 
 def centres(grid: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows (H, 1) and columns (W,) of the centres of the cells, in shares of the shorter side, float64."""
+    """Rows (H, 1) and columns (W,) of the cell centres, in units of the shorter side, float64."""
     rows, columns = ((torch.arange(n, device=device, dtype=torch.float64) + 0.5) * grid.cell for n in grid.shape)
     return rows[:, None], columns
 
 
 def strokes(keys: Keys, grid: Grid, count: int, length: float, width: float, bend: float) -> Tensor:
-    """The cells under `count` freehand strokes in each picture: (B, H, W) bool, never empty.
+    """The cells covered by `count` random strokes in each image: (B, H, W) bool, never empty.
 
-    A stroke starts anywhere, is `length` long and `width` wide (at least the cells that it passes) and turns at random
-    `SEGMENTS - 1` times, by `bend` times a normal vector; the border of the picture folds it back. All lengths are in
-    shares of the shorter side, so the same keys draw the same strokes on every grid.
+    A stroke starts at a uniform point, is `length` long and `width` wide (at least the cells that it crosses) and changes its
+    direction `SEGMENTS - 1` times, by `bend` times a normal vector; it is reflected at the image border. All lengths are in
+    units of the shorter side, so the same keys give the same strokes on every grid.
     """
     extent = torch.tensor(grid.extent, dtype=torch.float64, device=keys.state.device)
     rows, columns = centres(grid, keys.state.device)
@@ -45,5 +45,5 @@ def strokes(keys: Keys, grid: Grid, count: int, length: float, width: float, ben
 
 
 def _folded(point: Tensor, extent: Tensor) -> Tensor:
-    """A point of the plane reflected into the domain."""
+    """A point of the plane, reflected into the domain."""
     return extent - (point.remainder(2 * extent) - extent).abs()

@@ -30,7 +30,7 @@ RIDGE = (
 
 
 @dataclass(frozen=True, eq=False)
-class PictureLaw:
+class ImageCovariance:
     """Mean and covariance of the n = C H W values of pictures on one grid."""
 
     mean: Tensor  # (n,) float64
@@ -96,7 +96,7 @@ class _Solver:
 class Lmmse(Reconstructor):
     """Mean `m + C A^T (A C A^T + sigma^2)^-1 (y - A m)`, and samples of the Gaussian law with these moments.
 
-    m and C are those of the first `pictures` training pictures, shrunk (`PictureLaw.fit`), once for each grid. Samples are
+    m and C are those of the first `pictures` training pictures, shrunk (`ImageCovariance.fit`), once for each grid. Samples are
     prior draws that are perturbed and solved, as in `invkit.physics.gaussian.posterior`. A mask is solved on what it
     shows; another operator is written as a matrix by measuring unit pictures. Pictures of a batch with the same
     operator share its factorisation, and the last one is kept, so that an operator that never changes is factorised once.
@@ -108,20 +108,20 @@ class Lmmse(Reconstructor):
 
     def __init__(self, training: Opened, pictures: int) -> None:
         self.training, self.pictures = training, pictures
-        self._laws: dict[tuple[Grid, torch.device], PictureLaw] = {}
+        self._laws: dict[tuple[Grid, torch.device], ImageCovariance] = {}
         self._last: dict[tuple[Grid, float], _Solver] = {}
 
     def nfe(self, readout: str) -> int:
         return 0
 
-    def law(self, grid: Grid, device: torch.device) -> PictureLaw:
+    def law(self, grid: Grid, device: torch.device) -> ImageCovariance:
         """The law of the training pictures on a grid. Raises RecipeError where it is too fine."""
         check_size(grid)
         if (grid, device) not in self._laws:
             images = self.training(grid, self.pictures)
             ids = range(min(self.pictures, len(images)))
             x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
-            self._laws[grid, device] = PictureLaw.fit(x.to(device), [images.group(i) for i in ids])
+            self._laws[grid, device] = ImageCovariance.fit(x.to(device), [images.group(i) for i in ids])
         return self._laws[grid, device]
 
     def mean(self, measurement: Measurement) -> Tensor:
@@ -171,7 +171,7 @@ def check_size(grid: Grid) -> None:
         )
 
 
-def _solver(key: bytes, operator: LinearOperator, sigma: float, law: PictureLaw) -> _Solver:
+def _solver(key: bytes, operator: LinearOperator, sigma: float, law: ImageCovariance) -> _Solver:
     """The factorisation for a batch of one operator."""
     if isinstance(operator, Mask):
         observed = operator.observed.expand(-1, operator.grid.channels, -1, -1)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from invkit.core.errors import PluginError
+from invkit.core.errors import PluginError, first_line
 from invkit.core.grid import Grid
 from invkit.physics.degradation import Degradation
 from invkit.testing import algebra, batches
@@ -75,5 +75,4 @@ def _guarded(name: str, check: Callable[[Trials], Check], trials: Trials) -> Che
     try:
         return check(trials)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        return Check(name, False, None, None, f"raised {type(error).__name__}: {first}")
+        return Check(name, False, None, None, f"raised {type(error).__name__}: {first_line(error)}")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invkit.core.errors import first_line
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
@@ -132,7 +133,7 @@ class Trials:
             self.refused.append((grid, str(error) or "(no message)"))
             return None
         except Exception as error:
-            self.faults.append(f"sample on {grid}x{grid.channels} raised {type(error).__name__}: {_line(error)}")
+            self.faults.append(f"sample on {grid}x{grid.channels} raised {type(error).__name__}: {first_line(error)}")
             return None
         faults = {dtype: fault(trial, dtype) for dtype in (torch.float32, torch.float64)}
         kept = tuple(dtype for dtype, found in faults.items() if not found)
@@ -185,7 +186,7 @@ def fault(trial: Trial, dtype: torch.dtype) -> str | None:
         try:
             result = act(getattr(operator, name), v)
         except Exception as error:
-            return f"{name} raised {type(error).__name__}: {_line(error)}"
+            return f"{name} raised {type(error).__name__}: {first_line(error)}"
         if tuple(result.shape) != shape:
             return f"{name} gave {tuple(result.shape)}, want {shape}"
         if not bool(result.isfinite().all()):
@@ -200,7 +201,3 @@ def fault(trial: Trial, dtype: torch.dtype) -> str | None:
 def _rounds(fn: Callable[[Tensor], Tensor], v: Tensor, result: Tensor) -> bool:
     """Whether a map does not see what float32 does not hold."""
     return bool(result.any()) and torch.equal(act(fn, v.float().double()), result)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -9,21 +9,21 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import initial_estimate, unknown
 from invkit.diffusion.constants import Constants
-from invkit.diffusion.density import fineness
+from invkit.diffusion.density import density_ratio
 from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import Network
 from invkit.diffusion.out_of_distribution import bounds, statistics
-from invkit.diffusion.residual_scale import Unit
+from invkit.diffusion.residual_scale import ResidualScale
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import FittedField
 from invkit.physics.measurement import Measurement
 from invkit.training.problem import Problem
 
-FIT_IMAGES = 4096  # pictures behind the fitted field
+FIT_IMAGES = 4096  # images that the prior is fitted to
 
-SCALE_IMAGES = 512  # pictures behind the residual's law
+SCALE_IMAGES = 512  # images that the residual field and scale are fitted to
 
-MIDDLE = 32  # pictures of the middle fineness that give the residual's law; all do where there are fewer
+MIDDLE = 32  # the residual field is fitted to images of density ratio one, if there are at least so many, else to all
 
 
 def build_model(
@@ -32,11 +32,11 @@ def build_model(
     diffusion: Diffusion,
     precision: Precision,
     device: torch.device,
-    seen: int | None = None,  # pictures of the whole training; None: many
+    seen: int | None = None,  # images of the whole training; None: many
 ) -> ConditionalModel:
-    """The model of step 0, a function of the seed: weights drawn, field fitted, residual's law measured.
+    """The model of step 0, a function of the seed: random weights, and constants fitted to training images.
 
-    A training that sees few pictures measures fewer: a smoke run takes seconds.
+    A short training fits them to fewer images, so that a smoke run takes seconds.
     """
     grid = problem.grids[0]
     images = problem.images[grid]
@@ -44,8 +44,8 @@ def build_model(
     ids = list(range(min(FIT_IMAGES, len(images), 8 * enough)))
     x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
     prior = FittedField.fit(x, grid)
-    residual, unit, familiar = _residual(problem, network, prior, x[:enough], grid)
-    constants = Constants(prior, residual, unit, max(min(grid.shape) for grid in problem.grids), familiar)
+    residual, scale, ranges = _residual(problem, network, prior, x[:enough], grid)
+    constants = Constants(prior, residual, scale, max(min(grid.shape) for grid in problem.grids), ranges)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(problem.seed)
         model = ConditionalModel(network, diffusion, constants, precision)
@@ -54,33 +54,34 @@ def build_model(
 
 def _residual(
     problem: Problem, network: Network, prior: FittedField, x: Tensor, grid: Grid
-) -> tuple[FittedField, Unit, Tensor]:
-    """Of some pictures: the law of the residual about the fill at unit deviation, its unit, and what is familiar of them."""
-    parts, units, seen, measurements, law = [], [], [], [], network.prior or prior
+) -> tuple[FittedField, ResidualScale, Tensor]:
+    """The field of the standardised residual of images, its scale, and the ranges of the out-of-distribution statistics."""
+    parts, sums, found, measurements = [], [], [], []
+    assumed = network.prior or prior
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
         measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
         measurements.append(measurement)
-        estimate = initial_estimate(network.fill, law, measurement)
-        seen.append(statistics(estimate.mean, measurement, law))
+        estimate = initial_estimate(network.fill, assumed, measurement)
+        found.append(statistics(estimate.mean, measurement, assumed))
         hidden = unknown(measurement)
         where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
         parts.append(estimate.residual(part) * where)
         values = parts[-1].double().square(), where, estimate.misfit.view(-1, 1)
-        units.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
-    squares, counts, misfits = torch.cat(units, 1)
+        sums.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
+    squares, counts, misfits = torch.cat(sums, 1)
     if not squares.isfinite().all():
         raise NonFiniteError(
-            "the pictures or their measurements are not finite; check the data set and the degradation"
+            "the images or their measurements are not finite; check the data set and the degradation"
         )
-    unit = Unit.fit(squares, counts, misfits)
-    z = torch.cat(parts) / unit(misfits).to(x).view(-1, 1, 1, 1)
-    known = bounds(torch.cat(seen))
-    middle = torch.cat([fineness(m, known) for m in measurements]) == 1
-    if int(middle.sum()) >= MIDDLE:  # a law for these, from which those of the others follow
+    scale = ResidualScale.fit(squares, counts, misfits)
+    z = torch.cat(parts) / scale(misfits).to(x).view(-1, 1, 1, 1)
+    ranges = bounds(torch.cat(found))
+    middle = torch.cat([density_ratio(m, ranges) for m in measurements]) == 1
+    if int(middle.sum()) >= MIDDLE:
         z = z[middle]
     residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
-    return residual, unit, known
+    return residual, scale, ranges
 
 
 def _like(value: Tensor, p: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def test_a_warning_is_one_line_without_source_code(invkit, monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        monkeypatch.setattr(cli, "_registry", lambda _: warnings.warn("it is\n  damaged", stacklevel=1))
+        monkeypatch.setattr("invkit.cli.plugins.registry_of", lambda _: warnings.warn("it is\n  damaged", stacklevel=1))
         monkeypatch.setattr("invkit.plugins.inventory.listing", lambda _: {})
         assert invkit("plugins", "list", "--json") == (0, "{}\n", "warning: it is damaged\n")
 

@@ -27,7 +27,7 @@ from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.networks import NETWORKS
 from invkit.evaluation.evaluator import evaluate_rows
 from invkit.evaluation.settings import Eval
-from invkit.experiment import run
+from invkit.experiment.run import run
 from invkit.physics.measurement import Noise
 from invkit.recipe.recipe import load_recipe
 from invkit.reconstructors import METHODS, Sources

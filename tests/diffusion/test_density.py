@@ -70,7 +70,7 @@ def test_on_a_coarser_grid_weights_add_up(model):
     given = model.condition(fine).inputs[:, 3:6]
     assert given.shape[-2:] == (16, 16)
     sums = (
-        initial_estimate("gaussian", model.fill_prior, fine)
+        initial_estimate("gaussian", model.estimate_prior, fine)
         .data_channel.unflatten(3, (16, 2))
         .unflatten(2, (16, 2))
         .sum((3, 5))
@@ -110,9 +110,9 @@ def test_a_hidden_box_is_as_large_on_every_grid():
 
 def test_what_knows_no_distance_or_no_reference_is_not_zoomed(model):
     fine = measured(FINE)
-    for familiar in (None, model.constants.familiar[:3]):
-        tensors = replace(model.constants, familiar=None).tensors()
-        old = Constants.of(tensors | ({} if familiar is None else {"familiar": familiar}))
+    for ranges in (None, model.constants.training_ranges[:3]):
+        tensors = replace(model.constants, training_ranges=None).tensors()
+        old = Constants.of(tensors | ({} if ranges is None else {"familiar": ranges}))
         earlier = ConditionalModel(NETWORK, Diffusion(), old)
         assert earlier.zooms(fine).tolist() == [1] * 6
     plain = built(network=NETWORKS["unet"](channels=8, mult=(1,), blocks=1))
@@ -161,15 +161,15 @@ def ranged() -> ConditionalModel:
     return built(FINE, RANGE)
 
 
-def test_fineness_is_that_of_the_distances(ranged):
-    dense, sparse = (float(ranged.fineness(measured(FINE, law))[0]) for law in (DENSE, SPARSE))
+def test_the_density_ratio_is_that_of_the_distances(ranged):
+    dense, sparse = (float(ranged.density_ratio(measured(FINE, law))[0]) for law in (DENSE, SPARSE))
     assert sparse < 1 < dense
-    here, twice = (ranged.fineness(measured(grid, RandomPixels(fraction=0.1)))[0] for grid in (COARSE, FINE))
+    here, twice = (ranged.density_ratio(measured(grid, RandomPixels(fraction=0.1)))[0] for grid in (COARSE, FINE))
     assert float(twice / here) == pytest.approx(2)
-    boxes = ranged.fineness(measured(FINE, Box(side=0.9)))
+    boxes = ranged.density_ratio(measured(FINE, Box(side=0.9)))
     assert bool((boxes < 1).all()) and bool((boxes >= 1 / 8).all())
     alike = built(FINE, RandomPixels(fraction=0.1))
-    assert alike.fineness(measured(FINE, RandomPixels(fraction=0.1))).unique().tolist() == [1]
+    assert alike.density_ratio(measured(FINE, RandomPixels(fraction=0.1))).unique().tolist() == [1]
 
 
 @pytest.mark.parametrize("law", [DENSE, SPARSE], ids=["dense", "sparse"])
@@ -177,10 +177,10 @@ def test_each_density_has_its_law(law):
     """Trained on a range, the law for one density is nearer to that measured on it alone than one law for all."""
     model, alone = built(FINE, RANGE), built(FINE, law)
     want = alone.constants.residual.spectrum(FINE).diagonal().mean(-1)
-    found = float(model.fineness(measured(FINE, law))[0])
+    found = float(model.density_ratio(measured(FINE, law))[0])
     errors = [
-        float((model.residual(fineness).spectrum(FINE).diagonal().mean(-1) / want).log().abs().mean())
-        for fineness in (1.0, found)
+        float((model.residual(density_ratio).spectrum(FINE).diagonal().mean(-1) / want).log().abs().mean())
+        for density_ratio in (1.0, found)
     ]
     assert errors[1] < 0.8 * errors[0]
 
@@ -192,7 +192,7 @@ def test_a_batch_of_several_densities_is_what_each_is_alone():
         for p in model.parameters():
             p.add_(0.05 * torch.randn_like(p))
     m = measured(FINE, RANGE)
-    assert len(model.fineness(m).unique()) > 1
+    assert len(model.density_ratio(m).unique()) > 1
     keys, quantiles = Keys.of(0, "loss", range(6)), torch.linspace(0.05, 0.95, 6)
     whole = model.loss(m.y, m, keys, quantiles, mean_share=0.2)
     for i in range(6):

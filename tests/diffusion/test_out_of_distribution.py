@@ -20,8 +20,7 @@ from invkit.diffusion import Diffusion
 from invkit.diffusion.model import ConditionalModel, Constants
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.out_of_distribution import STATISTICS, bounds, statistics, warning
-from invkit.experiment import evaluate
-from invkit.experiment.run import load
+from invkit.experiment.run import evaluate, load
 from invkit.experiment.trained_model import Trained, rebuild
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior
@@ -56,7 +55,9 @@ def measured(problem: Problem, change=lambda x: x, share: float = 0.3) -> Measur
 def said(model: ConditionalModel, measurement: Measurement) -> str:
     return (
         warning(
-            model.statistics(measurement, model.initial_estimate(measurement)), model.constants.familiar, tolerated=0.01
+            model.statistics(measurement, model.initial_estimate(measurement)),
+            model.constants.training_ranges,
+            tolerated=0.01,
         )
         or ""
     )
@@ -96,7 +97,7 @@ def test_bounds_are_quantiles_of_each_statistic():
     np.testing.assert_allclose(bounds(values), np.quantile(values, [0.005, 0.995], axis=0).T)
 
 
-def test_pictures_of_the_same_law_are_familiar(model, problem):
+def test_images_of_the_training_distribution_are_in_distribution(model, problem):
     assert said(model, measured(problem)) == ""
 
 
@@ -119,7 +120,7 @@ def test_other_contrast_brightness_roughness_and_masks_are_not(model, problem, c
 
 
 def test_one_of_many_is_chance(model, problem):
-    known = model.constants.familiar
+    known = model.constants.training_ranges
     values = known.mean(1).repeat(200, 1)
     values[:2] *= 100
     assert warning(values, known, tolerated=0.01) is None
@@ -130,16 +131,18 @@ def test_one_of_many_is_chance(model, problem):
 
 def test_it_travels_with_the_constants_and_may_be_missing(model):
     tensors = model.constants.tensors()
-    assert torch.equal(Constants.of(tensors).familiar, model.constants.familiar)
-    old = {name: x for name, x in tensors.items() if name != "familiar"}
-    assert Constants.of(old).familiar is None
+    assert torch.equal(Constants.of(tensors).training_ranges, model.constants.training_ranges)
+    old = {name: x for name, x in tensors.items() if name != "training_ranges"}
+    assert Constants.of(old).training_ranges is None
     assert Constants.of(old).tensors().keys() == old.keys()
-    of_three = Constants.of(tensors | {"familiar": tensors["familiar"][:3]}).familiar
-    assert torch.equal(of_three[:3], model.constants.familiar[:3]) and of_three[3, 0] == 0
+    ranges = tensors["training_ranges"]
+    assert torch.equal(Constants.of(old | {"familiar": ranges}).training_ranges, ranges)  # as earlier versions named it
+    of_three = Constants.of(old | {"familiar": ranges[:3]}).training_ranges
+    assert torch.equal(of_three[:3], model.constants.training_ranges[:3]) and of_three[3, 0] == 0
     assert of_three.isfinite().all() and of_three[3, 1] > 1e300  # what is not finite would not be saved again
     settings = load_recipe("quickstart")
     with raises(DataError, "--fresh"):
-        rebuild(settings, Checkpoint(1, {"constants": tensors | {"familiar": torch.zeros(2)}}, {}))
+        rebuild(settings, Checkpoint(1, {"constants": tensors | {"training_ranges": torch.zeros(2)}}, {}))
 
 
 def test_a_trained_model_warns_and_an_old_one_cannot(model, problem):
@@ -147,7 +150,7 @@ def test_a_trained_model_warns_and_an_old_one_cannot(model, problem):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trained.mean(measured(problem)[:3])
-        old = ConditionalModel(NETWORK, Diffusion(), replace(model.constants, familiar=None))
+        old = ConditionalModel(NETWORK, Diffusion(), replace(model.constants, training_ranges=None))
         Trained(trained.recipe, old, CPU, 1).mean(measured(problem, lambda x: 9 * x))
     asked: list[Tensor] = []
     for ask in (trained.mean, lambda m: trained.sample(m, 1)):
@@ -160,7 +163,7 @@ def test_an_evaluation_warns_once_for_each_degradation_and_grid(recipe):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         folder = go(recipe, "train.steps=1", "eval.metrics=[psnr]", "data={name: fields, train_size: 64}")
-    assert load(folder).model.constants.familiar.shape == (4, 2)
+    assert load(folder).model.constants.training_ranges.shape == (4, 2)
     with warns(5, "sparse-random", "16x16", STATISTICS[0]) as caught:
         table = evaluate(folder, ["degradation.fraction=0.6"], "cpu")
     assert len(caught) == 1
@@ -171,7 +174,7 @@ def test_more_sensors_on_the_domain_are_told_though_they_are_the_same_share(mode
     fine = Grid(24, 24)
     x = Fields(test_size=200).open("test", fine, 0)[range(200)]
     measurement = problem.measure(x, Keys.of(9, "test", range(200)), fine)
-    found, known = model.statistics(measurement, model.initial_estimate(measurement)), model.constants.familiar
+    found, known = model.statistics(measurement, model.initial_estimate(measurement)), model.constants.training_ranges
     assert float(found[:, 0].mean()) == pytest.approx(0.3, abs=0.01)
     assert STATISTICS[3] in said(model, measurement)
     assert bool((found[:, 3] < known[3, 0] / 1.25).all())

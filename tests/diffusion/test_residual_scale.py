@@ -13,7 +13,7 @@ from invkit.diffusion.conditioning import unknown
 from invkit.diffusion.constants import Constants
 from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import NETWORKS
-from invkit.diffusion.residual_scale import Unit
+from invkit.diffusion.residual_scale import ResidualScale
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.degradation import Degradation
 from invkit.physics.degradations import Mixture
@@ -24,7 +24,7 @@ from invkit.training.initialise import build_model
 from invkit.training.problem import Problem
 
 COUNT = 400
-RANDOM = registry().degradations["sparse-random"]
+RANDOM = registry().names("degradation")["sparse-random"]
 VALUES = 200.0  # hidden in each picture
 
 
@@ -38,7 +38,7 @@ def drawn(exponent: float, misfit: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 def test_a_power_law_is_found_and_leaves_residuals_of_deviation_one():
     misfit = torch.linspace(0.1, 0.4, COUNT, dtype=torch.float64)
     squares, counts, _ = drawn(0.9, misfit)
-    unit = Unit.fit(squares, counts, misfit)
+    unit = ResidualScale.fit(squares, counts, misfit)
     assert unit.exponent == pytest.approx(0.9, abs=0.05)
     assert unit.misfit == pytest.approx((0.1, 0.4))
     assert unit.scale == pytest.approx(0.3 * 0.2**0.9, rel=0.03)  # at the geometric middle
@@ -49,19 +49,19 @@ def test_a_power_law_is_found_and_leaves_residuals_of_deviation_one():
 
 @pytest.mark.parametrize("misfit", [torch.linspace(0.1, 0.4, COUNT), torch.ones(COUNT)], ids=["spread", "one"])
 def test_what_is_not_told_from_none_is_none(misfit):
-    unit = Unit.fit(*drawn(0.0, misfit.double()))
+    unit = ResidualScale.fit(*drawn(0.0, misfit.double()))
     assert unit.exponent == 0
     assert unit(torch.rand(3)).tolist() == pytest.approx([unit.scale] * 3)
 
 
 def test_beyond_the_training_its_ends_hold():
-    unit = Unit(0.5, 2.0, (0.1, 0.4))
+    unit = ResidualScale(0.5, 2.0, (0.1, 0.4))
     assert unit(torch.tensor([0.01, 0.1, 0.2, 0.4, 3.0])).tolist() == pytest.approx([0.125, 0.125, 0.5, 2.0, 2.0])
 
 
 def test_nothing_hidden_leaves_a_unit():
     zero = torch.zeros(3)
-    assert Unit.fit(zero, zero, zero).scale > 0
+    assert ResidualScale.fit(zero, zero, zero).scale > 0
 
 
 def supposing(grid: Grid, *laws: Degradation) -> tuple[Fields, ConditionalModel]:
@@ -88,10 +88,10 @@ def test_residuals_of_two_densities_have_one_deviation():
     """Kriging under a rougher law than the pictures' expects too much, and the more so, the more is seen."""
     grid, laws = Grid(32, 32), (RANDOM(fraction=0.1), RANDOM(fraction=0.4))
     data, model = supposing(grid, *laws)
-    assert model.constants.unit.exponent == pytest.approx(1, abs=0.15)
+    assert model.constants.residual_scale.exponent == pytest.approx(1, abs=0.15)
     assert [deviation(data, model, law, grid) for law in laws] == pytest.approx([1, 1], abs=0.1)
     loaded = Constants.of(model.constants.tensors())
-    assert loaded.unit == model.constants.unit
+    assert loaded.residual_scale == model.constants.residual_scale
 
 
 def test_models_that_were_told_something_else_are_refused():
@@ -102,9 +102,9 @@ def test_models_that_were_told_something_else_are_refused():
     for earlier in (first, second):
         with raises(DataError, "--fresh"):
             Constants.of(earlier)
-    assert Constants.of(first, "mean").unit == Unit(model.constants.unit.scale)
+    assert Constants.of(first, "mean").residual_scale == ResidualScale(model.constants.residual_scale.scale)
     one = torch.ones(2, dtype=torch.float64)  # an operator that is no mask
-    assert Constants.of(second | {"misfit": one}).unit.misfit == (1, 1)
+    assert Constants.of(second | {"misfit": one}).residual_scale.misfit == (1, 1)
 
 
 def test_residuals_of_a_finer_grid_have_the_deviation_of_the_training(monkeypatch):
@@ -113,7 +113,7 @@ def test_residuals_of_a_finer_grid_have_the_deviation_of_the_training(monkeypatc
     data, model = supposing(Grid(32, 32), share, RANDOM(fraction=(0.1, 0.45)))
     assert [deviation(data, model, law, fine) for law in (sensors, share)] == pytest.approx([1, 1], abs=0.06)
     error = deviation(data, model, share, fine, unit=False)
-    monkeypatch.setattr(ConditionalModel, "fill_prior", model.settings.prior)
+    monkeypatch.setattr(ConditionalModel, "estimate_prior", model.settings.prior)
     assert error < 0.95 * deviation(data, model, share, fine, unit=False)
 
 
@@ -125,7 +125,7 @@ def test_residuals_of_every_contrast_have_the_deviation_of_the_training():
     images = data.open("train", grid, 0)
     problem = Problem({grid: images}, law, Noise(sigma=0), 0)
     model = build_model(problem, network, Diffusion(), "float32", torch.device("cpu"), 512)
-    assert model.constants.unit.exponent == pytest.approx(1, abs=0.15)
+    assert model.constants.residual_scale.exponent == pytest.approx(1, abs=0.15)
     x = images[list(range(600, 4696, 32))]
     m = problem.measure(x, Keys.of(0, "unit", range(128)), grid)
     hidden = unknown(m)

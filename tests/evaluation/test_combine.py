@@ -8,7 +8,7 @@ from support.runs import Heard
 from invkit.evaluation.combine import combine_degradations
 from invkit.evaluation.evaluator import Evaluation
 from invkit.evaluation.table import render
-from invkit.experiment import evaluate, run
+from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 
 RECIPE = """

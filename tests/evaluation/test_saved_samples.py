@@ -10,7 +10,7 @@ from invkit import experiment
 from invkit.core.errors import DataError, RecipeError
 from invkit.evaluation.combine import merge_runs, per_image
 from invkit.evaluation.table import render
-from invkit.experiment import evaluate, run
+from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 
 RECIPE = """

@@ -61,7 +61,7 @@ def test_batches_larger_than_memory_are_worked_on_in_parts(trained, monkeypatch)
 def test_every_part_is_kriged_once(trained, monkeypatch):
     """The out-of-distribution check, the mean and the samples share one initial estimate."""
     ranges = torch.tensor([[0.0, 9.0]] * 3 + [[0.1, 0.2]], dtype=torch.float64)
-    trained.model.constants = replace(trained.model.constants, familiar=ranges)
+    trained.model.constants = replace(trained.model.constants, training_ranges=ranges)
     m = points(Grid(16, 16), batch=5)
     gain, solved = GaussianPosterior.gain, []
     monkeypatch.setattr(module, "CELLS", 2 * 256)

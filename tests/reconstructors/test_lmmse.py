@@ -18,7 +18,7 @@ from invkit.data.base import Images
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 from invkit.reconstructors import METHODS, Sources
-from invkit.reconstructors.lmmse import RIDGE, Lmmse, PictureLaw
+from invkit.reconstructors.lmmse import RIDGE, ImageCovariance, Lmmse
 
 CPU = torch.device("cpu")
 GRID = Grid(4, 5, 2)
@@ -129,7 +129,7 @@ def published(x: np.ndarray, groups: list[str]) -> tuple[np.ndarray, float]:
 def test_against_the_published_formula(size):
     x = draws(60) + torch.linspace(0, 1, 5)  # a mean that is no constant
     groups = [f"photograph {i // size}" for i in range(60)]
-    law = PictureLaw.fit(x, groups)
+    law = ImageCovariance.fit(x, groups)
     want, intensity = published(x.double().numpy(), groups)
     assert law.intensity == pytest.approx(intensity, rel=1e-4)
     assert 0.05 < intensity < 1
@@ -143,11 +143,11 @@ def test_against_the_published_formula(size):
 def test_pictures_shown_four_times_say_no_more_than_once():
     x = draws(30)
     names = [str(i) for i in range(30)]
-    once = PictureLaw.fit(x, names)
-    often = PictureLaw.fit(x.repeat(4, 1, 1, 1), names * 4)
+    once = ImageCovariance.fit(x, names)
+    often = ImageCovariance.fit(x.repeat(4, 1, 1, 1), names * 4)
     assert often.intensity == pytest.approx(once.intensity, rel=1e-4)
     torch.testing.assert_close(often.covariance, once.covariance, rtol=0, atol=1e-6)
-    forgotten = PictureLaw.fit(x.repeat(4, 1, 1, 1), [str(i) for i in range(120)])
+    forgotten = ImageCovariance.fit(x.repeat(4, 1, 1, 1), [str(i) for i in range(120)])
     assert forgotten.intensity < 0.5 * once.intensity
 
 
@@ -156,7 +156,7 @@ def test_few_pictures_lean_on_the_field_and_many_need_none():
     truth = torch.tensor(np.diag(1.0 / np.arange(1, 17))).float()  # not diagonal in the cosine modes
     z = Keys.of(0, "z", range(4_000)).normal("z", 16)
     x = (z @ truth.sqrt()).view(-1, *grid.picture)
-    few, many = (PictureLaw.fit(x[:n], [str(i) for i in range(n)]) for n in (20, 4_000))
+    few, many = (ImageCovariance.fit(x[:n], [str(i) for i in range(n)]) for n in (20, 4_000))
     assert few.intensity > 0.3
     assert many.intensity < 0.1
     torch.testing.assert_close(many.covariance.float(), truth, rtol=0, atol=0.06)
@@ -166,4 +166,4 @@ def test_few_pictures_lean_on_the_field_and_many_need_none():
 
 def test_pictures_without_colour_have_a_covariance_with_an_inverse():
     x = draws(10, Grid(4, 4, 1)).expand(-1, 3, -1, -1)
-    assert PictureLaw.fit(x, [str(i) for i in range(10)]).root.isfinite().all()
+    assert ImageCovariance.fit(x, [str(i) for i in range(10)]).root.isfinite().all()

@@ -21,11 +21,11 @@ from invkit.core import signals
 from invkit.core.errors import Interrupted, RecipeError, explained
 from invkit.core.files import locked
 from invkit.core.signals import stop_requests
-from invkit.experiment import evaluate, run
 from invkit.experiment import train as fitting
 from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import evaluate, run
 from invkit.experiment.run_folder import RunFolder, without_secrets
-from invkit.plugins import registry
+from invkit.plugins.loader import registry
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint
 

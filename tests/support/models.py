@@ -7,7 +7,7 @@ from invkit.core.keys import Keys
 from invkit.diffusion.constants import Constants
 from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import NETWORKS
-from invkit.diffusion.residual_scale import Unit
+from invkit.diffusion.residual_scale import ResidualScale
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import FittedField, MaternField
 from invkit.physics.measurement import Measurement, Noise, measure
@@ -23,7 +23,7 @@ def build(fill: str = "gaussian", perturb: float = 0.0, diffusion: Diffusion = D
     torch.manual_seed(0)
     network = NETWORKS["fno-unet"](fill=fill, channels=16, mult=(1, 2), blocks=1, embedding=8, modes=3)
     residual = FittedField.fit(Keys.of(0, "z", range(500)).normal("z", *GRID.picture), GRID, torch.zeros(3).double())
-    model = ConditionalModel(network, diffusion, Constants(PRIOR, residual, Unit(SCALE), 16), "float32").eval()
+    model = ConditionalModel(network, diffusion, Constants(PRIOR, residual, ResidualScale(SCALE), 16), "float32").eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(perturb * torch.randn_like(p))

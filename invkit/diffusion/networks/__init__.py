@@ -1,4 +1,7 @@
-"""Networks, by their names in a recipe."""
+"""The networks of the conditional model, by their names in a recipe.
+
+Imports `core` and `physics.gaussian`; knows nothing of measurements and noise schedules.
+"""
 
 from invkit.diffusion.networks.base import Network
 from invkit.diffusion.networks.unet import FnoUNetSettings, UNetSettings

@@ -1,25 +1,29 @@
-"""What a network setting is."""
+"""The settings that every network has."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
 
 from invkit.core.grid import Grid
 from invkit.core.settings import Settings
-from invkit.physics.gaussian import Law
+from invkit.physics.gaussian import StationaryField
 
 Fill = Literal["gaussian", "mean", "zero"]
 
 
 class Network(Settings, ABC):
-    """Settings of a model: a fill and a network with `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
+    """Settings of a model: an initial estimate, and a network `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
 
-    fill: Fill = Field("gaussian", description="what the model starts from where nothing was seen")
-    prior: Law | None = Field(
+    kind: ClassVar[str] = "network"
+
+    fill: Fill = Field(
+        "gaussian", description="initial estimate: posterior mean under a Gaussian prior, mean colour, or zero"
+    )
+    prior: StationaryField | None = Field(
         None,
-        description="field behind a gaussian fill, trusted on the grids of the training; null: fitted to its pictures",
+        description="prior covariance of a gaussian initial estimate; null: fitted to the training images",
     )
 
     @property
@@ -29,9 +33,9 @@ class Network(Settings, ABC):
 
     @abstractmethod
     def working(self, grid: Grid, reference: int, zoom: float = 1.0) -> tuple[int, int]:
-        """The grid (h, w) it works on for pictures on `grid`; `reference` cells were trained along the shorter side.
+        """The network's grid (h, w) for images on `grid`, finer by `zoom`.
 
-        With `zoom` that many times as fine, for what is as much finer than in training.
+        `reference` is the number of cells along the shorter side of the finest training grid.
         """
 
     @abstractmethod

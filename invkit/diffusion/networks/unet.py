@@ -1,4 +1,4 @@
-"""U-Nets on a pyramid of grids: the FNO U-Net, an operator between functions, and the plain one as its control."""
+"""U-Nets: the FNO U-Net, a neural operator, and a plain convolutional one for comparison."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def _zero(layer: nn.Module) -> None:
 
 
 def dropout(x: Tensor, p: float, seed: Tensor | None) -> Tensor:
-    """Dropout from a generator of its own, seeded by a number (); none without one."""
+    """Dropout with its own generator, seeded by a scalar tensor; no dropout without one."""
     if seed is None or p == 0:
         return x
     keep = torch.rand(x.shape, generator=torch.Generator(x.device).manual_seed(int(seed)), device=x.device) >= p
@@ -69,7 +69,7 @@ class _Block(nn.Module):
 
 
 class _Down(nn.Module):
-    """Half the grid: a strided convolution, or one whose output is cut to the modes that the coarser grid holds."""
+    """Half the resolution: a strided convolution, or a convolution and a cut to the modes of the coarser grid."""
 
     def __init__(self, channels: int, alias_free: bool) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """Twice the grid: the same function, or each cell twice; then a convolution."""
+    """Twice the resolution, by spectral or nearest-neighbour interpolation, then a convolution."""
 
     def __init__(self, channels: int, alias_free: bool) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class _Up(nn.Module):
 
 
 class UNet(nn.Module):
-    """`forward(x: (B, in, H, W), embedding: (B, E), seed) -> (B, out, H, W)`; H and W are padded to what the levels need."""
+    """`forward(x: (B, in, H, W), embedding: (B, E), seed) -> (B, out, H, W)`; H and W are padded to multiples for all levels."""
 
     def __init__(self, settings: "UNetSettings", shape: _Shape, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -153,18 +153,21 @@ class UNet(nn.Module):
 
 
 class UNetSettings(Network):
-    """A plain convolutional U-Net on the picture's own grid: the control for the operator network."""
+    """A plain convolutional U-Net on the image's own grid, for comparison with the FNO U-Net."""
 
-    channels: int = Field(64, ge=8, multiple_of=8, description="width of the finest level")
-    mult: tuple[int, ...] = Field((1, 2), min_length=1, max_length=6, description="width of each level, in channels")
-    blocks: int = Field(2, ge=1, le=8, description="residual blocks a level")
+    channels: int = Field(64, ge=8, multiple_of=8, description="channels of the finest level")
+    mult: tuple[int, ...] = Field(
+        (1, 2), min_length=1, max_length=6, description="width of each level, in multiples of `channels`"
+    )
+    blocks: int = Field(2, ge=1, le=8, description="residual blocks per level")
     patch: int = Field(
-        2, ge=1, le=8, description="side of the pixel squares folded into channels before the first level"
+        2, ge=1, le=8, description="side of the square patches folded into channels before the first level"
     )
     embedding: int = Field(64, ge=4, multiple_of=2, description="size of the noise-level embedding")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped in a block while training")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout probability in each block during training")
     recompute: bool = Field(
-        False, description="compute the features of a block again in the backward pass: less memory, more time"
+        False,
+        description="gradient checkpointing: recompute each block in the backward pass, which saves memory and takes time",
     )
 
     @property
@@ -182,21 +185,21 @@ class UNetSettings(Network):
 
 
 class FnoUNetSettings(UNetSettings):
-    """The FNO U-Net: every block adds a spectral convolution of the lowest frequencies to its local one.
+    """The FNO U-Net: each block adds a spectral convolution of the lowest frequencies to its local convolution.
 
-    It maps functions to functions: it works on the modes of the finest grid it was trained on (or `reference`), so kernels
-    keep their width in the domain and the picture's grid changes nothing but what is resampled, free of aliases, on the way
-    in and out (Raonic et al. 2023, CNO). Modes beyond that band are left to the preconditioning.
+    It is a neural operator: it works on the grid of the finest training images (or `reference`), so kernels keep their size
+    in the domain, and images on other grids are resampled without aliasing at input and output (Raonic et al. 2023, CNO).
+    Modes beyond that grid are handled by the preconditioning alone.
     """
 
-    modes: int = Field(6, ge=1, le=64, description="frequencies kept per axis, in cycles on the domain")
+    modes: int = Field(6, ge=1, le=64, description="frequencies kept per axis, in cycles per domain")
     weights: Weights = Field(
-        "depthwise", description="spectral weights: dense (mixing channels), low-rank or depthwise"
+        "depthwise", description="spectral weights: dense (mix all channels), low-rank or depthwise"
     )
     reference: int | None = Field(
         None,
         ge=4,
-        description="cells along the shorter side of the grid it works on; null: of the finest of train.grids",
+        description="cells along the shorter side of the network's grid; null: those of the finest of train.grids",
     )
 
     def working(self, grid: Grid, reference: int, zoom: float = 1.0) -> tuple[int, int]:

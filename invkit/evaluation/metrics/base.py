@@ -69,6 +69,7 @@ class Metric(Settings, ABC):
     The bootstrap redraws the components and never pools anything but means, so ratios are ratios of pooled means.
     """
 
+    kind: ClassVar[str] = "metric"
     better: ClassVar[Literal["higher", "lower"] | None] = None  # None: there is a right value, or none at all
 
     @abstractmethod

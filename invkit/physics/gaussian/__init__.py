@@ -1,19 +1,22 @@
-"""Gaussian fields: laws of pictures on every grid, and the bases in which they are diagonal."""
+"""Gaussian fields on every grid, and their posterior given a measurement (kriging).
+
+Imports `core`, `physics.measurement` and `physics.operators`; this module itself re-exports the fields only.
+"""
 
 from invkit.physics.gaussian.basis import dct, frequencies, idct, resample
 from invkit.physics.gaussian.field import Achromatic, GaussianField, inner
-from invkit.physics.gaussian.fitted import FittedField, SupposedField
-from invkit.physics.gaussian.stationary import FIELDS, Law, MaternField, SquaredExponentialField, WhiteField
+from invkit.physics.gaussian.fitted import ExtrapolatedField, FittedField
+from invkit.physics.gaussian.stationary import FIELDS, MaternField, SquaredExponentialField, StationaryField, WhiteField
 
 __all__ = [
     "FIELDS",
     "Achromatic",
+    "ExtrapolatedField",
     "FittedField",
     "GaussianField",
-    "Law",
     "MaternField",
     "SquaredExponentialField",
-    "SupposedField",
+    "StationaryField",
     "WhiteField",
     "dct",
     "frequencies",

@@ -1,4 +1,4 @@
-"""Orthonormal bases of a rectangle, as real matrices: stationary operators are diagonal in them, the first modes are coarsest."""
+"""Orthonormal bases of a rectangle as real matrices, low frequencies first; stationary operators are diagonal in them."""
 
 import math
 from functools import lru_cache
@@ -16,7 +16,7 @@ Basis = Literal["cosine", "periodic"]
 def waves(n: int, basis: Basis, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Orthonormal matrix (mode, cell) of an axis of `n` cells.
 
-    `cosine` (Neumann): DCT-II, mode k has k half-cycles. `periodic` (torus): 1, sin 1, cos 1, sin 2, cos 2 ... cycles.
+    `cosine` (Neumann): the DCT-II, mode k has k half-cycles. `periodic` (torus): 1, sin 1, cos 1, sin 2, cos 2 ... cycles.
     """
     k, u = torch.arange(n, dtype=torch.float64)[:, None], (torch.arange(n, dtype=torch.float64) + 0.5) / n
     if basis == "cosine":
@@ -28,7 +28,7 @@ def waves(n: int, basis: Basis, device: torch.device, dtype: torch.dtype) -> Ten
 
 
 def dct(x: Tensor, basis: Basis = "cosine") -> Tensor:
-    """Orthonormal two-dimensional transform of the last two dimensions, cells to modes."""
+    """Orthonormal transform of the last two dimensions, cells to modes."""
     rows, columns = (waves(n, basis, x.device, x.dtype) for n in x.shape[-2:])
     return rows @ x @ columns.T
 
@@ -40,7 +40,7 @@ def idct(x: Tensor, basis: Basis = "cosine") -> Tensor:
 
 
 def frequencies(grid: Grid, device: torch.device | None = None, basis: Basis = "cosine", margin: int = 0) -> Tensor:
-    """Half-cycles per unit length of every mode along both axes, `(2, H, W)` float64, with `margin` cells around the grid."""
+    """Half-cycles per unit length of each mode along both axes, (2, H, W) float64, for the grid with `margin` cells around it."""
     axes = []
     for n in grid.shape:
         k = torch.arange(n + 2 * margin, dtype=torch.float64, device=device)
@@ -51,12 +51,12 @@ def frequencies(grid: Grid, device: torch.device | None = None, basis: Basis = "
 
 @lru_cache(maxsize=64)
 def _bridge(n: int, m: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """From `n` cells to `m`: the common cosine modes kept, the others zero; a function keeps its values."""
+    """Matrix from `n` cells to `m`: keeps the common cosine modes and the values of a function, and sets other modes to zero."""
     there, here = (waves(size, "cosine", torch.device("cpu"), torch.float64)[: min(n, m)] for size in (m, n))
     return (there.T @ here * math.sqrt(m / n)).to(device, dtype)
 
 
 def resample(x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The function behind `x` (..., H, W) on another grid of the domain, free of aliases: cosine modes are cut or zero."""
+    """`x` (..., H, W) on another grid of the domain, without aliasing: cosine modes are cut or padded with zeros."""
     rows, columns = (_bridge(n, m, x.device, x.dtype) for n, m in zip(x.shape[-2:], shape, strict=True))
     return rows @ x @ columns.T if tuple(x.shape[-2:]) != tuple(shape) else x

@@ -1,8 +1,8 @@
-"""Gaussian fields on a rectangle: a spectrum in an orthonormal basis with a colour covariance in every mode.
+"""Gaussian fields on a rectangle: a spectrum in an orthonormal basis, with a colour covariance for each mode.
 
 A field is `m(u) + sum_k a_k phi_k(u)` with the orthonormal cosines (or, on a torus, the Fourier basis) `phi_k` of the domain
-and independent Gaussian colour vectors `a_k`. On a grid, `a_k / cell` is the orthonormal transform of the picture, so one
-spectrum serves every grid. The covariance operator `C` has the spectrum as its eigenvalues in L2 of the domain; the
+and independent Gaussian colour vectors `a_k`. On a grid, `a_k / cell` is the orthonormal transform of the image, so the same
+spectrum applies to every grid. The covariance operator `C` has the spectrum as its eigenvalues in L2 of the domain; the
 covariance matrix of the pixels is `C / cell area`.
 """
 
@@ -19,20 +19,20 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.gaussian.basis import Basis, dct, idct, waves
 
-DENSE_ENTRIES = 2**24  # at most this many covariances are kept for a grid; of more, those asked for are computed
+DENSE_ENTRIES = 2**24  # up to so many covariances are stored for a grid; for more, they are computed when needed
 
 
 class GaussianField(ABC):
-    """A Gaussian law of pictures. Subclasses state the spectrum; every computation is here.
+    """A Gaussian field. Subclasses define the spectrum; all computations are here.
 
-    With `margin(grid) > 0` the modes are those of a larger domain, of which the picture is the middle.
+    With `margin(grid) > 0` the modes are those of a larger domain, in the centre of which the image lies.
     """
 
     basis: Basis
 
     @abstractmethod
     def spectrum(self, grid: Grid) -> Tensor:
-        """Colour covariance of the L2 coefficient of every mode: (C, C, H, W) float64 (H, W with the margin)."""
+        """Colour covariance of the L2 coefficient of each mode: (C, C, H, W) float64, with the margin."""
 
     @abstractmethod
     def mean(self, grid: Grid) -> Tensor:
@@ -40,41 +40,41 @@ class GaussianField(ABC):
 
     @property
     def correlated(self) -> bool:
-        """Whether two points of a draw depend on each other."""
+        """Whether values at different points are correlated."""
         return True
 
     def margin(self, grid: Grid) -> int:
-        """Cells by which the field's domain is larger than the picture on every side."""
+        """Cells by which the field's domain extends beyond the image on each side."""
         return 0
 
     def centre(self, grid: Grid, like: Tensor) -> Tensor:
-        """The mean picture (C, 1, 1)."""
+        """The mean image (C, 1, 1)."""
         return self.mean(grid).to(like.device, like.dtype).view(-1, 1, 1)
 
     def covariance(self, x: Tensor, grid: Grid) -> Tensor:
-        """The covariance matrix of the pixels applied to pictures (..., C, H, W)."""
+        """The covariance matrix of the pixels applied to images (..., C, H, W)."""
         return self._apply(_power(self, grid, 1.0, 0.0, x.device, x.dtype), x, grid) / grid.area
 
     def operator(self, x: Tensor, grid: Grid, exponent: float, floor: float = 0.0) -> Tensor:
-        """`C^exponent x` in L2 for pictures (..., C, H, W); eigenvalues below `floor` times the largest are raised to that.
+        """`C^exponent x` in L2 for images (..., C, H, W); eigenvalues are at least `floor` times the largest.
 
-        Without a floor a negative exponent of a smooth field overflows: its smallest eigenvalues are below rounding.
+        Without a floor, a negative exponent overflows for a smooth field, whose smallest eigenvalues are below rounding error.
         """
         return self._apply(_power(self, grid, exponent, floor, x.device, x.dtype), x, grid)
 
     def root(self, z: Tensor, grid: Grid) -> Tensor:
-        """`R z` with `R R^T` the covariance of the pixels, for mode amplitudes z (..., C, H, W) with the margin: a picture."""
+        """The image `R z`, with `R R^T` the covariance of the pixels, from modes z (..., C, H, W) with the margin."""
         factor = _power(self, grid, 0.5, 0.0, z.device, z.dtype)
         return self._crop(idct(torch.einsum("cdhw,...dhw->...chw", factor, z), self.basis), grid) / grid.cell
 
     def root_adjoint(self, x: Tensor, grid: Grid) -> Tensor:
-        """`R^T x` for pictures (..., C, H, W): mode amplitudes, with the margin."""
+        """`R^T x` for images (..., C, H, W): modes, with the margin."""
         m, factor = self.margin(grid), _power(self, grid, 0.5, 0.0, x.device, x.dtype)
         modes = dct(F.pad(x, (m, m, m, m)) if m else x, self.basis)
         return torch.einsum("cdhw,...dhw->...chw", factor, modes) / grid.cell  # the factors are symmetric
 
     def sample(self, keys: Keys, grid: Grid, label: str = "field") -> Tensor:
-        """Draw pictures (B, C, H, W). One draw per mode: on a finer grid the same keys give the same draw, refined."""
+        """Samples (B, C, H, W). Modes are keyed: on a finer grid the same keys give the same sample, with finer modes added."""
         margin = self.margin(grid)
         order = shells(grid.height + 2 * margin, grid.width + 2 * margin).to(keys.state.device)
         count = int(order.max()) + 1
@@ -82,7 +82,7 @@ class GaussianField(ABC):
         return self.root(z, grid) + self.centre(grid, z)
 
     def deviation(self, grid: Grid) -> float:
-        """Root mean square of a pixel about the mean, over the whole of the field's domain."""
+        """Standard deviation of a pixel, as a root mean square over the field's domain."""
         return math.sqrt(float(self.spectrum(grid).diagonal().mean()) / grid.area)
 
     def variance(self, grid: Grid) -> Tensor:
@@ -92,13 +92,13 @@ class GaussianField(ABC):
         return self._crop(rows.T @ power @ columns, grid)
 
     def trace(self, grid: Grid) -> float:
-        """Sum of the eigenvalues that the grid holds, over all channels: bounded in the grid for trace-class fields."""
+        """Sum of the eigenvalues on the grid, over all channels: bounded under refinement for trace-class fields."""
         return float(self.spectrum(grid).diagonal().sum())
 
     def gram(self, grid: Grid, points: Tensor, like: Tensor, others: Tensor | None = None) -> Tensor:
-        """Covariance of the colours at some pixels, indices (B, n) in reading order, with those at others (B, m), or at the same.
+        """Covariance of the values at pixels (B, n), row-major indices, with those at others (B, m), or with themselves.
 
-        (B, n * C, m * C).
+        The result is (B, n * C, m * C).
         """
         others = points if others is None else others
         if (grid.channels * grid.pixels) ** 2 <= DENSE_ENTRIES:
@@ -121,7 +121,7 @@ class GaussianField(ABC):
         return total.view(b, n, m, c, c).transpose(2, 3).reshape(b, n * c, m * c)
 
     def columns(self, grid: Grid, points: Tensor, like: Tensor) -> Tensor:
-        """Covariance of the colours at some pixels, indices (B, n), with all: (B, n, C, C, H, W), the point's colour first."""
+        """Covariance of the values at pixels (B, n) with all others: (B, n, C, C, H, W), the channel at the pixel first."""
         if (grid.channels * grid.pixels) ** 2 <= DENSE_ENTRIES:
             return _covariances(self, grid, like.device, like.dtype)[points]
         return self._columns(grid, points, like)
@@ -145,10 +145,10 @@ class GaussianField(ABC):
 
 @dataclass(frozen=True)
 class Achromatic(GaussianField):
-    """One channel with the mean power of a field's channels."""
+    """A field of one channel, with the mean spectrum of the channels of another field."""
 
     field: GaussianField
-    channels: int  # of the field
+    channels: int  # of that field
 
     @property
     def basis(self) -> Basis:  # type: ignore[override]
@@ -165,7 +165,7 @@ class Achromatic(GaussianField):
 
 
 def inner(x: Tensor, y: Tensor, grid: Grid) -> Tensor:
-    """L2 inner product of pictures (..., C, H, W) over the domain: (...).
+    """L2 inner product of images (..., C, H, W) over the domain: (...).
 
     >>> float(inner(torch.ones(1, 8, 8), torch.ones(1, 8, 8), Grid(8, 8, 1)))
     1.0
@@ -174,7 +174,7 @@ def inner(x: Tensor, y: Tensor, grid: Grid) -> Tensor:
 
 
 def shells(height: int, width: int) -> Tensor:
-    """A number for every mode (H, W) that does not depend on the grid: square shells around mode zero."""
+    """A number for each mode (H, W), the same on every grid: counted along square shells around mode zero."""
     k, l = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     shell = torch.maximum(k, l)
     return shell**2 + torch.where(k == shell, l, shell + 1 + k)
@@ -184,25 +184,25 @@ def shells(height: int, width: int) -> Tensor:
 def _power(
     field: GaussianField, grid: Grid, exponent: float, floor: float, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Symmetric powers of the spectrum's colour matrices, (C, C, H, W)."""
+    """Symmetric powers of the colour covariances of the spectrum, (C, C, H, W)."""
     spectrum = field.spectrum(grid).cpu()
     if exponent != 1 or floor:
         values, vectors = torch.linalg.eigh(spectrum.permute(2, 3, 0, 1))
-        values = values.clamp(min=max(0.0, floor * float(values.max())))  # modes without power are tolerated
+        values = values.clamp(min=max(0.0, floor * float(values.max())))  # modes of zero power are allowed
         spectrum = (vectors * values.pow(exponent).unsqueeze(-2) @ vectors.mT).permute(2, 3, 0, 1)
     return spectrum.contiguous().to(device, dtype)
 
 
 @lru_cache(maxsize=4)
 def _covariances(field: GaussianField, grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Covariance of the colours of every pixel with all: (H * W, C, C, H, W)."""
+    """Covariance of the values at each pixel with all: (H * W, C, C, H, W)."""
     exact = torch.empty(0, dtype=torch.float64)
     return field._columns(grid, torch.arange(grid.pixels)[None], exact)[0].to(device, dtype)
 
 
 @lru_cache(maxsize=16)
 def _lags(field: GaussianField, grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Covariance by lag, (2H * 2W, C * C): in the cosine basis that of two pixels is its sum over both signs of both axes."""
+    """Covariance by lag, (2H * 2W, C * C). In the cosine basis, that of two pixels is a sum over both signs along both axes."""
     power = field.spectrum(grid).cpu() / grid.area
     for axis in (2, 3):
         n = power.shape[axis]

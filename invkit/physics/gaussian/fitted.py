@@ -1,6 +1,7 @@
-"""A field fitted to pictures."""
+"""Fields fitted to images, and assumed fields corrected by them beyond the training grids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -9,22 +10,22 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.physics.gaussian.basis import Basis, dct, frequencies
 from invkit.physics.gaussian.field import GaussianField
-from invkit.physics.gaussian.stationary import Law
+from invkit.physics.gaussian.stationary import StationaryField
 
 
 @dataclass(frozen=True, eq=False)
 class FittedField(GaussianField):
-    """A field fitted to pictures: the second moments of their modes, a colour covariance in each."""
+    """A field fitted to images: the second moments of their modes, as a colour covariance for each."""
 
     modes: Tensor  # (C, C, H, W) float64: spectrum on the grid of the fit
     color: Tensor  # (C,) float64: mean colour
-    slope: float  # power beyond the fitted band falls as |k|^-slope
+    slope: float  # beyond the fitted band the power decays as |k|^-slope
     basis: Basis = "cosine"
-    zoom: float = 1.0  # draws at x are those of the fit at `zoom x`
+    zoom: float = 1.0  # samples at x are those of the fit at `zoom x`
 
     @classmethod
     def fit(cls, x: Tensor, grid: Grid, color: Tensor | None = None) -> "FittedField":
-        """Fit to pictures (N, C, H, W) on `grid`; `color` (C,) is the mean colour where it is known."""
+        """Fit to images (N, C, H, W) on `grid`; `color` (C,) is the mean colour where it is known."""
         if color is None:
             color = x.mean((0, 2, 3), dtype=torch.float64)
         total = torch.zeros(grid.channels, grid.channels, *grid.shape, dtype=torch.float64)
@@ -40,6 +41,10 @@ class FittedField(GaussianField):
         spread = log_radius.var()
         slope = -torch.cov(torch.stack([log_radius, log_power]))[0, 1] / spread if spread > 0 else torch.tensor(2.0)
         return cls(modes, color, float(slope.clamp(2, 6)))
+
+    def zoomed(self, zoom: float) -> "FittedField":
+        """The field whose samples at x are those of the fit at `zoom x`."""
+        return self if zoom == 1 else _zoomed(self, zoom)
 
     def spectrum(self, grid: Grid) -> Tensor:
         own = Grid(self.modes.shape[2], self.modes.shape[3], grid.channels)
@@ -63,38 +68,44 @@ class FittedField(GaussianField):
         return self.color
 
 
-PICTURES = 1 / 3  # weight of the pictures' law in the mean
+@lru_cache(maxsize=32)  # by identity, so that matrices cached for a field are found again
+def _zoomed(field: FittedField, zoom: float) -> FittedField:
+    return replace(field, zoom=zoom)
+
+
+FITTED = 1 / 3  # weight of the fitted spectrum in the geometric mean
 
 
 @dataclass(frozen=True)
-class SupposedField(GaussianField):
-    """`law` on the grids that a model was trained on; of what finer grids add, a geometric mean of its power and the pictures'.
+class ExtrapolatedField(GaussianField):
+    """An assumed field, corrected towards the fitted spectrum beyond the resolution of the training images.
 
-    The pictures' is that of the field fitted to them, continued beyond its band. A wrong law says most about what was never
-    seen: on finer grids kriging with it alone has spikes at the sensors that no training met.
+    Modes of the training grids have the assumed power; those that finer grids add have a geometric mean of the assumed power and
+    that of the fitted field. An assumption that does not fit the images matters most for modes without training data: on
+    finer grids, kriging with it alone has spikes at the observed pixels that do not occur in training.
     """
 
-    law: Law
+    assumed: StationaryField
     fitted: FittedField
-    cells: int  # along the shorter side of the finest grid of the training
+    cells: int  # along the shorter side of the finest training grid
 
     @property
     def basis(self) -> Basis:  # type: ignore[override]
-        return self.law.basis
+        return self.assumed.basis
 
     def margin(self, grid: Grid) -> int:
-        return self.law.margin(grid)
+        return self.assumed.margin(grid)
 
     def mean(self, grid: Grid) -> Tensor:
-        return self.law.mean(grid)
+        return self.assumed.mean(grid)
 
     def spectrum(self, grid: Grid) -> Tensor:
-        supposed = self.law.spectrum(grid)
+        assumed = self.assumed.spectrum(grid)
         own = Grid(*(max(1, round(self.cells * e)) for e in grid.extent))
-        k, held = (frequencies(g, supposed.device, self.basis, self.margin(g)) for g in (grid, own))
+        k, held = (frequencies(g, assumed.device, self.basis, self.margin(g)) for g in (grid, own))
         beyond = (k > held.amax((1, 2), keepdim=True) + 1e-6).any(0)
         if not beyond.any():
-            return supposed
-        measured = self.fitted.at(k.to(self.fitted.modes.device)).to(supposed)
-        ratio = measured.diagonal().sum(-1) / supposed.diagonal().sum(-1).clamp(min=1e-300)
-        return torch.where(beyond, ratio**PICTURES, 1.0) * supposed
+            return assumed
+        fitted = self.fitted.at(k.to(self.fitted.modes.device)).to(assumed)
+        ratio = fitted.diagonal().sum(-1) / assumed.diagonal().sum(-1).clamp(min=1e-300)
+        return torch.where(beyond, ratio**FITTED, 1.0) * assumed

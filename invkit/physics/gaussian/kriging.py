@@ -1,9 +1,9 @@
-"""The posterior of a Gaussian field at a mask, by one small Cholesky factor for each picture.
+"""Dense kriging: the posterior of a Gaussian field given a mask, by one Cholesky factor for each image.
 
-Few observed pixels are solved for themselves: with `K = C_oo + sigma^2`, the gain is `C_.o K^-1` (Matheron 1963: kriging). Of few
-hidden pixels seen without noise the precision `Q = C^-1`, which has the inverse spectrum, says the same with a matrix of
-their size: mean `-Q_hh^-1 Q_ho y`, covariance `Q_hh^-1` (Rue & Held 2005, theorem 2.5).
-Either way `K^-1` also says how far each observed value lies from its kriging by the others (Dubrule 1983).
+With few observed pixels the system is `K = C_oo + sigma^2`, and the gain `C_.o K^-1` (Matheron 1963). With few hidden pixels and
+no noise, the precision `Q = C^-1`, which has the inverse spectrum, gives the same from a matrix of their number: mean
+`-Q_hh^-1 Q_ho y`, covariance `Q_hh^-1` (Rue & Held 2005, theorem 2.5).
+Both also give the leave-one-out errors of the observed values (Dubrule 1983).
 """
 
 from abc import ABC, abstractmethod
@@ -20,24 +20,24 @@ from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.basis import Basis
 from invkit.physics.measurement import Measurement
 
-DENSE_VALUES = 4096  # at most this many values (pixels times channels) are solved by Cholesky
-TABLE = 2**27  # entries of a matrix of these by the values of a picture
-AT_ONCE = 2**26  # such entries of the pictures that are solved together
-NUGGET = 1e-5  # noise variance taken where there is none, as a share of the mean prior variance of a measured value
+DENSE_VALUES = 4096  # largest number of values (pixels times channels) solved by Cholesky
+TABLE = 2**27  # largest number of entries of a matrix of these by all values of an image
+AT_ONCE = 2**26  # such entries of all images that are solved together
+NUGGET = 1e-5  # noise variance assumed where there is none, relative to the mean prior variance of a measured value
 SOLVED = 64  # triangular matrices up to this size are inverted by a solve
-BANDS = 4  # of rows, in products with a triangular matrix
-CONDITION = 1e9  # of a field whose precision is used
+BANDS = 4  # bands of rows in products with a triangular matrix
+CONDITION = 1e9  # largest condition number of a field whose precision is used
 
 
-class AtPoints(ABC):
-    """Solves for some pixels of every picture; `gain`, `variance`, `weights` and `misfit` are those of `GaussianPosterior`."""
+class DenseKriging(ABC):
+    """A Cholesky solver for each image; `gain`, `variance`, `weights` and `misfit` are those of `GaussianPosterior`."""
 
     field: GaussianField
     measurement: Measurement
 
     @abstractmethod
     def gain(self, r: Tensor) -> Tensor:
-        """(S, B, C, H, W), zero where hidden, to the same shape."""
+        """From (S, B, C, H, W), zero where hidden, to the same shape."""
 
     @abstractmethod
     def variance(self) -> Tensor:
@@ -45,14 +45,14 @@ class AtPoints(ABC):
 
     @abstractmethod
     def weights(self, r: Tensor) -> Tensor:
-        """Of (S, B, C, H, W), zero where hidden, as the result is."""
+        """From (S, B, C, H, W), zero where hidden, to the same shape, also zero where hidden."""
 
     @abstractmethod
     def precisions(self) -> Tensor:
         """Diagonal of `K^-1` (B, C, H, W), zero where hidden."""
 
     def misfit(self, weights: Tensor) -> Tensor:
-        """(B,), of all (S, B, C, H, W) together."""
+        """(B,), over all S of the weights (S, B, C, H, W)."""
         precisions = self.precisions()
         squares = weights.square().sum(0) / precisions.clamp(min=1e-30)
         counts = len(weights) * (precisions > 0).sum((1, 2, 3))
@@ -64,28 +64,28 @@ class AtPoints(ABC):
         return self.measurement.grid
 
     def _gram(self, field: GaussianField, chosen: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Covariance of a field at the chosen (B, 1, H, W) pixels, zero where padded, and which entries are not padding."""
+        """Covariance of a field at the chosen (B, 1, H, W) pixels, zero where padded, and which entries are valid."""
         self._points, self._valid = _pack(chosen)
         gram = field.gram(self.grid, self._points, self.measurement.y.to(dtype))
         keep = self._valid.repeat_interleave(self.grid.channels, 1)
-        return gram * keep[:, :, None].to(gram) * keep[:, None].to(gram), keep  # not by booleans, which is slower
+        return gram * keep[:, :, None].to(gram) * keep[:, None].to(gram), keep  # faster than with booleans
 
     def _picked(self, x: Tensor) -> Tensor:
-        """Values of pictures (S, B, C, H, W) at the points: (B, n * C, S)."""
+        """Values of images (S, B, C, H, W) at the points: (B, n * C, S)."""
         s, b, c, n = len(x), len(self._points), self.grid.channels, self._points.shape[1]
         picked = x.flatten(3).gather(3, self._points[:, None].expand(s, b, c, n)) * self._valid[:, None]
         return picked.permute(1, 3, 2, 0).reshape(b, n * c, s)
 
     def _lifted(self, w: Tensor) -> Tensor:
-        """Values at the points (B, n * C, S) as pictures (S, B, C, H, W)."""
+        """Values at the points (B, n * C, S) as images (S, B, C, H, W)."""
         (b, n), c, s = self._points.shape, self.grid.channels, w.shape[2]
         w = w.view(b, n, c, s).permute(3, 0, 2, 1) * self._valid[:, None]
         flat = w.new_zeros(s, b, c, self.grid.pixels)
-        # Padding repeats pixel 0, so its (zero) values are added, never put.
+        # Padding repeats pixel 0: its values, which are zero, must be added and not assigned.
         return flat.scatter_add_(3, self._points[:, None].expand(s, b, c, n), w).view(s, b, *self.grid.picture)
 
 
-class Observed(AtPoints):
+class ByObserved(DenseKriging):
     """A Cholesky factor of the covariance of the observed values."""
 
     def __init__(self, field: GaussianField, measurement: Measurement) -> None:
@@ -108,37 +108,38 @@ class Observed(AtPoints):
 
     @cached_property
     def _inverse(self) -> Tensor:
-        # The inverse of a small factor and a product beat a triangular solve with as many columns as pixels.
+        # Inverting a small factor and multiplying is faster than a triangular solve with as many columns as pixels.
         return inverted(self._cholesky).to(self.measurement.y)
 
     def variance(self) -> Tensor:
         y, c = self.measurement.y, self.grid.channels
         columns = self.field.columns(self.grid, self._points, y).view(len(y), -1, c * self.grid.pixels)
-        seen = squares(self._inverse * self._valid.repeat_interleave(c, 1)[:, None], columns)
-        return (self.field.variance(self.grid).to(y).flatten() - seen).clamp(min=0).view(len(y), *self.grid.picture)
+        explained = squares(self._inverse * self._valid.repeat_interleave(c, 1)[:, None], columns)
+        variance = self.field.variance(self.grid).to(y).flatten() - explained
+        return variance.clamp(min=0).view(len(y), *self.grid.picture)
 
 
-class Hidden(AtPoints):
-    """A Cholesky factor of the precision of the hidden values, in float64; of a noiseless mask."""
+class ByHidden(DenseKriging):
+    """A Cholesky factor of the precision of the hidden values, in float64; for masks without noise."""
 
     def __init__(self, field: GaussianField, precision: "Precision", measurement: Measurement) -> None:
         self.field, self.precision, self.measurement = field, precision, measurement
-        observed = measurement.observed
-        assert observed is not None and measurement.sigma == 0
+        observed = measurement.exact
+        assert observed is not None
         gram, keep = self._gram(precision, ~observed, torch.float64)
         gram.diagonal(dim1=1, dim2=2).add_((~keep).to(gram))
         self._observed, self._cholesky = observed, torch.linalg.cholesky(gram)
 
     def gain(self, r: Tensor) -> Tensor:
-        seen = r * self._observed
-        pull = self._picked(self.precision.covariance(seen.double(), self.grid))
-        return seen - self._lifted(torch.cholesky_solve(pull, self._cholesky)).to(r)
+        known = r * self._observed
+        pull = self._picked(self.precision.covariance(known.double(), self.grid))
+        return known - self._lifted(torch.cholesky_solve(pull, self._cholesky)).to(r)
 
     def weights(self, r: Tensor) -> Tensor:
         return (self.precision.covariance(self.gain(r).double(), self.grid) * self._observed).to(r)
 
     def precisions(self) -> Tensor:
-        """Of `Q_oo - Q_oh Q_hh^-1 Q_ho`."""
+        """The diagonal of `Q_oo - Q_oh Q_hh^-1 Q_ho`."""
         b, c = len(self._observed), self.grid.channels
         columns = (
             self.precision.columns(self.grid, self._points, self._cholesky) * self._valid[:, :, None, None, None, None]
@@ -152,11 +153,11 @@ class Hidden(AtPoints):
         return self._lifted(inverse.diagonal(dim1=1, dim2=2)[:, :, None])[0].to(self.measurement.y)
 
 
-class Parts(AtPoints):
-    """Pictures of several kinds in one batch."""
+class ByGroup(DenseKriging):
+    """A batch in groups, each with its own solver."""
 
-    def __init__(self, measurement: Measurement, parts: list[tuple[Tensor, AtPoints]]) -> None:
-        self.measurement, self.parts = measurement, parts  # places in the batch, and who solves there
+    def __init__(self, measurement: Measurement, parts: list[tuple[Tensor, DenseKriging]]) -> None:
+        self.measurement, self.parts = measurement, parts  # places in the batch, and their solver
 
     def gain(self, r: Tensor) -> Tensor:
         return self._each(lambda places, part: part.gain(r[:, places]), dim=1)
@@ -170,43 +171,46 @@ class Parts(AtPoints):
     def precisions(self) -> Tensor:
         return self._each(lambda _, part: part.precisions())
 
-    def _each(self, of: Callable[[Tensor, AtPoints], Tensor], dim: int = 0) -> Tensor:
+    def _each(self, of: Callable[[Tensor, DenseKriging], Tensor], dim: int = 0) -> Tensor:
         order = torch.cat([places for places, _ in self.parts]).argsort()
         return torch.cat([of(places, part) for places, part in self.parts], dim).index_select(dim, order)
 
 
 def solvable(values: int, grid: Grid) -> bool:
-    """Whether so many values of a picture, pixels times channels, are solved by Cholesky."""
+    """Whether so many values of an image, pixels times channels, can be solved by Cholesky."""
     return values <= DENSE_VALUES and values * grid.channels * grid.pixels <= TABLE
 
 
-def at_points(field: GaussianField, measurement: Measurement) -> AtPoints | None:
-    """Whoever solves a mask of all channels together, with the smaller matrix for each picture; None where all are too large."""
+def dense_kriging(field: GaussianField, measurement: Measurement) -> DenseKriging | None:
+    """The dense solver for a mask shared by all channels: for each image by its observed or its hidden pixels, whichever are fewer.
+
+    None where the systems are too large.
+    """
     observed = measurement.observed
     if observed is None or observed.shape[1] > 1:
         return None
-    grid, seen = measurement.grid, observed.sum((1, 2, 3))
+    grid, counts = measurement.grid, observed.sum((1, 2, 3))
     precision = precision_of(field, grid) if measurement.sigma == 0 else None
-    many = seen > grid.pixels - seen if precision else torch.zeros_like(seen, dtype=torch.bool)
-    sizes = torch.where(many, grid.pixels - seen, seen)
+    many = counts > grid.pixels - counts if precision else torch.zeros_like(counts, dtype=torch.bool)
+    sizes = torch.where(many, grid.pixels - counts, counts)
     if not solvable(largest := int(sizes.max()) * grid.channels, grid):
         return None
     room = max(1, AT_ONCE // (max(1, largest) * grid.channels * grid.pixels))
-    kinds = many * 100 + sizes.clamp(min=64).log2().ceil()  # of nearly one size each: all are padded to the longest
+    kinds = many * 100 + sizes.clamp(min=64).log2().ceil()  # of similar size, as all are padded to the largest
     found, kind = kinds.unique(return_inverse=True)
 
-    def solver(chosen: Measurement, hidden: bool) -> AtPoints:
-        return Hidden(field, precision, chosen) if precision and hidden else Observed(field, chosen)
+    def solver(chosen: Measurement, hidden: bool) -> DenseKriging:
+        return ByHidden(field, precision, chosen) if precision and hidden else ByObserved(field, chosen)
 
     if len(found) == 1 and len(measurement) <= room:
         return solver(measurement, bool(many[0]))
     places = [part for i in range(len(found)) for part in (kind == i).nonzero()[:, 0].split(room)]
-    return Parts(measurement, [(part, solver(measurement[part], bool(many[part[0]]))) for part in places])
+    return ByGroup(measurement, [(part, solver(measurement[part], bool(many[part[0]]))) for part in places])
 
 
 @dataclass(frozen=True)
 class Precision(GaussianField):
-    """The field whose pixels have the inverse of another's covariance matrix."""
+    """The field whose covariance matrix of the pixels is the inverse of another field's."""
 
     field: GaussianField
 
@@ -223,7 +227,7 @@ class Precision(GaussianField):
 
 @lru_cache(maxsize=32)
 def precision_of(field: GaussianField, grid: Grid) -> Precision | None:
-    """None for a field on a larger domain than the picture, or of too bad a condition."""
+    """The precision of a field; None where its domain is larger than the image, or where it is ill-conditioned."""
     if field.margin(grid):
         return None
     powers = torch.linalg.eigvalsh(_matrices(field, grid))
@@ -235,7 +239,7 @@ def _matrices(field: GaussianField, grid: Grid) -> Tensor:
 
 
 def _pack(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of the chosen pixels (B, n), n >= 1, the rows padded with 0 to the longest, and which are real (B, n)."""
+    """Indices of the chosen pixels (B, n), n >= 1, padded with 0 to the largest number, and which are valid (B, n)."""
     flat = chosen.flatten(1)
     counts = flat.sum(1)
     order = flat.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : max(1, int(counts.max()))]
@@ -244,7 +248,7 @@ def _pack(chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverted(factor: Tensor) -> Tensor:
-    """The inverse of lower triangular matrices (B, n, n), by halves: mostly products, which are faster than solves."""
+    """The inverse of lower triangular matrices (B, n, n) by blocks: mostly products, which are faster than solves."""
     n = factor.shape[-1]
     if n <= SOLVED:
         identity = torch.eye(n, dtype=factor.dtype, device=factor.device)
@@ -256,7 +260,7 @@ def inverted(factor: Tensor) -> Tensor:
 
 
 def squares(lower: Tensor, columns: Tensor) -> Tensor:
-    """Squared norms (B, p) of the columns (B, n, p) under lower triangular matrices (B, n, n), whose zeros are left out."""
+    """Squared norms (B, p) of the columns of `lower @ columns`, (B, n, n) by (B, n, p), using that `lower` is triangular."""
     ends = [round(lower.shape[1] * i / BANDS) for i in range(BANDS + 1)]
     rows = (lower[:, a:b, :b] @ columns[:, :b] for a, b in pairwise(ends) if a < b)
     return torch.stack([torch.linalg.vecdot(r, r, dim=1) for r in rows]).sum(0)
@@ -264,6 +268,6 @@ def squares(lower: Tensor, columns: Tensor) -> Tensor:
 
 def factorise(gram: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(gram)
-    if bool(info.any()):  # smooth fields and close points are beyond float32
+    if bool(info.any()):  # float32 does not suffice for smooth fields and close points
         factor = torch.linalg.cholesky(gram.double())
     return factor

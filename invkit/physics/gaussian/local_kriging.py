@@ -1,13 +1,13 @@
-"""Kriging by moving neighbourhoods (Chilès & Delfiner 2012, chapter 3): masks of more values than one factor holds.
+"""Kriging by moving neighbourhoods (Chilès & Delfiner 2012, chapter 3), for masks of more values than dense kriging solves.
 
-The picture is cut into windows, and each is krigged from the values nearest to it. Where sensors lie around it, those further
-away change little: they are screened.
+The image is cut into windows, and each is kriged from the observed values nearest to it. Values further away have little influence
+where others lie in between (the screening effect).
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,63 +17,62 @@ from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.kriging import NUGGET, factorise, inverted, squares
 from invkit.physics.measurement import Measurement
 
-NEAREST = 512  # values behind a window
-SHARE = 4  # a window is as large as holds this part of them
+NEAREST = 512  # values that a window is kriged from
+SHARE = 4  # a window holds one in so many of them
 
 
-@dataclass(frozen=True)
-class Local:
-    """What `krige` finds."""
+class LocalKriging(NamedTuple):
+    """The posterior of a one-channel field given a mask, each window from the values nearest to it."""
 
-    mean: Tensor  # (S, B, 1, H, W)
+    mean: Tensor  # (S, B, 1, H, W): posterior mean minus prior mean
     variance: Tensor  # (B, 1, H, W)
-    weights: Tensor  # (S, B, 1, H, W), see `GaussianPosterior`
-    misfit: Tensor  # (B,)
+    weights: Tensor  # (S, B, 1, H, W), see `GaussianPosterior.weights`
+    misfit: Tensor  # (B,), see `GaussianPosterior.misfit`
 
-
-def krige(
-    field: GaussianField,  # of one channel
-    measurement: Measurement,  # of one channel, by a mask
-    r: Tensor,  # (S, B, 1, H, W): values less their prior mean, zero where hidden
-    nearest: int = NEAREST,
-) -> Local:
-    """Posterior mean of the deviations from the prior mean, and the rest, each as of the `nearest` values to a window."""
-    observed, grid = measurement.observed, measurement.grid
-    assert observed is not None
-    flat, values = observed.flatten(1), r.flatten(2).permute(1, 2, 0)  # (B, N) and (B, N, S)
-    count = min(nearest, int(flat.sum(1).max()))
-    mean, variance, weights = torch.zeros_like(values), torch.zeros_like(values[..., 0]), torch.zeros_like(values)
-    prior = field.variance(grid).to(r).flatten()
-    if count == 0:
-        spread = prior.view(grid.picture).expand(len(flat), -1, -1, -1)
-        return Local(torch.zeros_like(r), spread, torch.zeros_like(r), torch.ones_like(variance[:, 0]))
-    noise = max(measurement.sigma**2, NUGGET * field.deviation(grid) ** 2)
-    total, seen = variance.new_zeros(len(flat)), variance.new_zeros(len(flat))
-    for window, away in _windows(grid, float(flat.float().mean()), nearest, flat.device):
-        distance = torch.where(flat, away, math.inf)
-        near, points = distance.topk(count, largest=False)
-        valid = near.isfinite()
-        both = torch.cat([points, window.expand(len(flat), -1)], 1)
-        gram = field.gram(grid, points, r, both)
-        own = gram[:, :, :count] * (valid[:, :, None] & valid[:, None])
-        own.diagonal(dim1=1, dim2=2).add_(torch.where(valid, noise, 1.0))
-        lower = inverted(factorise(own)).to(r)
-        white = lower @ (values.gather(1, points[:, :, None].expand(-1, -1, len(r))) * valid[:, :, None])
-        cross = gram[:, :, count:] * valid[:, :, None]
-        mean[:, window] = (lower @ cross).mT @ white
-        variance[:, window] = (prior[window] - squares(lower, cross)).clamp(min=0)
-        inside = valid & (near == 0)  # every value counts once, where it has neighbours all around
-        own = (lower.mT @ white) * inside[:, :, None]
-        weights.scatter_add_(1, points[:, :, None].expand_as(own), own)
-        errors = own.square().sum(2) / lower.square().sum(1)
-        total, seen = total + errors.sum(1), seen + len(r) * inside.sum(1)
-    misfit = torch.where(seen > 0, total / seen.clamp(min=1), 1.0).sqrt()
-    mean, weights = (x.permute(2, 0, 1).view_as(r) for x in (mean, weights))
-    return Local(mean, variance.view(-1, 1, *grid.shape), weights, misfit)
+    @classmethod
+    def of(
+        cls,
+        field: GaussianField,  # of one channel
+        measurement: Measurement,  # of one channel, by a mask
+        r: Tensor,  # (S, B, 1, H, W): values minus their prior mean, zero where hidden
+        nearest: int = NEAREST,
+    ) -> "LocalKriging":
+        observed, grid = measurement.observed, measurement.grid
+        assert observed is not None
+        flat, values = observed.flatten(1), r.flatten(2).permute(1, 2, 0)  # (B, N) and (B, N, S)
+        count = min(nearest, int(flat.sum(1).max()))
+        mean, variance, weights = torch.zeros_like(values), torch.zeros_like(values[..., 0]), torch.zeros_like(values)
+        prior = field.variance(grid).to(r).flatten()
+        if count == 0:
+            spread = prior.view(grid.picture).expand(len(flat), -1, -1, -1)
+            return cls(torch.zeros_like(r), spread, torch.zeros_like(r), torch.ones_like(variance[:, 0]))
+        noise = max(measurement.sigma**2, NUGGET * field.deviation(grid) ** 2)
+        total, used = variance.new_zeros(len(flat)), variance.new_zeros(len(flat))
+        for window, away in _windows(grid, float(flat.float().mean()), nearest, flat.device):
+            distance = torch.where(flat, away, math.inf)
+            near, points = distance.topk(count, largest=False)
+            valid = near.isfinite()
+            both = torch.cat([points, window.expand(len(flat), -1)], 1)
+            gram = field.gram(grid, points, r, both)
+            own = gram[:, :, :count] * (valid[:, :, None] & valid[:, None])
+            own.diagonal(dim1=1, dim2=2).add_(torch.where(valid, noise, 1.0))
+            lower = inverted(factorise(own)).to(r)
+            white = lower @ (values.gather(1, points[:, :, None].expand(-1, -1, len(r))) * valid[:, :, None])
+            cross = gram[:, :, count:] * valid[:, :, None]
+            mean[:, window] = (lower @ cross).mT @ white
+            variance[:, window] = (prior[window] - squares(lower, cross)).clamp(min=0)
+            inside = valid & (near == 0)  # each value is used once, in its own window, with neighbours on all sides
+            own = (lower.mT @ white) * inside[:, :, None]
+            weights.scatter_add_(1, points[:, :, None].expand_as(own), own)
+            errors = own.square().sum(2) / lower.square().sum(1)
+            total, used = total + errors.sum(1), used + len(r) * inside.sum(1)
+        misfit = torch.where(used > 0, total / used.clamp(min=1), 1.0).sqrt()
+        mean, weights = (x.permute(2, 0, 1).view_as(r) for x in (mean, weights))
+        return cls(mean, variance.view(-1, 1, *grid.shape), weights, misfit)
 
 
 def _windows(grid: Grid, density: float, nearest: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pixels (n,) of each window in reading order, and every pixel's distance (N,) from it, in pixels."""
+    """The pixels (n,) of each window, and the distance (N,) of all pixels from it, in pixels."""
     side = max(1, math.isqrt(int(nearest / SHARE / max(density, 1e-6))))
     rows, columns = torch.arange(grid.height, device=device), torch.arange(grid.width, device=device)
 

@@ -1,10 +1,10 @@
 """The posterior of a Gaussian field given a linear measurement: mean (kriging) and exact samples.
 
-With prior N(m, C), `y = A x + sigma e` and `K = A C A^T + sigma^2`, the mean is `m + C A^T K^-1 (y - A m)`; a prior draw
-`u` becomes a posterior draw `u + C A^T K^-1 (y - A u - sigma e)` (Journel & Huijbregts 1978: conditioning by kriging).
-Masks of few points, seen or hidden, are solved by Cholesky (`invkit.physics.gaussian.kriging`); every other operator by conjugate
-gradients: with noise on the equivalent problem in the domain, preconditioned in the field's spectrum, without noise on K,
-which has the spectrum of the problem preconditioned with C^(1/2).
+With prior N(m, C), `y = A x + sigma e` and `K = A C A^T + sigma^2`, the mean is `m + C A^T K^-1 (y - A m)`; a prior sample
+`u` becomes a posterior sample `u + C A^T K^-1 (y - A u - sigma e)` (Journel & Huijbregts 1978: conditioning by kriging).
+Masks with few observed or few hidden pixels are solved by Cholesky (`invkit.physics.gaussian.kriging`), all other operators
+by conjugate gradients: with noise, on the equivalent problem in the domain, preconditioned in the field's spectrum; without
+noise, on K, which has the spectrum of the problem preconditioned with C^(1/2).
 """
 
 import warnings
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from invkit.core.keys import Keys
 from invkit.physics.gaussian import GaussianField
-from invkit.physics.gaussian.kriging import NUGGET, at_points
+from invkit.physics.gaussian.kriging import NUGGET, dense_kriging
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.least_squares import dot, times
 from invkit.physics.operators.mask import Mask
 
 Map = Callable[[Tensor], Tensor]
@@ -26,8 +27,7 @@ Map = Callable[[Tensor], Tensor]
 class GaussianPosterior:
     """The posterior of `field` given a measurement; immutable.
 
-    A solve by conjugate gradients that has not reached `tolerance`, a relative residual, after `max_steps` warns with the
-    one it did reach.
+    Conjugate gradients that do not reach the relative residual `tolerance` within `max_steps` warn with the one reached.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class GaussianPosterior:
     ) -> None:
         self.field, self.measurement, self.grid = field, measurement, measurement.grid
         self.tolerance, self.max_steps = tolerance, max_steps
-        self._transpose = measurement.operator.range_weight / self.grid.area  # from A* to A^T, inverted
-        self._points = at_points(field, measurement)
+        self._transpose = measurement.operator.range_weight / self.grid.area  # A* = transpose * A^T
+        self._points = dense_kriging(field, measurement)
 
     @property
     def dense(self) -> bool:
@@ -59,8 +59,8 @@ class GaussianPosterior:
         field, grid, precision = self.field, self.grid, self.measurement.sigma**-2
         probe = torch.ones(len(r), *grid.picture, dtype=r.dtype, device=r.device)
         probe[..., ::2, 1::2], probe[..., 1::2, ::2] = -1, -1
-        probe[..., ::3, :] *= -1  # neither smooth nor rough
-        gain = _dot(operator.forward(probe), operator.forward(probe)) / probe[0].numel()
+        probe[..., ::3, :] *= -1  # a mixture of low and high frequencies
+        gain = dot(operator.forward(probe), operator.forward(probe)) / probe[0].numel()
         power = field.spectrum(grid).diagonal().movedim(-1, 0).to(r) / grid.area
 
         def lifted(y: Tensor) -> Tensor:
@@ -79,27 +79,27 @@ class GaussianPosterior:
         def lifted(w: Tensor) -> Tensor:
             return self.field.covariance(operator.adjoint(w) / self._transpose, self.grid)
 
-        scale = float(_dot(r, operator.forward(lifted(r))).sum() / _dot(r, r).sum().clamp(min=1e-30))
+        scale = float(dot(r, operator.forward(lifted(r))).sum() / dot(r, r).sum().clamp(min=1e-30))
         w = self._conjugate_gradients(lambda w: operator.forward(lifted(w)) + NUGGET * scale * w, r, lambda w: w)
         return lifted(w)
 
     def _conjugate_gradients(self, matrix: Map, r: Tensor, precondition: Map) -> Tensor:
-        """Solve `matrix w = r` for a batch, in float64: float32 stalls above the tolerance where the field is smooth."""
+        """Solve `matrix w = r` for a batch, in float64: for smooth fields float32 stalls above the tolerance."""
         w, residual, direction = torch.zeros_like(r), r.clone(), precondition(r)
-        rho = _dot(residual, direction)
+        rho = dot(residual, direction)
         first = rho.clamp(min=1e-300)
         for _ in range(self.max_steps):
             image = matrix(direction)
-            step = rho / _dot(direction, image).clamp(min=1e-300)
-            w, residual = w + step * direction, residual - step * image
+            step = rho / dot(direction, image).clamp(min=1e-300)
+            w, residual = w + times(step, direction), residual - times(step, image)
             better = precondition(residual)
-            new = _dot(residual, better)
+            new = dot(residual, better)
             if bool((new <= self.tolerance**2 * first).all()):
                 return w
-            direction, rho = better + new / rho.clamp(min=1e-300) * direction, new
+            direction, rho = better + times(new / rho.clamp(min=1e-300), direction), new
         warnings.warn(
             f"the Gaussian posterior stopped at a relative residual of {float((rho / first).max().sqrt()):.1e} after "
-            f"{self.max_steps} steps of conjugate gradients (asked: {self.tolerance:.0e})",
+            f"{self.max_steps} steps of conjugate gradients (wanted: {self.tolerance:.0e})",
             stacklevel=5,
         )
         return w
@@ -113,9 +113,9 @@ class GaussianPosterior:
     def variance(self, keys: Keys | None = None, draws: int = 64) -> Tensor:
         """Pointwise posterior variance (B, C, H, W).
 
-        Where the mean is solved by Cholesky it is exact up to the nugget: the prior's less the squares of `L^-1 A C`.
-        Elsewhere it is the variance of `draws` exact samples, with a relative standard error of sqrt(2 / (draws - 1)) and the
-        residual of the solver; `keys` are needed then.
+        With Cholesky it is exact up to the nugget: the prior variance minus the squared columns of `L^-1 A C`. Otherwise it is
+        the variance of `draws` exact samples, with a relative standard error of sqrt(2 / (draws - 1)) and the error of the
+        solver, and needs `keys`.
         """
         if self._points is not None:
             return self._points.variance()
@@ -124,27 +124,27 @@ class GaussianPosterior:
         return self.sample(keys, draws).var(0)
 
     def weights(self, r: Tensor) -> Tensor:
-        """`K^-1 r` for values less their prior mean (S, B, C, H, W), zero where hidden: `C` times these is `gain(r)`.
+        """`K^-1 r` for values minus their prior mean (S, B, C, H, W), zero where hidden: `C` times these is `gain(r)`.
 
-        ValueError without Cholesky.
+        Raises ValueError without Cholesky.
         """
         if self._points is None:
-            raise ValueError("the weights need a posterior that is solved by Cholesky")
+            raise ValueError("the kriging weights need a posterior that is solved by Cholesky")
         return self._points.weights(r)
 
     def misfit(self, weights: Tensor) -> Tensor:
-        """How far measured values lie from what the others say of them, (B,), from `weights(r)` (S, B, C, H, W).
+        """Standardised leave-one-out error of the measured values, (B,), from `weights(r)` (S, B, C, H, W).
 
-        The root mean square, over all values, of the error of kriging each by the others in units of the deviation expected:
-        one on average for draws of the field, and a factor on its deviation where it is not theirs (Bachoc 2013: cross-validation
-        of the variance).
-        With K as above `(K^-1 r)_i / sqrt((K^-1)_ii)` (Dubrule 1983). One where nothing was seen.
+        The root mean square, over all values, of the error of kriging each from the others, divided by the kriging standard
+        deviation: with K as above `(K^-1 r)_i / sqrt((K^-1)_ii)` (Dubrule 1983). Its mean square is one for samples of the field;
+        otherwise it estimates the factor on the field's standard deviation (Bachoc 2013: cross-validation of the variance). One
+        where nothing is observed.
         """
         assert self._points is not None
         return self._points.misfit(weights)
 
     def sample(self, keys: Keys, count: int) -> Tensor:
-        """Exact posterior draws (K, B, C, H, W), keyed by picture."""
+        """Exact posterior samples (K, B, C, H, W), keyed by image."""
         forked = keys.fork(count)
         operator, y = self.measurement.operator.repeat(count), self.measurement.y
         u = self.field.sample(forked, self.grid).to(y)
@@ -153,11 +153,6 @@ class GaussianPosterior:
             e = forked.normal("noise", *operator.range_shape).to(y) * self.measurement.sigma
             r = r - (operator.forward(e) if isinstance(operator, Mask) else e)
         return u.unflatten(0, (count, -1)) + self.gain(r.unflatten(0, (count, -1)))
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of a batch, with as many dimensions as its members."""
-    return (a * b).flatten(1).sum(1).view(-1, *[1] * (a.ndim - 1))
 
 
 __all__ = ["GaussianPosterior"]

@@ -1,4 +1,4 @@
-"""Linear forward operators, the base of all others."""
+"""The base class of linear forward operators."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from invkit.core.grid import Grid
 
 
 class LinearOperator(ABC):
-    """A batch of linear maps `A: (B, C, H, W) -> (B, *range_shape)`, one for each picture.
+    """A batch of linear maps `A: (B, C, H, W) -> (B, *range_shape)`, one for each image.
 
-    The inner product of pictures is the L2 one of the domain (`grid.area` per pixel); that of measurements weighs every
-    value with `range_weight`; `adjoint` is the adjoint in these. Subclasses are frozen dataclasses whose tensor fields
-    have the batch first; with a field `batch: int` beside them, a tensor of length 1 serves the whole batch. A field may
-    also be a tuple of operators. Results have the dtype and the device of the argument: fields that are floats are cast to
-    its dtype at the place of use, so that float64 in is float64 all the way. `invkit.testing` holds operators to all this.
+    The inner product of images is the L2 inner product on the domain (`grid.area` per pixel), that of measurements weights each
+    value by `range_weight`, and `adjoint` is the adjoint with respect to both. Subclasses are frozen dataclasses whose tensor
+    fields have the batch first; with a field `batch: int`, a tensor of length 1 applies to the whole batch. A field may also
+    be a tuple of operators. Results have the dtype and device of the argument: floating-point fields are cast to its dtype
+    where they are used, so float64 is never rounded to float32. `invkit.testing` checks all of this.
     """
 
     @property
@@ -35,35 +35,35 @@ class LinearOperator(ABC):
 
     @property
     def pinv_tolerance(self) -> float:
-        """Relative error of the Penrose conditions where `pinv` is iterative or leaves out what is too weak; 0: exact."""
+        """Relative error of the Penrose conditions where `pinv` is iterative or truncated; 0: exact."""
         return 0.0
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """`A x`: pictures (B, C, H, W) to measurements (B, *range_shape)."""
+        """`A x`: images (B, C, H, W) to measurements (B, *range_shape)."""
 
     @abstractmethod
     def adjoint(self, y: Tensor) -> Tensor:
-        """`A* y` in the weighted inner products: (B, *range_shape) to (B, C, H, W)."""
+        """`A* y`, the adjoint in the weighted inner products: (B, *range_shape) to (B, C, H, W)."""
 
     @abstractmethod
     def pinv(self, y: Tensor) -> Tensor:
-        """The least-squares picture of least norm: (B, *range_shape) to (B, C, H, W)."""
+        """`A+ y`, the least-squares image of minimal norm: (B, *range_shape) to (B, C, H, W)."""
 
     @abstractmethod
     def __len__(self) -> int:
         """The batch size."""
 
     def spectral(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:
-        """`f(|A|) x` with `|A| = (A^T A)^(1/2)`, for pictures (B, C, H, W); None where no decomposition is at hand.
+        """`f(|A|) x` with `|A| = (A^T A)^(1/2)`, for images (B, C, H, W); None without a closed-form decomposition.
 
-        Every right singular vector in `x` is multiplied by `f` of its singular value, which maps float64 tensors elementwise;
-        what is hidden, or left out by `pinv`, counts as zero.
+        Each right singular component of `x` is multiplied by `f` of its singular value, which maps float64 tensors elementwise;
+        hidden pixels and components truncated by `pinv` have singular value zero.
         """
         return None
 
     def measured(self, y: Tensor) -> Tensor:
-        """`y` (B, *range_shape) with zeros in the places where nothing is ever measured, such as a mask's hidden pixels."""
+        """`y` (B, *range_shape) with zeros at entries that are never measured, such as the hidden pixels of a mask."""
         return y
 
     def to(self, device: torch.device | str) -> Self:
@@ -76,11 +76,11 @@ class LinearOperator(ABC):
         return self._along(chosen, lambda part: part[index])
 
     def repeat(self, count: int) -> Self:
-        """The batch `count` times over, as `Keys.fork` orders it."""
+        """The batch repeated `count` times, in the order of `Keys.fork`."""
         return self._along(lambda t: t.repeat(count, *[1] * (t.ndim - 1)), lambda part: part.repeat(count))
 
     def _map(self, fn: Callable[[Tensor], Tensor], parts: Callable[[Any], Any]) -> Self:
-        """Every tensor through `fn`, every operator of a tuple through `parts`."""
+        """Apply `fn` to each tensor, and `parts` to each operator of a tuple."""
         changes: dict[str, Any] = {}
         for f in fields(self):  # type: ignore[arg-type]
             value = getattr(self, f.name)
@@ -91,7 +91,7 @@ class LinearOperator(ABC):
         return replace(self, **changes)  # type: ignore[type-var]
 
     def _along(self, fn: Callable[[Tensor], Tensor], parts: Callable[[Any], Any]) -> Self:
-        """Everything that has the batch first, and the size `batch` itself, through `fn`."""
+        """Apply `fn` to everything that has the batch first, and adapt the field `batch`."""
         batch = getattr(self, "batch", None)
         made = self._map(lambda t: t if batch and len(t) == 1 else fn(t), parts)
         return made if batch is None else replace(made, batch=len(fn(torch.empty(batch))))  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""Operators applied one after another."""
+"""Compositions of forward operators."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ TOLERANCE = 1e-3  # of the iterative pseudo-inverse of a composition
 
 
 def merged(first: LinearOperator, then: LinearOperator) -> list[LinearOperator]:
-    """Both as one operator with a closed form, where they have one."""
+    """Both as one operator, where that has a closed form."""
     if isinstance(first, Mask) and isinstance(then, Mask):
         return [Mask(first.observed & then.observed, first.channels)]
     if isinstance(first, Separable) and isinstance(then, Separable):
@@ -24,7 +24,7 @@ def merged(first: LinearOperator, then: LinearOperator) -> list[LinearOperator]:
     return [first, then]
 
 
-@lru_cache(maxsize=64)  # by identity, so that the decomposition of the product is found again
+@lru_cache(maxsize=64)  # by identity, so that the cached decomposition of the product is found again
 def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return a @ b if a is not None and b is not None else a if b is None else b
 
@@ -33,11 +33,11 @@ def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 class Composed(LinearOperator):
     """`A = A_n ... A_1`.
 
-    The pseudo-inverse is iterative, to `TOLERANCE`. Where the composition is ill-posed, as a blur before a mask is, it
-    stops before it reaches what is attenuated most, and only explains the measurement to `TOLERANCE`.
+    The pseudo-inverse is iterative. It fits the measurement to a relative error of `TOLERANCE`; where the composition is
+    ill-posed, as for a blur followed by a mask, the most attenuated components are not recovered.
     """
 
-    operators: tuple[LinearOperator, ...]  # in the order in which they act
+    operators: tuple[LinearOperator, ...]  # in the order of application
 
     @property
     def grid(self) -> Grid:
@@ -62,7 +62,7 @@ class Composed(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         for operator, before in zip(self.operators[:0:-1], self.operators[-2::-1], strict=True):
-            # what is a range of weight w to the one before is a domain of weight `area` to this one
+            # the range of `before` has weight `range_weight`, the same space as a domain of `operator` has weight `area`
             y = operator.adjoint(y) * (operator.grid.area / before.range_weight)
         return self.operators[0].adjoint(y)
 

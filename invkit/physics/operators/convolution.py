@@ -14,9 +14,9 @@ from invkit.physics.operators.separable import strongest
 
 @dataclass(frozen=True, eq=False)
 class Convolution(LinearOperator):
-    """Every channel convolved with one kernel; the picture goes on periodically beyond its border.
+    """Each channel convolved with one kernel, with periodic boundary conditions.
 
-    The pseudo-inverse divides by the transfer function and leaves out the weakest frequencies, as `Separable` does.
+    The pseudo-inverse divides by the transfer function and drops the weakest frequencies, as `Separable` does.
     """
 
     batch: int
@@ -29,10 +29,10 @@ class Convolution(LinearOperator):
         cls,
         batch: int,
         domain: Grid,
-        kernel: Tensor,  # (1 or B, H, W) float64, its centre at [0, 0]
+        kernel: Tensor,  # (1 or B, H, W) float64, centred at [0, 0]
         cutoff: float = 0.0,
     ) -> Self:
-        """The operator of a kernel."""
+        """The convolution with a kernel."""
         return cls(batch, domain, torch.fft.rfft2(kernel), cutoff)
 
     @property
@@ -66,8 +66,8 @@ class Convolution(LinearOperator):
         return self._times(x, f(torch.where(strongest(gain, self.cutoff), gain, 0)))
 
     def pinv(self, y: Tensor) -> Tensor:
-        seen = strongest(self.transfer.abs(), self.cutoff)
-        return self._times(y, torch.where(seen, 1 / torch.where(seen, self.transfer, 1), 0))
+        kept = strongest(self.transfer.abs(), self.cutoff)
+        return self._times(y, torch.where(kept, 1 / torch.where(kept, self.transfer, 1), 0))
 
     def __len__(self) -> int:
         return self.batch

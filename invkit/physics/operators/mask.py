@@ -1,4 +1,4 @@
-"""Masks: operators that observe some of the pixels."""
+"""Masks: forward operators that observe some of the pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from invkit.physics.operators.base import LinearOperator
 
 @dataclass(frozen=True, eq=False)
 class Mask(LinearOperator):
-    """Some pixels are seen, the others are not: `A x = observed * x`, zero where hidden.
+    """Some pixels are observed: `A x = observed * x`, zero where hidden.
 
-    `observed` is (B, 1, H, W), or (B, C, H, W) for a mask of its own in each channel. Pictures have `channels` channels.
+    `observed` is (B, 1, H, W), or (B, C, H, W) for a separate mask in each channel. Images have `channels` channels.
     """
 
     observed: Tensor  # (B, 1 or C, H, W) bool
@@ -23,12 +23,12 @@ class Mask(LinearOperator):
     def __post_init__(self) -> None:
         if self.observed.ndim != 4 or self.observed.dtype != torch.bool:
             raise ValueError(
-                f"Mask wants a boolean tensor (B, 1 or C, H, W), got {self.observed.dtype} {tuple(self.observed.shape)}"
+                f"Mask needs a boolean tensor (B, 1 or C, H, W), got {self.observed.dtype} {tuple(self.observed.shape)}"
             )
         own = self.observed.shape[1]
         object.__setattr__(self, "channels", self.channels or (own if own > 1 else 3))
         if own not in (1, self.channels):
-            raise ValueError(f"a mask of {own} channels does not fit pictures of {self.channels}")
+            raise ValueError(f"a mask of {own} channels does not fit images of {self.channels}")
 
     @property
     def grid(self) -> Grid:

@@ -1,4 +1,4 @@
-"""A batch whose images have different operators."""
+"""A batch whose images have different forward operators."""
 
 import math
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from invkit.physics.operators.base import LinearOperator
 
 @dataclass(frozen=True, eq=False)
 class Mixed(LinearOperator):
-    """A batch in which every picture has one of several operators; measured values are (B, M), zero beyond their own."""
+    """A batch in which each image has one of several operators; measured values are (B, M), padded with zeros."""
 
-    operators: tuple[LinearOperator, ...]  # each drawn for the whole batch
-    index: Tensor  # (B,) which of them measures a picture
+    operators: tuple[LinearOperator, ...]  # each for the whole batch
+    index: Tensor  # (B,): which of them applies to an image
 
     @property
     def grid(self) -> Grid:
@@ -31,7 +31,7 @@ class Mixed(LinearOperator):
         return self.grid.area
 
     def _split(self) -> Iterator[tuple[LinearOperator, Tensor]]:
-        """The operators in use, each with the places of its pictures."""
+        """The operators in use, each with the places of its images in the batch."""
         for i, operator in enumerate(self.operators):
             if len(places := (self.index == i).nonzero()[:, 0]):
                 yield operator[places], places

@@ -1,4 +1,4 @@
-"""Operators that treat colours, rows and columns one after another, with their exact pseudo-inverse."""
+"""Separable operators, on colours, rows and columns in turn, with their pseudo-inverse."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.physics.operators.base import LinearOperator
 
-RANK = 1e-12  # what makes up this share of the norm counts as zero
+RANK = 1e-12  # singular values that make up this share of the norm count as zero
 
 
 @dataclass(frozen=True, eq=False)
 class Separable(LinearOperator):
-    """A matrix for each axis of a picture: `y[d, m, n] = sum color[d, c] rows[m, h] columns[n, w] x[c, h, w]`.
+    """A matrix for each axis of an image: `y[d, m, n] = sum color[d, c] rows[m, h] columns[n, w] x[c, h, w]`.
 
-    An axis without a matrix is left alone, so without any this is the identity. Matrices are (1, out, in), one for the
-    whole batch, or (B, out, in); give them in float64. What is measured is a picture of m x n cells on the same domain,
-    and `range_weight` is the area of such a cell. The pseudo-inverse comes from the singular value decomposition of the
-    three matrices and leaves out the weakest values, as many as make up the share `cutoff` of the Frobenius norm of `A`.
+    On an axis without a matrix it is the identity. Matrices are (1, out, in), one for the whole batch, or (B, out, in); give
+    them in float64. The measurement is an image of m x n cells on the same domain, and `range_weight` is the area of such a
+    cell. The pseudo-inverse uses the singular value decompositions of the three matrices, without the smallest singular
+    values, as many as make up the share `cutoff` of the Frobenius norm of `A`.
 
     >>> mean = Separable(1, Grid(4, 4), rows=torch.full((1, 1, 4), 0.25, dtype=torch.float64))
     >>> mean.range_shape, mean.range_weight
@@ -51,7 +51,9 @@ class Separable(LinearOperator):
 
     @property
     def pinv_tolerance(self) -> float:
-        return 3 * self.cutoff  # `cutoff` is the error for white pictures on average; hardly one is at three times that
+        return (
+            3 * self.cutoff
+        )  # `cutoff` is the mean error for white-noise images, which hardly any exceeds three times
 
     @property
     def _matrices(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -65,7 +67,7 @@ class Separable(LinearOperator):
         return back * (self.range_weight / self.domain.area)
 
     def _gain(self, device: torch.device) -> Tensor:
-        """Singular values, zero for those that are left out, (1 or B, D, M, N)."""
+        """Singular values, zero for those below the cutoff, (1 or B, D, M, N)."""
         (d, m, n) = (_svd(matrix)[1].to(device) for matrix in self._matrices)
         gain = d[:, :, None, None] * m[:, None, :, None] * n[:, None, None, :]
         return torch.where(strongest(gain, self.cutoff), gain, 0)
@@ -91,12 +93,12 @@ def strongest(
     gain: Tensor,  # (K, ...): singular values
     cutoff: float,
 ) -> Tensor:
-    """Which singular values count: all but the weakest, whose squares sum to at most `cutoff**2` of the whole."""
+    """Which singular values are kept: all but the smallest, whose squares sum to at most `cutoff**2` of the total."""
     square = gain.flatten(1).square()
     square = square / square.sum(1, keepdim=True).clamp(min=1e-300)
     order = square.sort(1).values
     first = (order.cumsum(1) <= max(cutoff, RANK) ** 2).sum(1, keepdim=True).clamp(max=order.shape[1] - 1)
-    least = order.gather(1, first) * (1 - 1e-9)  # equal values count alike
+    least = order.gather(1, first) * (1 - 1e-9)  # equal values are kept or dropped together
     return ((square >= least) & (square > 0)).view_as(gain)
 
 
@@ -110,9 +112,9 @@ def _apply(x: Tensor, color: Tensor | None, rows: Tensor | None, columns: Tensor
     return x
 
 
-@lru_cache(maxsize=32)  # tensors are told apart by identity, and matrices never change
+@lru_cache(maxsize=32)  # tensors are compared by identity, and matrices never change
 def _svd(matrix: Tensor | None) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """`u, s, v` with `matrix = u diag(s) v^T`; of the identity, 1."""
+    """`u, s, v` with `matrix = u diag(s) v^T`; s = 1 for the identity."""
     if matrix is None:
         return None, torch.ones(1, 1, dtype=torch.float64), None
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)

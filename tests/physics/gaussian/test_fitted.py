@@ -3,7 +3,7 @@ import torch
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.gaussian import FittedField, MaternField, SquaredExponentialField, SupposedField
+from invkit.physics.gaussian import ExtrapolatedField, FittedField, MaternField, SquaredExponentialField
 
 
 def test_a_fit_recovers_the_field_it_was_drawn_from():
@@ -24,7 +24,7 @@ def test_a_supposed_law_goes_a_third_of_the_way_to_the_pictures_beyond_the_train
     coarse, fine = Grid(8, 12), Grid(16, 24)
     law, truth = MaternField(std=0.5, length=0.2, exponent=1.3, color=0.5), MaternField(std=0.5, length=0.3, exponent=3)
     fitted = FittedField.fit(truth.sample(Keys.of(0, "fit", range(500)), coarse), coarse)
-    field = SupposedField(law, fitted, cells=8)
+    field = ExtrapolatedField(law, fitted, cells=8)
     assert torch.equal(field.spectrum(coarse), law.spectrum(coarse))
     got, supposed, measured = (f.spectrum(fine) for f in (field, law, fitted))
     torch.testing.assert_close(got[..., :8, :12], supposed[..., :8, :12])
@@ -41,7 +41,7 @@ def test_a_supposed_law_goes_a_third_of_the_way_to_the_pictures_beyond_the_train
 def test_any_law_is_supposed(law):
     coarse, fine = Grid(8, 8), Grid(32, 32)
     fitted = FittedField.fit(MaternField().sample(Keys.of(0, "fit", range(100)), coarse), coarse)
-    field = SupposedField(law, fitted, cells=8)
+    field = ExtrapolatedField(law, fitted, cells=8)
     assert torch.equal(field.spectrum(coarse), law.spectrum(coarse))
     got, supposed = field.spectrum(fine), law.spectrum(fine)
     assert got.isfinite().all() and (got.diagonal() >= 0).all() and not torch.equal(got, supposed)

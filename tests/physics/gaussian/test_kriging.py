@@ -8,10 +8,10 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.gaussian import FittedField, MaternField, SquaredExponentialField
 from invkit.physics.gaussian.kriging import (
-    Hidden,
-    Observed,
-    Parts,
-    at_points,
+    ByGroup,
+    ByHidden,
+    ByObserved,
+    dense_kriging,
     inverted,
     precision_of,
     solvable,
@@ -36,26 +36,26 @@ def masked(counts: list[int], grid: Grid, sigma: float = 0.0) -> tuple[Measureme
 @pytest.mark.parametrize(
     ("counts", "kind"),
     [
-        ([9, 14, 11], Observed),
-        ([35, 30, 41], Hidden),
-        ([9, 33, 12, 40], Parts),
-        ([42, 42], Hidden),
-        ([0, 4], Observed),
-        ([0, 0], Observed),
+        ([9, 14, 11], ByObserved),
+        ([35, 30, 41], ByHidden),
+        ([9, 33, 12, 40], ByGroup),
+        ([42, 42], ByHidden),
+        ([0, 4], ByObserved),
+        ([0, 0], ByObserved),
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_mean_and_covariance_against_the_closed_form(counts, kind, channels):
     grid = Grid(6, 7, channels)
     measurement, matrices = masked(counts, grid)
-    assert type(at_points(FIELD, measurement)) is kind
+    assert type(dense_kriging(FIELD, measurement)) is kind
     posterior = GaussianPosterior(FIELD, measurement)
     means, covariances = closed_form(FIELD, measurement, matrices)
     scale = float(means.abs().max())
     torch.testing.assert_close(posterior.mean(), means, rtol=0, atol=1e-3 * scale)  # the nugget of the observed form
     variances = torch.stack([c.diagonal().view(grid.picture) for c in covariances])
     torch.testing.assert_close(posterior.variance(), variances, rtol=0, atol=2e-3)
-    if kind is Hidden:  # no nugget
+    if kind is ByHidden:  # no nugget
         torch.testing.assert_close(posterior.variance(), variances, rtol=0, atol=1e-5)
         torch.testing.assert_close(measurement.paste(posterior.mean()), posterior.mean(), rtol=0, atol=1e-12)
 
@@ -144,11 +144,11 @@ def test_a_precision_is_the_inverse():
 def test_fields_without_one_are_solved_at_what_is_seen(field):
     measurement, _ = masked([30, 33], Grid(6, 7))
     assert precision_of(field, measurement.grid) is None
-    assert type(at_points(field, measurement)) is Observed
+    assert type(dense_kriging(field, measurement)) is ByObserved
 
 
 def test_noise_is_solved_at_what_is_seen():
-    assert type(at_points(FIELD, masked([30, 33], Grid(6, 7), sigma=0.1)[0])) is Observed
+    assert type(dense_kriging(FIELD, masked([30, 33], Grid(6, 7), sigma=0.1)[0])) is ByObserved
 
 
 def test_a_fitted_field_has_one():
@@ -160,8 +160,8 @@ def test_a_large_batch_is_solved_in_parts(monkeypatch):
     measurement, _ = masked([9, 14, 11, 10, 12], Grid(6, 7, 3))
     whole = GaussianPosterior(FIELD, measurement)
     monkeypatch.setattr("invkit.physics.gaussian.kriging.AT_ONCE", 2 * 14 * 3 * 6 * 7 * 3)
-    parts = at_points(FIELD, measurement)
-    assert isinstance(parts, Parts) and [len(places) for places, _ in parts.parts] == [2, 2, 1]
+    parts = dense_kriging(FIELD, measurement)
+    assert isinstance(parts, ByGroup) and [len(places) for places, _ in parts.parts] == [2, 2, 1]
     again = GaussianPosterior(FIELD, measurement)
     torch.testing.assert_close(again.mean(), whole.mean(), rtol=0, atol=1e-9)
     torch.testing.assert_close(again.variance(), whole.variance(), rtol=0, atol=1e-9)

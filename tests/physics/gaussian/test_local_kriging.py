@@ -7,7 +7,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import initial_estimate
 from invkit.physics.gaussian import MaternField
-from invkit.physics.gaussian.local_kriging import krige
+from invkit.physics.gaussian.local_kriging import LocalKriging
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement, Noise, measure
 from invkit.physics.operators.mask import Mask
@@ -35,7 +35,7 @@ def masked(
 def test_neighbourhoods_are_nearly_all_that_counts(kind, sigma, nearest):
     measurement, x = masked(kind, sigma)
     exact, r = GaussianPosterior(FIELD, measurement), measurement.y[None]
-    found = krige(FIELD, measurement, r, nearest=nearest)
+    found = LocalKriging.of(FIELD, measurement, r, nearest=nearest)
     hidden = ~measurement.observed
     mean, deviation = exact.gain(r)[0], exact.variance().sqrt()
     apart = (found.mean[0] - mean)[hidden].square().mean().sqrt() / deviation[hidden].square().mean().sqrt()
@@ -49,7 +49,7 @@ def test_neighbourhoods_are_nearly_all_that_counts(kind, sigma, nearest):
 def test_all_values_in_one_neighbourhood_are_the_whole():
     measurement, _ = masked("random")
     exact, r = GaussianPosterior(FIELD, measurement), torch.stack([measurement.y, 2 * measurement.y])
-    found = krige(FIELD, measurement, r, nearest=GRID.pixels)
+    found = LocalKriging.of(FIELD, measurement, r, nearest=GRID.pixels)
     torch.testing.assert_close(found.mean, exact.gain(r), rtol=0, atol=2e-3)
     torch.testing.assert_close(found.variance, exact.variance(), rtol=0, atol=2e-3)
     torch.testing.assert_close(found.misfit, exact.misfit(exact.weights(r)), rtol=5e-3, atol=0)
@@ -59,7 +59,7 @@ def test_all_values_in_one_neighbourhood_are_the_whole():
 
 def test_nothing_seen_is_the_prior():
     measurement, _ = masked("nothing")
-    found = krige(FIELD, measurement, measurement.y[None])
+    found = LocalKriging.of(FIELD, measurement, measurement.y[None])
     assert not found.mean.any() and not found.weights.any() and found.misfit.tolist() == [1, 1, 1]
     torch.testing.assert_close(found.variance.double(), FIELD.variance(GRID).expand(3, -1, -1, -1))
 

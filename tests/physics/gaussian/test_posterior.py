@@ -5,7 +5,6 @@ from support.messages import raises, warns
 from support.toy_operators import Sums
 from torch import Tensor
 
-import invkit.physics.gaussian.kriging
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.gaussian import FittedField, MaternField, dct, idct
@@ -47,7 +46,7 @@ def test_mean_against_the_closed_form(kind, sigma, shape):
 def test_cholesky_and_conjugate_gradients_agree(monkeypatch):
     measurement, _ = problem("mask", Grid(8, 8), 0.1)
     dense = GaussianPosterior(FIELD, measurement)
-    monkeypatch.setattr(invkit.kriging, "DENSE_VALUES", 0)
+    monkeypatch.setattr("invkit.physics.gaussian.kriging.DENSE_VALUES", 0)
     iterative = GaussianPosterior(FIELD, measurement, tolerance=1e-10)
     assert dense.dense and not iterative.dense
     torch.testing.assert_close(dense.mean(), iterative.mean(), rtol=0, atol=1e-7)
@@ -68,7 +67,7 @@ def test_samples_have_the_posterior_mean_and_covariance(kind):
 
 
 def test_a_solve_that_does_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr(invkit.kriging, "DENSE_VALUES", 0)
+    monkeypatch.setattr("invkit.physics.gaussian.kriging.DENSE_VALUES", 0)
     measurement, _ = problem("mask", Grid(8, 8), 0.0)
     with warns(2):
         GaussianPosterior(FIELD, measurement, max_steps=2).mean()

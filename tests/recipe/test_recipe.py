@@ -76,18 +76,9 @@ MISTAKES = {  # what is written: the place, the key path or none, and what else 
         "data: {name: photo}\ndegradation: sparse-random\n", "1:8",
         "data.name", "'photo'", "'photos'",
     ),
-    "paired to an unknown method": (
-        HEAD + "eval: {paired_to: gausian}\n", "3:8",
-        "eval.paired_to", "'gausian'", "'gaussian'",
-    ),
-    "unknown method": (
-        HEAD + "eval: {methods: [modle]}\n", "3:18",
-        "eval.methods.0", "'modle'", "'model'",
-    ),
-    "unknown sampler": (
-        HEAD + "sample: {method: huen}\n", "3:10",
-        "sample.method", "'huen'", "'heun'",
-    ),
+    "paired to an unknown method": (HEAD + "eval: {paired_to: gausian}\n", "3:8", "eval.paired_to", "'gausian'", "'gaussian'"),
+    "unknown method": (HEAD + "eval: {methods: [modle]}\n", "3:18", "eval.methods.0", "'modle'", "'model'"),
+    "unknown sampler": (HEAD + "sample: {method: huen}\n", "3:10", "sample.method", "'huen'", "'heun'"),
     "missing section": ("data: photos\n", "1:1", "degradation"),
     "missing name": ("data: {root: x}\ndegradation: sparse-random\n", "1:1", "data", "'name'"),
     "a section that is a value": (HEAD + "train: fast\n", "3:1", "train", "'fast'"),

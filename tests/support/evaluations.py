@@ -31,11 +31,13 @@ class Draws(Images):
 
     def __init__(self, count: int = 48, share: int = 1, grid: Grid = GRID) -> None:
         self.grid, self.count, self.share = grid, count, share
+        self.asked: list[int] = []  # every picture that was read, in order
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, ids: Sequence[int]) -> Tensor:
+        self.asked += ids
         return DEVIATION * Keys.of(7, "draws", ids).normal("x", *self.grid.picture)
 
     def group(self, image_id: int) -> str:

@@ -21,7 +21,7 @@ RULE = (
 
 def best(
     rows: Sequence[MethodScores],
-    values: Sequence[Mapping[str, NDArray[np.float64]]],  # of each row by metric: the value on all images, then on each resample
+    values: Sequence[Mapping[str, NDArray[np.float64]]],  # by row and metric: of all images, then of each resample
     metrics: Mapping[str, Metric],
     bootstrap: Bootstrap,
 ) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ def evaluate_saved(folder: Path, table: Mapping[str, Any], protocols: Iterable[P
 
         calls: dict[str, dict[str, int]] = {}
         for row in rows:
-            known = any(entry["value"] is not None for entry in row["metrics"].values())  # else the method is not available
+            known = any(entry["value"] is not None for entry in row["metrics"].values())  # else refused
             if row["degradation"] == name and known:
                 calls.setdefault(row["method"], {})[row["readout"]] = row["nfe"]
         methods = [SavedMethod(method, own, read) for method, own in calls.items()]

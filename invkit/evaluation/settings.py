@@ -21,10 +21,10 @@ class Eval(Settings):
     methods: tuple[Method, ...] = Field(
         tuple(METHODS[name]() for name in ("nearest", "gaussian", "model")),
         min_length=1,
-        description="methods to evaluate, the rows of the table in this order",
+        description="rows of the table, in this order",
     )
     metrics: tuple[Metric, ...] = Field(
-        tuple(METRICS[name]() for name in COLUMNS), min_length=1, description="metrics, the columns of the table in this order"
+        tuple(METRICS[name]() for name in COLUMNS), min_length=1, description="columns of the table, in this order"
     )
     grids: tuple[int | tuple[int, int], ...] | None = Field(
         None, min_length=1, description="grids to evaluate on: n or [height, width]; null: those of train.grids"

@@ -92,7 +92,7 @@ class Tabulator:
     def per_image(self, groups: Sequence[str], observed_share: NDArray[np.float64]) -> list[dict[str, Any]]:
         """All metrics of each single image; an empty string where undefined."""
 
-        def rounded_or_empty(value: float) -> float | str:
+        def shortened(value: float) -> float | str:
             return rounded(value) if np.isfinite(value) else ""
 
         found = []
@@ -104,6 +104,6 @@ class Tabulator:
                     columns[name] = np.full(len(groups), np.nan) if parts is None else metric.reduce(parts)
             head = {"run": self.run, "method": row.method.name, "readout": row.readout, "grid": str(self.grid)}
             for i, (group, share) in enumerate(zip(groups, observed_share, strict=True)):
-                about = {"image": i, "group": group, "observed_share": rounded_or_empty(share)}
-                found.append({**head, **about, **{name: rounded_or_empty(values[i]) for name, values in columns.items()}})
+                about = {"image": i, "group": group, "observed_share": shortened(share)}
+                found.append({**head, **about, **{name: shortened(values[i]) for name, values in columns.items()}})
         return found

@@ -19,11 +19,11 @@ from invkit.physics.gaussian import FittedField
 from invkit.physics.measurement import Measurement
 from invkit.training.problem import Problem
 
-FIT_IMAGES = 4096  # pictures behind the fitted field
+FIT_IMAGES = 4096  # images that the Gaussian field is fitted to
 
-SCALE_IMAGES = 512  # pictures behind the residual's law
+SCALE_IMAGES = 512  # images that the residual spectrum is fitted to
 
-MIDDLE = 32  # pictures of the middle fineness that give the residual's law; all do where there are fewer
+MIDDLE = 32  # smallest number of images of density ratio 1 to fit the residual spectrum to; with fewer, all are used
 
 
 def build_model(
@@ -32,11 +32,11 @@ def build_model(
     diffusion: Diffusion,
     precision: Precision,
     device: torch.device,
-    seen: int | None = None,  # pictures of the whole training; None: many
+    seen: int | None = None,  # images processed in the whole training; None: many
 ) -> ConditionalModel:
-    """The model of step 0, a function of the seed: weights drawn, field fitted, residual's law measured.
+    """Build the model of step 0: initialise the weights from the seed, fit the Gaussian field and the residual spectrum.
 
-    A training that sees few pictures measures fewer: a smoke run takes seconds.
+    A short training fits them to fewer images, so that a smoke run takes seconds.
     """
     grid = problem.grids[0]
     images = problem.images[grid]
@@ -55,7 +55,7 @@ def build_model(
 def _residual(
     problem: Problem, network: Network, prior: FittedField, x: Tensor, grid: Grid
 ) -> tuple[FittedField, Unit, Tensor]:
-    """Of some pictures: the law of the residual about the fill at unit deviation, its unit, and what is familiar of them."""
+    """Fit, to images x (N, C, H, W), the spectrum of the scaled residual, the residual scale, and the training ranges."""
     parts, units, seen, measurements, law = [], [], [], [], network.prior or prior
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
@@ -70,26 +70,24 @@ def _residual(
         units.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
     squares, counts, misfits = torch.cat(units, 1)
     if not squares.isfinite().all():
-        raise NonFiniteError(
-            "the pictures or their measurements are not finite; check the data set and the degradation"
-        )
+        raise NonFiniteError("images or measurements are not finite; check the data set and the degradation")
     unit = Unit.fit(squares, counts, misfits)
     z = torch.cat(parts) / unit(misfits).to(x).view(-1, 1, 1, 1)
     known = bounds(torch.cat(seen))
     middle = torch.cat([fineness(m, known) for m in measurements]) == 1
-    if int(middle.sum()) >= MIDDLE:  # a law for these, from which those of the others follow
+    if int(middle.sum()) >= MIDDLE:  # the spectra of other densities are derived from this one
         z = z[middle]
     residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
     return residual, unit, known
 
 
-def _like(value: Tensor, p: Tensor) -> Tensor:
-    """A saved moment with the parameter's memory layout, which fused optimisers take for granted."""
+def _with_layout_of(value: Tensor, p: Tensor) -> Tensor:
+    """Copy a saved moment into the memory layout of its parameter, which fused optimisers assume."""
     return torch.empty_like(p).copy_(value) if value.shape == p.shape else value.to(p.device, copy=True)
 
 
 def query(measurement: Measurement, keys: Keys, fraction: float) -> Tensor:
-    """A keyed share of all pixels, disjoint from the observed: weights (B, 1, H, W) in {0, 1}."""
+    """A random keyed subset of the pixels, disjoint from the observed: weights (B, 1, H, W) in {0, 1}."""
     if measurement.observed is None:
         raise RecipeError("train.query_fraction needs a mask degradation; leave it out for this one")
     grid = measurement.grid

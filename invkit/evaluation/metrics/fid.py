@@ -43,7 +43,7 @@ class Fid(InceptionMetric):
     def of_set(self, components: Means) -> float:
         estimate, truth = components["estimate"], components["truth"]
         if len(truth) < LEAST:
-            raise Unavailable(f"needs {LEAST:,} images, because its bias depends on their number; there are {len(truth)}")
+            raise Unavailable(f"needs {LEAST:,} images, since its bias depends on their number; there are {len(truth)}")
         return frechet(estimate, truth)
 
 

@@ -68,9 +68,8 @@ def deviation_figure(table: Table) -> Figure | None:
         return None
     line = [min(ends) / 1.3, max(ends) * 1.3]
     axes.plot(line, line, color="0.6", lw=1, ls="--", zorder=0)
-    axes.set(
-        xlabel="predicted standard deviation", ylabel="root mean squared error", xscale="log", yscale="log", xlim=line, ylim=line
-    )
+    axes.set(xlabel="predicted standard deviation", ylabel="root mean squared error", xscale="log", yscale="log")
+    axes.set(xlim=line, ylim=line)
     for axis in (axes.xaxis, axes.yaxis):  # for a decade or less, the default labels overlap
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")

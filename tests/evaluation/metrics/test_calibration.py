@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.stats import norm
+from support.messages import raises
 from torch import Tensor
 
 from invkit.core.errors import Unavailable
@@ -103,17 +104,17 @@ def test_a_truth_on_the_bound_is_inside():
 
 
 def test_what_cannot_be_said_is_said_so():
-    with pytest.raises(Unavailable, match="19 samples have no 95 % interval; 39 have"):
+    with raises(Unavailable, 19, 95, 39):
         Coverage95().components(drawn(19))
     one = drawn(1)
     mean = Outcome(one.truth, one.measurement, "mean", one.mean)
     for metric in (Crps(), SpreadSkill(), SampleMseRatio(), SamplerLawSlope()):
-        with pytest.raises(Unavailable, match="2 samples"):
+        with raises(Unavailable, 2):
             metric.components(one)
     for metric in (Coverage90(), IntervalWidth90(), SpreadSkill(), SampleMseRatio(), SamplerLawSlope()):
         with pytest.raises(Unavailable, match="needs samples"):
             metric.components(mean)
-    with pytest.raises(Unavailable, match="20 samples have no 90 % interval; 19 have"):
+    with raises(Unavailable, 20, 90, 19):
         IntervalWidth90().components(drawn(20))
 
 

@@ -7,6 +7,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting, Settings
 from invkit.data.base import Dataset, Images, Split
+from invkit.data.decoding import read_image
 from invkit.evaluation.metrics.base import Means, Metric, Outcome
 from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Measurement
@@ -46,6 +47,7 @@ __all__ = [
     "Unavailable",
     "hookimpl",
     "least_squares",
+    "read_image",
     "strokes",
     "strongest",
 ]

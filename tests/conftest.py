@@ -1,11 +1,13 @@
 """What several tests share: a registry of stand-ins, so that recipes are tested without installed plugins."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import Field
 from support import runs
 
@@ -14,6 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers
 
 
 from invkit.cli import main as cli
+from invkit.core.device import set_determinism
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting
@@ -77,6 +80,28 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _relaxed() -> Iterator[None]:
+    """Strict determinism, which a run may ask for, ends with the test."""
+    yield
+    if torch.are_deterministic_algorithms_enabled():
+        set_determinism(False)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory) -> Path:
+    """A run of `runs.RECIPE`, for all tests of a process; nobody writes into it."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(runs.RECIPE)
+    return runs.go(folder / "tiny.yaml")
+
+
+@pytest.fixture
+def run_copy(trained_run, recipe) -> Path:
+    """A copy of that run, where `runs.go` of the recipe puts it."""
+    return shutil.copytree(trained_run, recipe.parent / "run")
 
 
 @pytest.fixture

@@ -105,10 +105,10 @@ def _console() -> Any:
 @contextlib.contextmanager
 def _progress(device: str) -> "Iterator[Listener]":
     """A listener that shows what a run does on stderr."""
-    from invkit.cli.progress import Shown
+    from invkit.cli.progress import ConsoleListener
     from invkit.core.device import pick_device
 
-    shown = Shown(_console(), cpu=pick_device(device).type == "cpu")
+    shown = ConsoleListener(_console(), cpu=pick_device(device).type == "cpu")
     try:
         yield shown
     finally:

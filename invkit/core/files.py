@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,11 @@ _UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # of f
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold a folder alone, by `flock` on its file `.lock`, which the system releases when the process ends in any way.
 
-    Raises RecipeError, with who holds it and the way out, where another process does.
+    Where another process holds it, raises RecipeError with who does and the way out; or, with `waiting`, tells that who does
+    and waits.
     """
     try:
         import fcntl
@@ -78,9 +79,12 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            raise RecipeError(
-                f"{folder} is in use by {holder!r}; wait until that ends or stop it, or give another folder with --out DIR"
-            ) from None
+            if waiting is None:
+                raise RecipeError(
+                    f"{folder} is in use by {holder!r}; wait until that ends or stop it, or give another folder with --out DIR"
+                ) from None
+            waiting(holder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in _UNKNOWN:
                 raise

@@ -7,7 +7,7 @@ polynomials in single IEEE operations, so that they too are the same bits on CPU
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -105,6 +105,13 @@ class Keys:
         """`count` independent keys for each item, as a batch of `count * B`: copy 0 of every item, then copy 1 ..."""
         copies = torch.arange(1, count + 1, device=self.state.device).view(-1, 1)
         return Keys(_mix(self.state ^ _mix(copies * _GOLDEN)).view(-1))
+
+    def chunks(self, count: int, size: int) -> Iterator[tuple[int, "Keys"]]:
+        """`fork(count)` in parts of at most `size` keys, but of one copy at least: how many copies, and their keys."""
+        forked, most = self.fork(count), max(1, size // len(self))
+        for first in range(0, count, most):
+            copies = min(most, count - first)
+            yield copies, forked[first * len(self) : (first + copies) * len(self)]
 
     def _bits(self, label: str, count: int) -> Tensor:
         if label in self._used:

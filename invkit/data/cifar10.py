@@ -7,8 +7,7 @@ that holds the pixels is found by walking the opcodes, which runs and builds not
 
 import os
 import pickletools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from invkit.core.errors import DataError, ResourceError
-from invkit.core.files import write_atomic
+from invkit.core.files import locked, write_atomic
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting
@@ -27,7 +26,7 @@ from invkit.data.download import fetch, say_on_stderr
 from invkit.data.resampling import enlarges
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+DIGEST = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 SIZE = 170_052_171
 BATCH = 10_000  # pictures in a file
 PICTURE = 3 * 32 * 32
@@ -104,30 +103,10 @@ def has_all(folder: Path) -> bool:
     return all((folder / name).is_file() for name in members("cifar-10-batches-bin", ("train", "test")))
 
 
-@contextmanager
-def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Wait for other processes that fetch into the folder, where the system can tell."""
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"cifar10: waiting for another process that fetches CIFAR-10 to {folder}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def obtain(
     folder: Path,
     url: str = URL,
-    md5: str = MD5,
+    digest: str = DIGEST,
     size: int = SIZE,
     say: Callable[[str], None] = say_on_stderr,
     pause: float = 2.0,
@@ -138,13 +117,13 @@ def obtain(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResourceError(f"cifar10: {folder} cannot be made ({error}); set XDG_CACHE_HOME, or {WAY_OUT}") from None
-    with _alone(folder, say):
+    with locked(folder, lambda holder: say(f"cifar10: waiting for {holder}, which fetches CIFAR-10 to {folder}")):
         if has_all(folder):  # by the process that was waited for
             return
         if not archive.exists():
             say(f"cifar10: fetching CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; it may take an hour.")
             say(f"  Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
-            fetch(url, archive, md5, size, WAY_OUT, say, pause)
+            fetch(url, archive, digest, size, WAY_OUT, say, pause)
         try:
             found = read_members(archive, wanted, _LARGEST, _TOTAL)
             if missing := wanted - found.keys():

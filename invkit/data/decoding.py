@@ -1,12 +1,14 @@
 """One image file to checked, upright, resampled pixels."""
 
+from io import BytesIO
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from invkit.core.errors import first_line
+from invkit.core.errors import DataError, first_line
 from invkit.core.grid import Grid
 from invkit.data.resampling import area_table, cell_averages, centre_box, enlarges
 
@@ -78,3 +80,14 @@ def error_line(error: Exception) -> str:
 def printable(name: str) -> str:
     """A name fit for a terminal and for UTF-8: names may hold newlines, terminal commands or bytes of no text."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def read_image(path: Path, mode: str) -> Image.Image:
+    """A whole image file of one of `FORMATS` in a mode of Pillow's: "RGB", "L", "F". Raises DataError where it cannot be read."""
+    try:
+        with Image.open(BytesIO(path.read_bytes()), formats=FORMATS) as image:
+            return image.convert(mode)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of broken files raise nearly anything
+        raise DataError(f"{printable(str(path))}: cannot be read as an image ({error_line(error)})") from None

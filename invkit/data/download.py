@@ -23,13 +23,13 @@ def say_on_stderr(line: str) -> None:
 def fetch(
     url: str,
     target: Path,
-    md5: str,
-    size: int,
+    digest: str,  # "md5:..." or "sha256:...", its first digits at least
+    size: int | None,  # None: what the server says
     way_out: str,
     say: Callable[[str], None] = say_on_stderr,
     pause: float = 2.0,
 ) -> None:
-    """Bring the `size` bytes of a URL to `target`, through `target.part`, which a later call goes on from.
+    """Bring `size` bytes of a URL to `target`, through `target.part`, which a later call goes on from.
 
     `say` gets a line on the rate and the time left every five seconds. Raises DataError, which ends in `way_out`, where
     the server cannot be reached or sends anything but the bytes of the checksum; ResourceError where the disk is full.
@@ -39,38 +39,44 @@ def fetch(
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
             _fill(url, file, size, way_out, say, pause)
+        kind, _, wanted = digest.partition(":")
         with part.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if found != md5:
+            found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        if not found.startswith(wanted):
             part.unlink()
-            raise DataError(f"what {url} sent has the wrong checksum ({found}, not {md5}) and was removed; {way_out}")
+            raise DataError(
+                f"what {url} sent has the wrong checksum ({found}, not {wanted}) and was removed; {way_out}"
+            )
         part.replace(target)
     except OSError as error:
         raise ResourceError(f"{part} cannot be written ({error}); free space, or {way_out}") from None
 
 
-def _fill(url: str, file: BinaryIO, size: int, way_out: str, say: Callable[[str], None], pause: float) -> None:
-    tries = 0
-    while (have := file.tell()) < size:
-        reason = "the connection was closed early"
+def _fill(url: str, file: BinaryIO, size: int | None, way_out: str, say: Callable[[str], None], pause: float) -> None:
+    tries, reason = 0, ""
+    while size is None or file.tell() < size:
+        if tries >= _TRIES:
+            raise DataError(
+                f"{url} could not be fetched ({reason}); run again to go on at {file.tell()} bytes, or {way_out}"
+            )
+        if reason:
+            time.sleep(pause)
+        have, reason = file.tell(), "the connection was closed early"
         try:
             request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
             with urllib.request.urlopen(request, timeout=60) as response:
                 if response.status != 206:  # the whole file again: the server does not resume
                     file.truncate(0)
                     file.seek(0)
+                size = size or file.tell() + (response.length or 0)
                 _copy(response, file, size, say)
         except (OSError, HTTPException) as error:
             reason = str(getattr(error, "reason", "") or error)
             if isinstance(error, urllib.error.HTTPError):
+                if have and error.code == 416:  # nothing lies beyond what is there
+                    return
                 tries = _TRIES  # the server answered; asking again changes nothing
         tries = 0 if file.tell() > have else tries + 1
-        if file.tell() < size and tries >= _TRIES:
-            raise DataError(
-                f"{url} could not be fetched ({reason}); run again to go on at {file.tell()} bytes, or {way_out}"
-            )
-        if file.tell() < size:
-            time.sleep(pause)
 
 
 def _copy(response: HTTPResponse, file: BinaryIO, size: int, say: Callable[[str], None]) -> None:

@@ -97,9 +97,7 @@ class Condition:
 
 def unknown(measurement: Measurement) -> Tensor | None:
     """`Condition.hidden` of a measurement."""
-    if measurement.observed is None or measurement.sigma > 0:
-        return None
-    return (~measurement.observed).to(measurement.y)
+    return None if measurement.exact is None else (~measurement.exact).to(measurement.y)
 
 
 def _binned(estimate: InitialEstimate, observed: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

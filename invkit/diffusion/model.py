@@ -207,12 +207,8 @@ class ConditionalModel(nn.Module):
         out = torch.empty(count, len(measurement), *measurement.grid.picture, device=measurement.y.device)
         levels = self.diffusion.schedule.levels(settings.steps)
         for places, condition in self._conditions(measurement, estimate):
-            forked, parts = keys[places].fork(count), max(1, chunk // len(places))
-            draws = []
-            for first in range(0, count, parts):
-                copies = min(parts, count - first)
-                own = forked[first * len(places) : (first + copies) * len(places)]
-                draws.append(self._draw(condition.repeat(copies), own, levels, settings))
+            chunks = keys[places].chunks(count, chunk)
+            draws = [self._draw(condition.repeat(copies), own, levels, settings) for copies, own in chunks]
             z = torch.cat(draws).unflatten(0, (count, -1))
             out[:, places] = condition.estimate.image(z)
         return out

@@ -59,18 +59,6 @@ def threshold(values: Array) -> float:
     return float(np.sort(values)[rank - 1]) if rank <= len(values) else math.inf
 
 
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % interval of a share that was found in `count` independent trials (Wilson 1927).
-
-    >>> "%.4f %.4f" % wilson(45, 50)
-    '0.7864 0.9565'
-    """
-    share, spread = hits / count, z * z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    return middle - half, middle + half
-
-
 def split(groups: Sequence[str], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which pictures calibrate and which are held out: keyed halves of the first pictures of all photographs.
 
@@ -86,7 +74,12 @@ def calibrate(
     groups: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
-    """The factor of the calibrating half, and what it covers of the other; null, with the reason, of too few pictures."""
+    """The factor of the calibrating half, and what it covers of the other; null, with the reason, of too few pictures.
+
+    The interval of the coverage is the 95 % one of Wilson (1927).
+    """
+    from scipy.stats import binomtest
+
     judged = np.flatnonzero(~np.isnan(values))
     known = [groups[int(i)] for i in judged]
     nothing = {"factor": None, "images": 0, "held_out": 0, "coverage": {"value": None, "lo": None, "hi": None}}
@@ -97,6 +90,6 @@ def calibrate(
     if math.isinf(factor):
         return {**nothing, "reason": "no factor is enough: too many pixels are wrong where the samples do not differ"}
     hits = int((held_out <= factor).sum())
-    lo, hi = wilson(hits, len(held_out))
-    coverage = {"value": hits / len(held_out), "lo": lo, "hi": hi}
+    bounds = binomtest(hits, len(held_out)).proportion_ci(method="wilson")
+    coverage = {"value": hits / len(held_out), "lo": float(bounds.low), "hi": float(bounds.high)}
     return {"factor": factor, "images": len(chosen), "held_out": len(held_out), "coverage": coverage}

@@ -36,6 +36,11 @@ class Measurement:
         """The mask (B, 1 or C, H, W) where the operator is one, else None."""
         return self.operator.observed if isinstance(self.operator, Mask) else None
 
+    @property
+    def exact(self) -> Tensor | None:
+        """The pixels that are known exactly (B, 1 or C, H, W): those that a mask observes without noise. Else None."""
+        return None if self.sigma > 0 else self.observed
+
     def __len__(self) -> int:
         return len(self.operator)
 
@@ -49,10 +54,8 @@ class Measurement:
         return Measurement(self.operator.to(device), self.y.to(device), self.sigma)
 
     def paste(self, x: Tensor) -> Tensor:
-        """`x` (..., B, C, H, W) with what was seen exactly put in: only for masks without noise."""
-        if self.observed is None or self.sigma > 0:
-            return x
-        return torch.where(self.observed, self.y, x)
+        """`x` (..., B, C, H, W) with the exactly known pixels put in."""
+        return x if self.exact is None else torch.where(self.exact, self.y, x)
 
 
 def measure(

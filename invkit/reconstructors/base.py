@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -42,18 +42,6 @@ class Reconstructor(ABC):
         """`count` posterior samples of each picture: (K, B, C, H, W); keyed by picture, whatever the batch cut."""
 
 
-class PointEstimate(Reconstructor):
-    """A reconstructor without a network and without a law: one picture for each measurement."""
-
-    readouts = ("point",)
-
-    def nfe(self, readout: str) -> int:
-        return 0
-
-    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        raise NotImplementedError(f"{self.name} has a point readout only")
-
-
 def mask_of(measurement: Measurement, name: str) -> Tensor:
     """The mask (B, 1 or C, H, W) that a row reads. Raises Unavailable where the operator is none."""
     if measurement.observed is None:
@@ -84,6 +72,22 @@ class Method(Settings, ABC):
     @abstractmethod
     def build(self, sources: Sources) -> Reconstructor:
         """The reconstructor. Raises RecipeError where what it needs is not there."""
+
+
+class PointEstimate(Method, Reconstructor):
+    """A reconstructor without a network and without a law: one picture for each measurement. It is its own settings."""
+
+    name: ClassVar[str]  # type: ignore[misc]  # of the class, no setting
+    readouts: ClassVar[tuple[str, ...]] = ("point",)  # type: ignore[misc]
+
+    def build(self, sources: Sources) -> Self:
+        return self
+
+    def nfe(self, readout: str) -> int:
+        return 0
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        raise NotImplementedError(f"{self.name} has a point readout only")
 
 
 class ConstantColour:

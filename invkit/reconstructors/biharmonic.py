@@ -11,7 +11,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.physics.gaussian import dct, idct
 from invkit.physics.measurement import Measurement
-from invkit.reconstructors.base import ConstantColour, Method, PointEstimate, Reconstructor, Sources
+from invkit.reconstructors.base import ConstantColour, PointEstimate
 
 EXACT = 1e-4  # without noise a measurement is explained to this share of its norm, or as far as STEPS lead
 
@@ -21,15 +21,15 @@ STORED = 1 << 24  # numbers that the bases of the pictures solved together may h
 
 
 class Biharmonic(PointEstimate):
-    """The minimiser of `|L x|^2` over the pictures with `|A x - y|^2 <= M sigma^2`, M being the number of measured values.
+    """The image of least bending that explains the measurement: the minimiser of `|L x|^2` with `|A x - y|^2 <= M sigma^2`.
 
-    `L` is the five-point Laplacian with reflecting borders, of each channel. A mask without noise keeps what it shows and has
-    `L^2 x = 0` where nothing is seen: solved by a sparse factorisation. All else is solved in a Krylov space, with the weight
-    of the bending found by the discrepancy principle (Morozov 1966): a fit no closer than the noise. Constants cost nothing,
-    so they are fitted first.
+    M is the number of measured values, and `L` the five-point Laplacian with reflecting borders, of each channel. A mask
+    without noise keeps what it shows and has `L^2 x = 0` where nothing is seen: solved by a sparse factorisation. All else is
+    solved in a Krylov space, with the weight of the bending found by the discrepancy principle (Morozov 1966): a fit no
+    closer than the noise. Constants cost nothing, so they are fitted first.
     """
 
-    name = "biharmonic"
+    name = "biharmonic"  # type: ignore[misc]
 
     def mean(self, measurement: Measurement) -> Tensor:
         if measurement.observed is not None and measurement.sigma == 0:
@@ -144,10 +144,3 @@ def _coordinates(
         low, high = torch.where(closer, middle, low), torch.where(closer, high, middle)
     mu = low.exp()[:, None] * scale
     return (vector @ (share / (value + mu))[:, :, None])[..., 0]
-
-
-class BiharmonicMethod(Method):
-    """The picture of least bending that explains the measurement."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Biharmonic()

@@ -6,20 +6,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.physics.measurement import Measurement
-from invkit.reconstructors.base import Method, PointEstimate, Reconstructor, Sources, mask_of
+from invkit.reconstructors.base import PointEstimate, mask_of
 
 Array = NDArray[np.float64]
 
 
 class Linear(PointEstimate):
-    """Piecewise linear on the Delaunay triangulation of the observed pixels' centres, nearest outside their hull.
+    """Linear interpolation between the observed pixels, on their Delaunay triangulation; the nearest outside their hull.
 
     Centres on one line have no triangles: there it is linear along the line, constant across it and beyond the last centres.
     Where four centres are on a circle either diagonal is Delaunay; which one is taken is up to Qhull, and the same each
     time. A mask of its own for each channel interpolates each channel by itself. Noise is interpolated too.
     """
 
-    name = "linear"
+    name = "linear"  # type: ignore[misc]
 
     def mean(self, measurement: Measurement) -> Tensor:
         observed = mask_of(measurement, self.name).cpu()
@@ -52,27 +52,10 @@ def _interpolated(centres: Array, values: Array, cells: Array) -> Array:
     return np.stack([np.interp(place, along[order], column[order]) for column in values.T], 1)
 
 
-class NearestMethod(Method):
-    """The nearest observed pixel."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Nearest()
-
-
-class LinearMethod(Method):
-    """Linear interpolation between the observed pixels."""
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return Linear()
-
-
 class Nearest(PointEstimate):
-    """Every hidden pixel takes the value of the nearest observed one (Euclidean; ties to the first in reading order).
+    """The nearest observed pixel (Euclidean; ties to the first in reading order); zero, grey, where nothing is observed."""
 
-    Where nothing is observed the picture is grey, that is zero.
-    """
-
-    name = "nearest"
+    name = "nearest"  # type: ignore[misc]
 
     def mean(self, measurement: Measurement) -> Tensor:
         observed = mask_of(measurement, self.name)

@@ -25,10 +25,8 @@ class Posterior:
         """
         if len(self.samples) < 2:
             raise ValueError("one sample has no deviation; 2 have")
-        deviation = self.samples.std(0)
-        if self.measurement.observed is None or self.measurement.sigma > 0:
-            return deviation
-        return torch.where(self.measurement.observed, 0.0, deviation)
+        deviation, exact = self.samples.std(0), self.measurement.exact
+        return deviation if exact is None else torch.where(exact, 0.0, deviation)
 
     def interval(self, percent: int) -> tuple[Tensor, Tensor]:
         """Lower and upper end, (B, C, H, W) each, of the central interval between two order statistics of the samples.

@@ -9,7 +9,7 @@ from torch import Tensor
 from invkit.core.keys import Keys
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
-from invkit.reconstructors.base import ConstantColour, Method, PointEstimate, Reconstructor, Sources
+from invkit.reconstructors.base import ConstantColour, PointEstimate
 
 BALANCE = 0.3  # of the primal step to the dual one: the quickest of 0.1, 0.3 and 1 on masks, the middle one on blurs
 
@@ -19,7 +19,7 @@ SLACK = 1.05  # the power method finds a norm from below
 
 
 class TotalVariation(PointEstimate):
-    """The minimiser of the total variation over the pictures with `|A x - y|^2 <= M sigma^2` (Rudin, Osher & Fatemi 1992).
+    """The image of least total variation with `|A x - y|^2 <= M sigma^2` (Rudin, Osher & Fatemi 1992).
 
     M is the number of measured values, so without noise `A x = y`. The variation is isotropic and joins the colours: `cell *
     sum |D x|`, the norm being taken over both differences of all channels in a cell, forward, and zero at the far borders.
@@ -27,10 +27,8 @@ class TotalVariation(PointEstimate):
     (Chambolle & Pock 2011, algorithm 1, theta = 1), from the pseudo-inverse of what the best constant colour leaves.
     """
 
-    name = "tv"
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
+    name = "tv"  # type: ignore[misc]
+    steps: int = Field(500, ge=1, description="primal-dual steps; they are not stopped before")
 
     def mean(self, measurement: Measurement) -> Tensor:
         operator, y, grid = measurement.operator, measurement.y, measurement.grid
@@ -107,12 +105,3 @@ def _shrunk(q: Tensor, radius: Tensor) -> Tensor:
     """Each of a batch made shorter by `radius`, to zero at least."""
     size = q.flatten(1).norm(dim=1).view_as(radius)
     return q * (1 - radius / size.clamp(min=1e-30)).clamp(min=0)
-
-
-class TvMethod(Method):
-    """The picture of least total variation that explains the measurement."""
-
-    steps: int = Field(500, ge=1, description="primal-dual steps; they are not stopped before")
-
-    def build(self, sources: Sources) -> Reconstructor:
-        return TotalVariation(self.steps)

@@ -28,7 +28,7 @@ from invkit.core.files import make_folder, sync_folder, write_synced
 
 _NAME = re.compile(r"step-(\d{8,16})(\.old)?")  # `.old`: the one before, while the same step is saved again
 _FILE = re.compile(r"[a-z]+\.safetensors")
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 _SCHEMA = "invkit.checkpoint/2"  # 1 had no digest of its own
 _MANIFEST = 1 << 20  # bytes at most
 _HEADER = 16 << 20
@@ -193,28 +193,15 @@ def _manifest(place: Path) -> dict[str, Any]:
 
 
 def _check_header(name: str, data: bytes) -> None:
-    """The safetensors header, against an allow-list of types and the bytes that follow: every one belongs to one tensor."""
+    """Refuse what safetensors would let through: a text beside the tensors, a type that no model has, a name that stands twice."""
     length = int.from_bytes(data[:8], "little")
-    if not 2 <= length <= min(_HEADER, len(data) - 8):
+    if length > _HEADER:
         raise ValueError(f"{name} has no header")
     header = _json(data[8 : 8 + length])
-    metadata = header.pop("__metadata__", {})
-    if metadata:
+    if header.pop("__metadata__", None):
         raise ValueError(f"{name} carries more than tensors")
-    spans = []
-    for entry in header.values():
-        begin, end = map(_count, entry["data_offsets"])
-        shape, width = [_count(size) for size in entry["shape"]], _BYTES.get(entry["dtype"], 0)
-        if not width or len(shape) > 16 or math.prod(shape) * width != end - begin:
-            raise ValueError(f"{name}: a tensor's shape and type do not fit its bytes")
-        spans.append((begin, end))
-    place = 0
-    for begin, end in sorted(spans):
-        if begin != place:
-            raise ValueError(f"{name}: tensors overlap, or leave a gap")
-        place = end
-    if place != len(data) - 8 - length:
-        raise ValueError(f"{name}: its tensors do not fill it")
+    if any(entry["dtype"] not in _TYPES for entry in header.values()):
+        raise ValueError(f"{name}: a tensor of another type")
 
 
 def _read(place: Path, names: Collection[str] | None) -> Checkpoint:

@@ -1,6 +1,5 @@
 """Blur through a kernel from a file."""
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +8,10 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from invkit.api import Convolution, DataError, Field, Grid, Keys, LinearOperator, PathSetting
+from invkit.api import Convolution, DataError, Field, Grid, Keys, LinearOperator, PathSetting, read_image
 from invkit_blur.base import Blur
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: Pillow runs programs for some
 
 
 class KernelBlur(Blur):
@@ -42,16 +38,15 @@ class KernelBlur(Blur):
 
 def _read(path: Path) -> NDArray[np.float64]:
     """A kernel (h, w) that sums to one."""
-    try:
-        if path.suffix == ".npy":  # mapped: a header that claims more than the file holds is an error at once
+    if path.suffix != ".npy":
+        kernel = np.asarray(read_image(path, "F"), np.float64)
+    else:
+        try:  # mapped: a header that claims more than the file holds is an error at once
             kernel = np.array(np.load(path, mmap_mode="r", allow_pickle=False), np.float64)
-        else:
-            with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as picture:
-                kernel = np.asarray(picture.convert("F"), np.float64)
-    except MemoryError:
-        raise
-    except Exception as error:  # a broken header raises nearly anything
-        raise DataError(f"{path}: cannot be read as a kernel, which is an npy file or a picture ({error})") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # a broken header raises nearly anything
+            raise DataError(f"{path}: cannot be read as a kernel ({error})") from None
     if kernel.ndim != 2 or not np.isfinite(kernel).all() or not kernel.sum() > 0:
         raise DataError(f"{path}: a kernel is a matrix of finite numbers with a positive sum, got shape {kernel.shape}")
     return kernel / kernel.sum()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from support.messages import raises
 
-from invkit.core.device import autocast, pick_device, place
+from invkit.core.device import autocast, pick_device, place, set_determinism
 from invkit.core.errors import RecipeError
 
 
@@ -29,3 +29,14 @@ def test_precision(precision, dtype):
     x = torch.ones(2, 2)
     with autocast(torch.device("cpu"), precision):
         assert (x @ x).dtype == dtype
+
+
+def test_strict_mode_refuses_by_name_what_is_not_deterministic():
+    x, index, values = torch.zeros(3), torch.tensor([0, 0]), torch.ones(2)
+    try:
+        set_determinism(True)
+        with pytest.raises(RuntimeError, match="put_ does not have a deterministic implementation"):
+            x.put_(index, values)  # one of the few on a CPU
+    finally:
+        set_determinism(False)
+    x.put_(index, values)

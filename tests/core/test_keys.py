@@ -18,6 +18,14 @@ def test_a_draw_depends_on_the_item_not_on_the_batch():
     )
 
 
+@pytest.mark.parametrize(("size", "copies"), [(1, [1, 1, 1, 1, 1]), (4, [2, 2, 1]), (99, [5])])
+def test_chunks_are_a_fork_in_parts(size, copies):
+    keys = Keys.of(0, "chunks", range(2))
+    chunks = list(keys.chunks(5, size))
+    assert [count for count, _ in chunks] == copies
+    assert torch.equal(torch.cat([own.state for _, own in chunks]), keys.fork(5).state)
+
+
 @pytest.mark.parametrize(
     "other", [Keys.of(4, "p", [1]), Keys.of(3, "q", [1]), Keys.of(3, "p", [2]), Keys.of(3, "p", [1]).child("x")]
 )

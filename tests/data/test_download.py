@@ -8,7 +8,7 @@ from invkit.data.download import fetch
 
 BODY = bytes(range(256)) * 4000
 SIZE = len(BODY)
-MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+MD5 = "md5:" + hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 WAY_OUT = "set data.root=PATH"
 
 
@@ -17,8 +17,8 @@ def _served(server):
     server.body = BODY
 
 
-def run(server, target, md5=MD5, size=SIZE):
-    fetch(server.url, target, md5, size, WAY_OUT, say=lambda line: None, pause=0)
+def run(server, target, digest=MD5, size=SIZE):
+    fetch(server.url, target, digest, size, WAY_OUT, say=lambda line: None, pause=0)
 
 
 def test_a_cut_connection_is_resumed(server, tmp_path):
@@ -43,15 +43,29 @@ def test_a_server_that_does_not_resume_sends_it_all_again(server, tmp_path):
 
 def test_a_wrong_checksum_is_refused_and_not_kept(server, tmp_path):
     server.body = b"y" + BODY[1:]
-    with raises(DataError, MD5, WAY_OUT):
+    with raises(DataError, MD5.removeprefix("md5:"), WAY_OUT):
         run(server, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_more_than_the_size_is_read(server, tmp_path):
     short = BODY[:1234]
-    run(server, tmp_path / "file", hashlib.md5(short, usedforsecurity=False).hexdigest(), len(short))
+    run(server, tmp_path / "file", "sha256:" + hashlib.sha256(short).hexdigest(), len(short))
     assert (tmp_path / "file").read_bytes() == short
+
+
+def test_a_size_may_be_the_servers_and_a_digest_the_first_digits(server, tmp_path):
+    digest = "sha256:" + hashlib.sha256(BODY).hexdigest()[:8]
+    server.cuts = 1
+    run(server, tmp_path / "file", digest, None)
+    assert (tmp_path / "file").read_bytes() == BODY and server.ranges == [None, "bytes=300000-"]
+    server.status = 416  # of a part that lacks nothing
+    (tmp_path / "whole.part").write_bytes(BODY)
+    run(server, tmp_path / "whole", digest, None)
+    assert (tmp_path / "whole").read_bytes() == BODY
+    server.status = 200
+    with pytest.raises(DataError, match="wrong checksum"):
+        run(server, tmp_path / "other", "sha256:01234567", None)
 
 
 @pytest.mark.parametrize("status", [404, 503])

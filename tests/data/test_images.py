@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from support.image_files import broken, encoded, names, picture, write
+from support.messages import missing, raises
 from torch.nn.functional import avg_pool2d
 
 from invkit.core.errors import DataError
@@ -39,7 +40,7 @@ def test_broken_pictures_are_counted_and_named_not_fatal(tmp_path, as_zip):
     images = data.open("train", GRID, 0)
     assert sorted(names(images)) == [f"train/{i}.png" for i in range(5)] and torch.isfinite(images[range(5)]).all()
     (note,) = images.notes
-    assert "6 pictures of the train split are left out" in note and "and 1 more" in note and "\n" not in note
+    assert not missing(note, 6, "train", 1) and "\n" not in note
     assert sum(name in note for name in broken()) == 5
     assert data.open("test", GRID, 0).notes == ()
 
@@ -55,38 +56,26 @@ def test_odd_names_are_only_names_and_pipes_are_not_waited_for(tmp_path):
     images = Pictures(root=str(root)).open("train", GRID, 0)
     assert sorted(names(images)) == ["train/red\ufffd[31m\ufffdline.png", "train/é.png", "train/\ufffd.png"]
     (note,) = images.notes
-    assert note.isprintable() and "3 pictures" in note and "pipe.png (not a file)" in note
-    assert "train/bad\ufffd.png (not a picture in a known format)" in note and "0x" not in note
-
-
-@pytest.mark.parametrize("at", ["../../", "/", "C:/", "./a/../../", "..\\..\\"])
-def test_a_zip_whose_names_lead_out_of_it_is_refused_and_never_unpacked(tmp_path, monkeypatch, at):
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    root = write(
-        tmp_path / "deep" / "er" / "set", {"0.png": encoded(picture(0)), f"{at}1.png": encoded(picture(1))}, True
-    )
-    monkeypatch.chdir(tmp_path / "deep" / "er")
-    with pytest.raises(DataError, match="leads out of the archive"):
-        Pictures(root=root).open("train", GRID, 0)
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [Path(root)]
+    assert note.isprintable() and not missing(note, 3, "pipe.png", "train/bad\ufffd.png")
+    assert "0x" not in note
 
 
 @pytest.mark.parametrize("name", ["cut.jpg", "small.png", "sixteen.png", "other.jpg"])
 def test_each_kind_of_broken_picture_is_a_data_error_where_it_is_all_there_is(tmp_path, name):
     contents = {f"train/{name}": broken()[name], "test/0.png": encoded(picture(0))}
-    with pytest.raises(DataError, match=f"no usable picture for the train split.*{name}"):
+    with raises(DataError, "train", name):
         Pictures(root=write(tmp_path / "set", contents, True)).open("train", GRID, 0)
 
 
 def test_files_and_pictures_are_bounded(tmp_path, monkeypatch):
     root = write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, True)
     monkeypatch.setattr(decoding, "MAX_PIXELS", 255)
-    with pytest.raises(DataError, match="16x16 pixels are too many"):
+    with raises(DataError, "0.png", "16x16"):
         Pictures(root=root).open("train", GRID, 0)
     monkeypatch.undo()
     monkeypatch.setattr(listing, "MAX_BYTES", 100)
     for bounded in (root, write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, False)):
-        with pytest.raises(DataError, match="larger than"):
+        with raises(DataError, "0.png"):
             Pictures(root=bounded).open("train", GRID, 0)
 
 
@@ -116,7 +105,7 @@ def test_a_set_too_large_to_keep_is_decoded_when_asked_for(tmp_path, monkeypatch
         assert "small.png" in lazy.notes[0] and set(names(lazy)) == {*names(kept), "train/late.jpg"}
         for i, name in enumerate(names(kept)):
             assert torch.equal(lazy[[names(lazy).index(name)]], kept[[i]])
-        with pytest.raises(DataError, match=r"late.jpg is broken.*remove it"):
+        with raises(DataError, "train/late.jpg"):
             lazy[[names(lazy).index("train/late.jpg")]]
 
 
@@ -137,18 +126,18 @@ def test_an_npz_is_split_shuffled_and_averaged(tmp_path, shape):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "message"),
+    ("arrays", "said"),
     [
-        ({"pictures": np.zeros((3, 8, 8, 3), np.uint8)}, "needs an array named images"),
-        ({"images": np.zeros((3, 8, 8, 3))}, "float64"),
-        ({"images": np.zeros((3, 8, 8, 4), np.uint8)}, "needs 8-bit"),
-        ({"images": np.zeros((3, 7, 8, 3), np.uint8)}, "7x8 pixels, fewer than 8x8"),
-        ({"images": np.array([{}], object)}, "cannot be read"),
+        ({"pictures": np.zeros((3, 8, 8, 3), np.uint8)}, ("pictures", "images")),
+        ({"images": np.zeros((3, 8, 8, 3))}, ("images", "float64", "(3, 8, 8, 3)", "8-bit")),
+        ({"images": np.zeros((3, 8, 8, 4), np.uint8)}, ("images", "(3, 8, 8, 4)", "8-bit")),
+        ({"images": np.zeros((3, 7, 8, 3), np.uint8)}, ("7x8", "8x8")),
+        ({"images": np.array([{}], object)}, ()),
     ],
 )
-def test_an_npz_of_anything_else_is_refused(tmp_path, arrays, message):
+def test_an_npz_of_anything_else_is_refused(tmp_path, arrays, said):
     np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(DataError, match=message) as error:
+    with raises(DataError, "a.npz", *said) as error:
         Pictures(root=str(tmp_path / "a.npz")).open("train", GRID, 0)
     assert "\n" not in str(error.value)
 
@@ -158,9 +147,8 @@ def test_places_without_pictures_are_data_errors(tmp_path):
     (tmp_path / "no.zip").write_bytes(b"no zip")
     (tmp_path / "no.npz").write_bytes(b"no npz")
     write(tmp_path / "one", {"1.png": encoded(picture(0))}, False)
-    cases = {"empty": "no picture", "no.zip": "cannot be read", "no.npz": "cannot be read", "gone": "does not exist",
-             "one": "at least two"}  # fmt: skip
-    for name, message in cases.items():
-        with pytest.raises(DataError, match=message):
+    cases = {"empty": "empty", "no.zip": "no.zip", "no.npz": "no.npz", "gone": "gone", "one": 1}
+    for name, said in cases.items():
+        with raises(DataError, said):
             Pictures(root=str(tmp_path / name)).open("train", GRID, 0)
-    assert "does not exist" in Pictures(root=str(tmp_path / "gone")).missing()
+    assert not missing(Pictures(root=str(tmp_path / "gone")).missing(), tmp_path / "gone")

@@ -14,9 +14,10 @@ from support.messages import raises
 
 from invkit.core.errors import DataError, ResourceError
 from invkit.core.grid import Grid
-from invkit.data import listing as module
+from invkit.data import images as module
 from invkit.data.base import Images
 from invkit.data.images import Pictures
+from invkit.data.listing import _OwnPlace
 from invkit.data.loader import Feed, room
 
 CPU, GRID = torch.device("cpu"), Grid(8, 8)
@@ -156,7 +157,7 @@ def test_forked_readers_of_one_file_do_not_meet(tmp_path):
         os.waitpid(child, 0)
         return first + file.read(2)
 
-    assert after_a_fork(module._OwnPlace(tmp_path / "some")) == b"0123"
+    assert after_a_fork(_OwnPlace(tmp_path / "some")) == b"0123"
     assert after_a_fork((tmp_path / "some").open("rb", buffering=0)) == b"01"
 
 

@@ -11,7 +11,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion import SAMPLERS
 from invkit.diffusion.samplers import Denoising, Dpmpp2M, EulerMaruyama, Heun, Langevin
-from invkit.diffusion.schedules import EdmSchedule, VpCosineSchedule
+from invkit.diffusion.schedules import EdmSchedule
 
 MEAN, STD = 0.7, 0.4
 
@@ -24,26 +24,6 @@ GRID = Grid(16, 16, 1)
 
 def exact(x, sigma):
     return (STD**2 * x + sigma**2 * MEAN) / (STD**2 + sigma**2)
-
-
-def draw(sampler, levels, denoise=exact, n=100_000):
-    rng = torch.Generator().manual_seed(0)
-    x = sampler(denoise, lambda label: torch.randn(n, generator=rng, dtype=torch.float64), levels)
-    return float(x.mean()), float(x.std())
-
-
-@pytest.mark.parametrize(
-    ("sampler", "levels"),
-    [
-        (Heun(), EdmSchedule(sigma_min=0.002, sigma_max=40).levels(40)),
-        (Heun(churn=10), EdmSchedule(sigma_min=0.002, sigma_max=40).levels(60)),
-        (Denoising(), VpCosineSchedule().levels(400)),
-    ],
-)
-def test_the_law_of_a_gaussian_is_reached(sampler, levels):
-    mean, std = draw(sampler, levels)
-    assert mean == pytest.approx(MEAN, abs=0.01)
-    assert std == pytest.approx(STD, rel=0.02)
 
 
 def test_heun_is_of_second_order():
@@ -59,17 +39,6 @@ def test_heun_is_of_second_order():
     limit = error(4000)
     coarse, fine = abs(error(20) - limit), abs(error(40) - limit)
     assert 3.2 < coarse / fine < 5.5
-
-
-def test_mutants_are_caught():
-    levels = VpCosineSchedule().levels(200)
-
-    class NoNoise(Denoising):
-        def __call__(self, denoise, noise, levels):
-            return super().__call__(denoise, lambda label: noise(label) * (label == "start"), levels)
-
-    assert draw(NoNoise(), levels)[1] < 0.8 * STD
-    assert draw(Heun(), EdmSchedule().levels(40), lambda x, s: exact(x, 1.5 * s))[1] != pytest.approx(STD, rel=0.05)
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))

@@ -3,11 +3,11 @@ import json
 
 import pytest
 import torch
+from support.runs import Heard
 
 from invkit.evaluation.combine import combine_degradations
 from invkit.evaluation.evaluator import Evaluation
 from invkit.evaluation.table import render
-from invkit.experiment.callbacks import Listener
 from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 
@@ -24,14 +24,6 @@ eval: {images: 4, samples: 2, batch: 4, metrics: [psnr, crps, data_misfit]}
 log: {tensorboard: false}
 """
 NAMES = ["sparse-random#0", "sparse-grid", "sparse-random#2"]
-
-
-class Heard(Listener):
-    def __init__(self) -> None:
-        self.done: list[tuple[int, int]] = []
-
-    def evaluated(self, done: int, total: int) -> None:
-        self.done.append((done, total))
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +70,8 @@ def test_files_tell_the_parts_apart(mixed):
     assert stems == {f"{method}-{name}" for method in ("truth", "nearest", "gaussian", "model") for name in NAMES}
     assert {row["degradation"] for row in json.loads((run / "eval/cost.json").read_text())["rows"]} == set(NAMES)
     page = (run / "report.html").read_text()
-    assert "measured by <b>mixture</b> (of: [sparse-random (fraction: 0.1" in page
-    assert all(f"Images at 32x32, {name}" in page and f"<td>{name}</td>" in page for name in NAMES)
+    assert "<b>mixture</b> (of: [sparse-random (fraction: 0.1" in page
+    assert all(f"32x32, {name}" in page and f"<td>{name}</td>" in page for name in NAMES)
 
 
 def test_one_part_is_left_as_it_is():

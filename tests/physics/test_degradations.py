@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
+from support.messages import raises
 from support.toy_operators import matrix
 
 from invkit.core.grid import Grid
@@ -33,13 +34,6 @@ FIELD = MaternField(std=0.5, length=0.3, color=0.4)
 
 def keys(*ids: int) -> Keys:
     return Keys.of(0, "t", ids or range(6))
-
-
-def inner_products(operator: LinearOperator) -> tuple[torch.Tensor, torch.Tensor]:
-    x = torch.randn(len(operator), *operator.grid.picture, dtype=torch.float64)
-    y = torch.randn(len(operator), *operator.range_shape, dtype=torch.float64)
-    left = (operator.forward(x) * y).flatten(1).sum(1) * operator.range_weight
-    return left, (x * operator.adjoint(y)).flatten(1).sum(1) * operator.grid.area
 
 
 class Picks(Degradation):
@@ -93,13 +87,6 @@ def test_parts_act_from_left_to_right_each_on_what_the_one_before_it_left():
     torch.testing.assert_close(matrix(operator), matrix(picks) @ matrix(mean) @ matrix(mask))
 
 
-@pytest.mark.parametrize(
-    "law", [Compose(of=(Random(), Mean(factor=2), Picks())), Compose(of=(Blur(), Random())), MIXED]
-)
-def test_the_adjoint_is_one_in_the_stated_products(law):
-    torch.testing.assert_close(*inner_products(law.sample(keys(), GRID)), rtol=1e-12, atol=1e-12)
-
-
 def test_the_pseudo_inverse_of_a_composition_is_that_of_its_matrix_and_not_the_composed_ones():
     operator = Compose(of=(Random(fraction=0.5), Mean(factor=2))).sample(keys(), GRID)
     y = torch.randn(6, *operator.range_shape, dtype=torch.float64)
@@ -124,7 +111,7 @@ def test_masks_compose_to_a_mask_and_separable_operators_to_an_exact_one():
 
 
 def test_what_is_no_picture_has_to_come_last():
-    with pytest.raises(ValueError, match=r"of\.0 \(Picks\) measures values of shape \(5,\), which is no picture"):
+    with raises(ValueError, "compose", "of.0", "Picks", "(5,)"):
         Compose(of=(Picks(), Random())).sample(keys(), GRID)
 
 
@@ -191,10 +178,10 @@ def test_rows_are_of_each_part_alone_also_of_nested_ones():
 
 @pytest.mark.parametrize(
     ("weights", "said"),
-    [((1,), "one number for each of `of`: 2"), ((1, -1), "at least 0"), ((0, 0), "one of them above")],
+    [((1,), ("of", 2)), ((1, -1), (0,)), ((0, 0), (0,))],
 )
 def test_weights_fit(weights, said):
-    with pytest.raises(ValidationError, match=said):
+    with raises(ValidationError, "weights", *said):
         Mixture(of=(Random(), Mean()), weights=weights)
 
 
@@ -204,9 +191,11 @@ def test_weights_fit(weights, said):
         Compose,
         Mixture,
         Compose(of=(Random(fraction=0.5), Mean(factor=2))),
+        Compose(of=(Random(), Mean(factor=2), Picks())),
         Mixture(of=(Random(), Mean(factor=2), Blur())),
+        MIXED,
     ],
-    ids=["compose", "mixture", "iterative", "mixed"],
+    ids=["compose", "mixture", "iterative", "to no picture", "mixed", "mixed with no picture"],
 )
 def test_they_conform(law):
     check_degradation(law).raise_for_failures()

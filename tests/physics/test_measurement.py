@@ -16,6 +16,7 @@ def setup(batch=4):
 def test_without_noise_y_is_what_was_seen():
     x, a = setup()
     m = measure(a, x, Noise(), Keys.of(0, "n", range(4)))
+    assert torch.equal(m.exact, a.observed)
     assert torch.equal(m.y, x * a.observed)
     assert torch.equal(m.paste(torch.zeros_like(x)), x * a.observed)
     samples = m.paste(torch.zeros(5, *x.shape))
@@ -28,7 +29,9 @@ def test_noise_has_its_deviation_on_measured_values_only_and_is_keyed():
     seen = a.observed.expand_as(x)
     assert float((m.y - x)[seen].std()) == pytest.approx(0.5, rel=0.05)
     assert not m.y[~seen].any()
-    assert torch.equal(m.paste(torch.zeros_like(x)), torch.zeros_like(x))  # what is noisy is not pasted
+    assert m.exact is None and torch.equal(
+        m.paste(torch.zeros_like(x)), torch.zeros_like(x)
+    )  # noisy pixels are not pasted
     part = measure(a[2:], x[2:], Noise(sigma=0.5), Keys.of(0, "n", [2, 3]))
     assert torch.equal(part.y, m.y[2:]) and torch.equal(m[2:].y, part.y)
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from support import DOCS
+from support.messages import missing
 
 HOOKS = (DOCS / "hooks.md").read_text("utf-8")
 EXAMPLES = [text for text in re.findall(r"```python\n(.*?)```", HOOKS, re.S) if "FlatGrey" in text or "Bias" in text]
@@ -48,7 +49,7 @@ def test_a_run_with_a_reconstructor_and_a_metric_of_a_file(invkit, write, plugin
     assert invkit("eval", run, "--plugin", plugin, "--format", "json")[1] == json.dumps(table, indent=1) + "\n"
     code, _, err = invkit("eval", run)
     assert code == 2
-    assert "unknown method 'flat-grey'" in err and "unknown metric 'brightness_bias'" in err
+    assert not missing(err, "method 'flat-grey'", "metric 'brightness_bias'")
 
 
 def test_they_are_listed_described_and_suggested(invkit, write, plugin):
@@ -66,27 +67,16 @@ def test_they_are_listed_described_and_suggested(invkit, write, plugin):
     typos = write(pair.replace("[flat-grey", "[flat-gray").replace("_bias", "_bais").replace(": flat-", ": flit-"))
     code, _, err = invkit("validate", typos, "--plugin", plugin)
     assert code == 2
-    for said in (
-        "methods.0: unknown method 'flat-gray' (did you mean 'flat-grey'?)",
-        "paired_to: unknown method",
-        "_bias'?)",
-    ):
-        assert said in err
+    assert not missing(err, "eval.methods.0", "'flat-gray'", "'flat-grey'", "eval.paired_to", "'brightness_bias'")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("invkit_metrics", "invkit_metric", "there is no hook invkit_metric (did you mean 'invkit_metrics'?)"),
-        (
-            "@hookimpl\ndef invkit_rec",
-            "def invkit_rec",
-            "invkit_reconstructors is not marked; write @hookimpl above it",
-        ),
-        ("FlatGreyMethod}", "FlatGrey}", "'flat-grey': has to be a subclass of Method"),
-        ("def components", "def component", "'brightness_bias': BrightnessBias does not define components"),
-        ("brightness_bias", "psnr", "the metric 'psnr' is provided by both core (invkit"),
-        ('"flat-grey", ("point",)', '"flat", ("point",)', "the reconstructor 'flat-grey' calls itself 'flat'"),
+        ("FlatGreyMethod}", "FlatGrey}", ("'flat-grey'", "Method")),
+        ("def components", "def component", ("'brightness_bias'", "BrightnessBias", "components")),
+        ("brightness_bias", "psnr", ("metric 'psnr'", "core")),
+        ('"flat-grey", ("point",)', '"flat", ("point",)', ("reconstructor 'flat-grey'", "'flat'")),
     ],
 )
 def test_a_broken_one_is_told_with_its_name(invkit, write, tmp_path, old, new, said):
@@ -95,8 +85,7 @@ def test_a_broken_one_is_told_with_its_name(invkit, write, tmp_path, old, new, s
     file = write(source.replace(old, new), "rows.py")
     recipe = write(RECIPE.replace(old, new) if "psnr" not in new else RECIPE)
     code, _, err = invkit("run", recipe, "--out", tmp_path / "run", "--plugin", file, "--device", "cpu")
-    assert code == 4
-    assert said in err
+    assert code == 4 and not missing(err, *said)
 
 
 def test_a_default_that_lost_its_name_is_told_before_anything_is_done(invkit, write):
@@ -105,4 +94,4 @@ def test_a_default_that_lost_its_name_is_told_before_anything_is_done(invkit, wr
     assert invkit("validate", recipe)[0] == 0
     code, _, err = invkit("validate", recipe, "--plugin", file)
     assert (code, err.count("\n")) == (4, 1)
-    assert "the metric 'psnr' is provided by both core (invkit" in err and "rows (" in err
+    assert not missing(err, "metric 'psnr'", "core", "rows")

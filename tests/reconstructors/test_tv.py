@@ -16,7 +16,7 @@ SMOOTH = 1e-4
 @pytest.mark.parametrize(("kind", "channels"), [("mask", 1), ("masks", 2), ("sums", 1)])
 def test_without_noise_against_a_smoothed_problem_solved_by_scipy(kind, channels):
     measurement, matrices = toy(kind, Grid(5, 6, channels), batch=1)
-    got = TotalVariation(1500).mean(measurement)
+    got = TotalVariation(steps=1500).mean(measurement)
     torch.testing.assert_close(measurement.operator.forward(got), measurement.y, rtol=0, atol=1e-4)
 
     a = matrices[0]
@@ -41,7 +41,7 @@ def test_denoising_a_step_against_the_closed_form():
     y = torch.full((1, 1, 6, 8), 0.5)
     y[..., 4:] = -0.5
     observed = torch.ones(1, 1, 6, 8, dtype=torch.bool)
-    got = TotalVariation(500).mean(Measurement(Mask(observed, 1), y, 0.1))
+    got = TotalVariation(steps=500).mean(Measurement(Mask(observed, 1), y, 0.1))
     torch.testing.assert_close(got, y * 0.8, rtol=0, atol=1e-3)
 
 
@@ -50,14 +50,14 @@ def test_constants_are_kept_and_pictures_are_apart(kind, sigma):
     measurement, _ = toy(kind, Grid(6, 7, 3), sigma)
     colour = torch.tensor([0.3, -0.7, 0.0])[:, None, None].expand(3, 3, 6, 7)
     constant = Measurement(measurement.operator, measurement.operator.forward(colour), sigma)
-    torch.testing.assert_close(TotalVariation(50).mean(constant), colour, rtol=0, atol=1e-5)
-    parts = torch.cat([TotalVariation(50).mean(measurement[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(TotalVariation(50).mean(measurement), parts, rtol=0, atol=1e-5)
+    torch.testing.assert_close(TotalVariation(steps=50).mean(constant), colour, rtol=0, atol=1e-5)
+    parts = torch.cat([TotalVariation(steps=50).mean(measurement[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(TotalVariation(steps=50).mean(measurement), parts, rtol=0, atol=1e-5)
 
 
 def test_noise_is_the_misfit():
     measurement, _ = toy("sums", Grid(6, 7, 3), 0.1)
-    got = TotalVariation(500).mean(measurement)
+    got = TotalVariation(steps=500).mean(measurement)
     misfit = (measurement.operator.forward(got) - measurement.y).square().mean(1).sqrt()
     torch.testing.assert_close(misfit, torch.full_like(misfit, 0.1), rtol=0.01, atol=0)
 

@@ -329,6 +329,7 @@ def test_the_forged_one_is_sound_but_for_what_is_forged(tmp_path):
     [
         (("if bad := _not_finite(group):\n            raise V", "if bad := None:\n            raise V"), "not finite"),
         (("        _check_header(file, data)\n        group", "        group"), "metadata"),
+        (("not in _TYPES", "in ()"), "another type"),
         (("if not stat.S_ISREG(facts.st_mode)", "if False"), "a linked file"),
         (("if place.is_symlink()", "if False"), "a linked folder"),
         (("if not _FILE.fullmatch(name)", "if False"), "a path"),

@@ -11,16 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-import torch
+from support import runs
 from support.counts import tiers
 from support.faults import mutated
+from support.messages import raises
 
-from invkit.cli import main as cli
-from invkit.core import device, signals
+from invkit import experiment
+from invkit.core import signals
 from invkit.core.errors import Interrupted, RecipeError, explained
 from invkit.core.files import locked
 from invkit.core.signals import stop_requests
-from invkit.experiment import run as experiment
 from invkit.experiment import train as fitting
 from invkit.experiment.callbacks import Listener
 from invkit.experiment.run import evaluate, run
@@ -46,8 +46,7 @@ PHASES = ["fetching", "building", "training", "the sheet", "evaluating", "the re
 @pytest.fixture
 def recipe(tmp_path):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
-    yield load_recipe(tmp_path / "tiny.yaml")
-    device.set_determinism(False)
+    return load_recipe(tmp_path / "tiny.yaml")
 
 
 class Heard(Listener):
@@ -84,16 +83,10 @@ def signalled(phase: str, number: int, monkeypatch):
         yield Heard(phase, number)
 
 
-def weights(folder: Path) -> list[torch.Tensor]:
-    found = latest_checkpoint(folder / "checkpoints")
-    return [x for _, group in sorted(found.tensors.items()) for _, x in sorted(group.items())]
-
-
 def same(a: Path, b: Path) -> bool:
     table = [(f / "eval" / "table.json").read_text().replace(f'"{f.name}"', '"run"') for f in (a, b)]
-    equal = all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
     sheets = [sorted(p.name for p in (f / "samples").iterdir()) for f in (a, b)]
-    return equal and table[0] == table[1] and sheets[0] == sheets[1]
+    return runs.same(runs.weights(a), runs.weights(b)) and table[0] == table[1] and sheets[0] == sheets[1]
 
 
 @tiers("stops")
@@ -223,31 +216,6 @@ def test_the_real_command_ends_with_75_or_0_whenever_it_is_stopped(recipe, tmp_p
     assert failed == [] and 75 in codes and same(tmp_path / "real", tmp_path / "undisturbed")
 
 
-ERRORS = [
-    (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
-    (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
-    (MemoryError(), "out of memory"),
-    (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
-    (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), "out of memory"),
-    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out of memory"),
-    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("error", "said"), ERRORS)
-def test_a_full_disk_and_memory_are_one_line_with_code_6(error, said, monkeypatch, capsys):
-    def fail(*_):
-        raise error
-
-    monkeypatch.setattr(cli, "_registry", fail)
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["plugins", "list"])
-    text = capsys.readouterr().err
-    assert ended.value.code == 6 and len(text.splitlines()) == 1 and text.startswith(f"error: {said}")
-    assert "the same command again" in text
-    assert explained(RuntimeError("a bug")).args == ("a bug",)
-
-
 def test_a_disk_that_fills_up_during_training_leaves_the_last_checkpoint(recipe, tmp_path, monkeypatch):
     real, calls = os.fsync, []
 
@@ -259,7 +227,7 @@ def test_a_disk_that_fills_up_during_training_leaves_the_last_checkpoint(recipe,
         real(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left") as error:
+    with raises(OSError, "No space left") as error:
         run(recipe, tmp_path / "run", "cpu")
     assert explained(error.value).exit_code == 6
     monkeypatch.undo()
@@ -277,11 +245,11 @@ def test_a_folder_in_use_is_refused_and_a_finished_table_is_still_read(recipe, t
     table = json.loads((folder / "eval" / "table.json").read_text())
     with locked(folder):
         for fresh in (False, True):
-            with pytest.raises(RecipeError, match=r"is in use by 'process \d+ on .*--out DIR"):
+            with raises(RecipeError, folder, os.getpid(), "--out DIR"):
                 run(recipe, folder, "cpu", fresh=fresh)
         assert evaluate(folder, device="cpu") == table
         assert evaluate(folder, ["degradation.fraction=0.5"], device="cpu") != table  # writes nothing
-        with pytest.raises(RecipeError, match="is in use"):
+        with raises(RecipeError, folder, os.getpid()):
             evaluate(folder, ["eval.images=1"], device="cpu")
     assert json.loads((folder / "eval" / "table.json").read_text()) == table and not (tmp_path / "run.old1").exists()
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -39,18 +40,28 @@ log: {tensorboard: false}
 
 
 class Heard(Listener):
-    def __init__(self, stop_at: int | None = None) -> None:
+    """Notes what is said of a run, its steps, and how far evaluations are; does something at a step."""
+
+    def __init__(self, at: int | None = None, do: Callable[[], object] = lambda: None) -> None:
         self.said: list[str] = []
         self.steps: list[int] = []
-        self.stop_at = stop_at
+        self.done: list[tuple[int, int]] = []
+        self.at, self.do = at, do
 
     def say(self, text):
         self.said.append(text)
 
     def trained(self, record):
         self.steps.append(record.step)
-        if record.step == self.stop_at:
-            raise KeyError("killed")  # nothing may catch this and tidy up
+        if record.step == self.at:
+            self.do()
+
+    def evaluated(self, done, total):
+        self.done.append((done, total))
+
+
+def killed() -> None:
+    raise KeyError("killed")  # nothing may catch this and tidy up
 
 
 def go(recipe: Path, *overrides: str, listener: Listener | None = None, **options) -> Path:

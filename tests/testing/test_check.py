@@ -60,10 +60,6 @@ def test_grids_can_be_chosen_and_an_instance_is_checked_as_it_is():
     assert "8x12x2" in str(report) and "share=1.0" in str(report)
 
 
-def test_there_are_degradations():
-    assert {"sparse-random", "sparse-grid", "sparse-center"} <= set(registry().names("degradation"))
-
-
 @pytest.mark.parametrize("name", INSTALLED)
 def test_installed(name):
     check_degradation(registry().names("degradation")[name]).raise_for_failures()

@@ -1,7 +1,5 @@
-import json
-
-import pytest
 import torch
+from support.messages import raises, warns
 
 from invkit.core.errors import DataError
 from invkit.training.checkpoint import latest_checkpoint, save_checkpoint
@@ -36,48 +34,22 @@ def test_none_where_there_is_none(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
 
 
-def damage_flip(place):
+def damage(place):
     data = bytearray((place / "weights.safetensors").read_bytes())
     data[-3] ^= 1
     (place / "weights.safetensors").write_bytes(data)
 
 
-def damage_truncate(place):
-    data = (place / "average.safetensors").read_bytes()
-    (place / "average.safetensors").write_bytes(data[:-1])
-
-
-def damage_delete(place):
-    (place / "weights.safetensors").unlink()
-
-
-def damage_manifest(place):
-    (place / "manifest.json").write_text("{")
-
-
-def damage_path(place):
-    manifest = json.loads((place / "manifest.json").read_text())
-    manifest["files"]["../../x.safetensors"] = manifest["files"].pop("weights.safetensors")
-    (place / "manifest.json").write_text(json.dumps(manifest))
-
-
-def damage_swap(place):
-    place.rename(place.with_name("step-00000009"))
-
-
-DAMAGES = [damage_flip, damage_truncate, damage_delete, damage_manifest, damage_path, damage_swap]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_one_is_passed_over_loudly(tmp_path, damage):
+def test_a_damaged_one_is_passed_over_loudly(tmp_path):
+    """Every sort of damage: `tests/reliability/test_damage.py`."""
     save_checkpoint(tmp_path, 1, tensors(1), {})
     damage(save_checkpoint(tmp_path, 2, tensors(2), {}))
-    with pytest.warns(UserWarning, match="is damaged"):
+    with warns("step-00000002", "weights.safetensors"):
         found = latest_checkpoint(tmp_path)
     assert found is not None and found.step == 1
 
 
 def test_all_damaged_is_an_error_with_the_way_out(tmp_path):
-    damage_flip(save_checkpoint(tmp_path, 2, tensors(2), {}))
-    with pytest.warns(UserWarning, match="is damaged"), pytest.raises(DataError, match="--fresh"):
+    damage(save_checkpoint(tmp_path, 2, tensors(2), {}))
+    with raises(DataError, tmp_path, "weights.safetensors", "--fresh"):
         latest_checkpoint(tmp_path)

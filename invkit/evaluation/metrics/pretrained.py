@@ -16,6 +16,7 @@ from torch import Tensor
 
 from invkit.core.errors import DataError, Unavailable, first_line
 from invkit.core.settings import PathSetting
+from invkit.data.download import fetch
 from invkit.evaluation.metrics.base import Metric
 
 Backbone = Literal["alex", "vgg", "squeeze"]
@@ -52,12 +53,13 @@ class NetworkMetric(Metric, ABC):
         if not path.is_file():
             if not self.fetch:
                 raise Unavailable(f"{name} is not on this machine: name the file in `weights`, or set `fetch: true`")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                torch.hub.download_url_to_file(url, str(path), progress=False)
-            except OSError as error:
-                raise DataError(f"eval.metrics: {url} could not be fetched ({error})") from None
+            fetch(url, path, f"sha256:{_digest(path)}", None, "name the file in `weights`")
         return _as_named(path)
+
+
+def _digest(path: Path) -> str:
+    """The first digits of the SHA-256 that a published name ends in."""
+    return path.stem.rpartition("-")[2]
 
 
 @lru_cache(maxsize=8)  # once a process
@@ -65,7 +67,7 @@ def _as_named(path: Path) -> Path:
     """A published file; raises DataError unless it is the one that its name says."""
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not digest.startswith(path.stem.rpartition("-")[2]):
+    if not digest.startswith(_digest(path)):
         raise DataError(f"{path} is damaged: its SHA-256 is not that in its name; delete it")
     return path
 

@@ -48,8 +48,8 @@ def sample_sheet(
     if deviation is None and samples is not None and len(samples) > 1:
         deviation = samples.std(0)
     if deviation is not None:
-        if measurement.observed is not None and measurement.sigma == 0:
-            deviation = deviation * ~measurement.observed
+        if measurement.exact is not None:
+            deviation = deviation * ~measurement.exact
         heat, top = _spread(deviation)
         columns.append(("deviation", f"0 to {top:.2g}", heat))
     if truth is not None:

@@ -123,8 +123,8 @@ class Hidden(AtPoints):
 
     def __init__(self, field: GaussianField, precision: "Precision", measurement: Measurement) -> None:
         self.field, self.precision, self.measurement = field, precision, measurement
-        observed = measurement.observed
-        assert observed is not None and measurement.sigma == 0
+        observed = measurement.exact
+        assert observed is not None
         gram, keep = self._gram(precision, ~observed, torch.float64)
         gram.diagonal(dim1=1, dim2=2).add_((~keep).to(gram))
         self._observed, self._cholesky = observed, torch.linalg.cholesky(gram)

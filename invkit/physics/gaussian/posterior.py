@@ -18,6 +18,7 @@ from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.kriging import NUGGET, at_points
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.least_squares import dot, times
 from invkit.physics.operators.mask import Mask
 
 Map = Callable[[Tensor], Tensor]
@@ -60,7 +61,7 @@ class GaussianPosterior:
         probe = torch.ones(len(r), *grid.picture, dtype=r.dtype, device=r.device)
         probe[..., ::2, 1::2], probe[..., 1::2, ::2] = -1, -1
         probe[..., ::3, :] *= -1  # neither smooth nor rough
-        gain = _dot(operator.forward(probe), operator.forward(probe)) / probe[0].numel()
+        gain = dot(operator.forward(probe), operator.forward(probe)) / probe[0].numel()
         power = field.spectrum(grid).diagonal().movedim(-1, 0).to(r) / grid.area
 
         def lifted(y: Tensor) -> Tensor:
@@ -79,24 +80,24 @@ class GaussianPosterior:
         def lifted(w: Tensor) -> Tensor:
             return self.field.covariance(operator.adjoint(w) / self._transpose, self.grid)
 
-        scale = float(_dot(r, operator.forward(lifted(r))).sum() / _dot(r, r).sum().clamp(min=1e-30))
+        scale = float(dot(r, operator.forward(lifted(r))).sum() / dot(r, r).sum().clamp(min=1e-30))
         w = self._conjugate_gradients(lambda w: operator.forward(lifted(w)) + NUGGET * scale * w, r, lambda w: w)
         return lifted(w)
 
     def _conjugate_gradients(self, matrix: Map, r: Tensor, precondition: Map) -> Tensor:
         """Solve `matrix w = r` for a batch, in float64: float32 stalls above the tolerance where the field is smooth."""
         w, residual, direction = torch.zeros_like(r), r.clone(), precondition(r)
-        rho = _dot(residual, direction)
+        rho = dot(residual, direction)
         first = rho.clamp(min=1e-300)
         for _ in range(self.max_steps):
             image = matrix(direction)
-            step = rho / _dot(direction, image).clamp(min=1e-300)
-            w, residual = w + step * direction, residual - step * image
+            step = rho / dot(direction, image).clamp(min=1e-300)
+            w, residual = w + times(step, direction), residual - times(step, image)
             better = precondition(residual)
-            new = _dot(residual, better)
+            new = dot(residual, better)
             if bool((new <= self.tolerance**2 * first).all()):
                 return w
-            direction, rho = better + new / rho.clamp(min=1e-300) * direction, new
+            direction, rho = better + times(new / rho.clamp(min=1e-300), direction), new
         warnings.warn(
             f"the Gaussian posterior stopped at a relative residual of {float((rho / first).max().sqrt()):.1e} after "
             f"{self.max_steps} steps of conjugate gradients (asked: {self.tolerance:.0e})",
@@ -153,11 +154,6 @@ class GaussianPosterior:
             e = forked.normal("noise", *operator.range_shape).to(y) * self.measurement.sigma
             r = r - (operator.forward(e) if isinstance(operator, Mask) else e)
         return u.unflatten(0, (count, -1)) + self.gain(r.unflatten(0, (count, -1)))
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of a batch, with as many dimensions as its members."""
-    return (a * b).flatten(1).sum(1).view(-1, *[1] * (a.ndim - 1))
 
 
 __all__ = ["GaussianPosterior"]

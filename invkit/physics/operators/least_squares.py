@@ -6,6 +6,16 @@ from torch import Tensor
 from invkit.physics.operators.base import LinearOperator
 
 
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of the members of two batches: (B,)."""
+    return (a * b).flatten(1).sum(1)
+
+
+def times(scale: Tensor, t: Tensor) -> Tensor:
+    """Each member of a batch times its own number (B,)."""
+    return scale.view(-1, *[1] * (t.ndim - 1)) * t
+
+
 def least_squares(
     operator: LinearOperator,
     y: Tensor,  # (B, *range_shape)
@@ -19,30 +29,23 @@ def least_squares(
     A picture is done when its residual r = y - A x has `|r| <= tolerance |y|` or `|A* r| <= tolerance |A| |r|`, with the
     largest `|A p| / |p|` met on the way for `|A|`, or after `max_steps`; it is then left alone, whatever its batch.
     """
-
-    def squared(t: Tensor) -> Tensor:
-        return t.square().flatten(1).sum(1)
-
-    def times(scale: Tensor, t: Tensor) -> Tensor:
-        return scale.view(-1, *[1] * (t.ndim - 1)) * t
-
     weight = operator.grid.area / operator.range_weight  # of squared norms: pictures over measurements
     ridge = damping / weight  # beside A* A
     residual, gradient = y, operator.adjoint(y)
     x, direction = torch.zeros_like(gradient), gradient
-    rho, start = squared(gradient), squared(y)
+    rho, start = dot(gradient, gradient), dot(y, y)
     norm = torch.zeros_like(rho)  # the largest |A p|^2 / |p|^2 so far
     going = rho > 0
     for _ in range(max_steps):
         if not bool(going.any()):
             break
         image = operator.forward(direction)
-        length = squared(image) / weight + ridge * squared(direction)
-        norm = torch.maximum(norm, length / squared(direction).clamp(min=1e-30))
+        length = dot(image, image) / weight + ridge * dot(direction, direction)
+        norm = torch.maximum(norm, length / dot(direction, direction).clamp(min=1e-30))
         step = torch.where(going, rho / length.clamp(min=1e-30), 0)
         x, residual = x + times(step, direction), residual - times(step, image)
         gradient = operator.adjoint(residual) - ridge * x
-        new, left = squared(gradient), squared(residual)
+        new, left = dot(gradient, gradient), dot(residual, residual)
         going = going & (new * weight > tolerance**2 * norm * left) & (left > tolerance**2 * start)
         direction = gradient + times(torch.where(going, new / rho.clamp(min=1e-30), 0), direction)
         rho = new

@@ -77,17 +77,12 @@ class ZeroShot(Reconstructor):
 
     @torch.no_grad()
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        forked, grid = keys.fork(count), measurement.grid
-        parts = max(1, CHUNK // len(measurement))
-        draws = []
-        for first in range(0, count, parts):
-            copies = min(parts, count - first)
-            own = forked[first * len(measurement) : (first + copies) * len(measurement)]
+        levels, draws = self.prior.levels(self.solver.steps), []
+        for copies, own in keys.chunks(count, CHUNK):
 
             def noise(label: str, own: Keys = own) -> Tensor:
-                return self.prior.noise(own.child(label), grid, "noise")
+                return self.prior.noise(own.child(label), measurement.grid, "noise")
 
-            levels = self.prior.levels(self.solver.steps)
             draws.append(self.solver.walk(self.prior, measurement.repeat(copies), noise, levels))
         return torch.cat(draws).unflatten(0, (count, -1))
 

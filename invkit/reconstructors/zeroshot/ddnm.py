@@ -11,6 +11,7 @@ from torch import Tensor
 from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.least_squares import dot
 from invkit.reconstructors.zeroshot.base import Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
 
@@ -67,11 +68,8 @@ def _spectral(operator: LinearOperator, noise: Noise) -> Spectral:
     if operator.spectral(torch.ones_like, probe) is not None:
         return operator.spectral  # type: ignore[return-value]
     image = operator.forward(probe)
-
-    def squared(t: Tensor) -> Tensor:
-        return t.double().square().flatten(1).sum(1).view(-1, 1, 1, 1)
-
-    s = (squared(image) / squared(operator.pinv(image)).clamp(min=1e-30)).sqrt()
+    back = operator.pinv(image).double()
+    s = (dot(image.double(), image.double()) / dot(back, back).clamp(min=1e-30)).sqrt().view(-1, 1, 1, 1)
 
     def approximate(f: Function, x: Tensor) -> Tensor:
         within = operator.pinv(operator.forward(x))

@@ -3,12 +3,11 @@
 from itertools import pairwise
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
-from invkit.physics.operators.least_squares import ridge
+from invkit.physics.operators.least_squares import dot, ridge, times
 from invkit.reconstructors.zeroshot.base import Solver, ancestral, start
 from invkit.reconstructors.zeroshot.prior import Prior, linearised
 
@@ -38,14 +37,9 @@ class Pigdm(Solver):
             r = y - operator.forward(clean)
             v = ridge(operator, r, measurement.sigma**2 / r2) / r2
             change = here**2 * prior.covariance(pull(v))
-            image = operator.forward(change)
-            curvature = _dot(image, image) + measurement.sigma**2 * _dot(v, change)
-            t = (_dot(r, image) / curvature.clamp(min=1e-30)).clamp(min=0)
-            guided = clean + t.view(-1, 1, 1, 1).to(x) * change
+            image = operator.forward(change).double()
+            curvature = dot(image, image) + measurement.sigma**2 * dot(v.double(), change.double())
+            t = (dot(r.double(), image) / curvature.clamp(min=1e-30)).clamp(min=0)
+            guided = clean + times(t.to(x), change)
             x = ancestral(x, guided, here, there, noise(f"step{i}"))
         return x
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of a batch: (B,) float64."""
-    return torch.einsum("bn,bn->b", a.double().flatten(1), b.double().flatten(1))

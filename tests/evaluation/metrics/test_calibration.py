@@ -6,11 +6,13 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.stats import norm
+from support.messages import raises
+from support.metrics import value
 from torch import Tensor
 
 from invkit.core.errors import Unavailable
 from invkit.core.keys import Keys
-from invkit.evaluation.metrics.base import Metric, Outcome
+from invkit.evaluation.metrics.base import Outcome
 from invkit.evaluation.metrics.calibration import (
     Coverage50,
     Coverage80,
@@ -41,12 +43,6 @@ def drawn(samples: int, shrink: float = 1.0, read_mean: bool = True) -> Outcome:
     posterior = mean + shrink * DEVIATION * noise
     measurement = Measurement(mask, mask.forward(truth))
     return Outcome(truth, measurement, "sample", posterior[0], posterior, mean if read_mean else None)
-
-
-def value(metric: Metric, outcome: Outcome) -> float:
-    parts = metric.components(outcome)
-    assert all(part.shape == (COUNT,) and part.dtype == torch.float64 for part in parts.values())
-    return float(metric.reduce({name: part.numpy().mean() for name, part in parts.items()}))
 
 
 def naive_crps(samples: Tensor, truth: Tensor) -> Tensor:
@@ -103,17 +99,17 @@ def test_a_truth_on_the_bound_is_inside():
 
 
 def test_what_cannot_be_said_is_said_so():
-    with pytest.raises(Unavailable, match="19 samples have no 95 % interval; 39 have"):
+    with raises(Unavailable, 19, 95, 39):
         Coverage95().components(drawn(19))
     one = drawn(1)
     mean = Outcome(one.truth, one.measurement, "mean", one.mean)
     for metric in (Crps(), SpreadSkill(), SampleMseRatio(), SamplerLawSlope()):
-        with pytest.raises(Unavailable, match="2 samples"):
+        with raises(Unavailable, 2):
             metric.components(one)
     for metric in (Coverage90(), IntervalWidth90(), SpreadSkill(), SampleMseRatio(), SamplerLawSlope()):
-        with pytest.raises(Unavailable, match="needs samples"):
+        with raises(Unavailable):
             metric.components(mean)
-    with pytest.raises(Unavailable, match="20 samples have no 90 % interval; 19 have"):
+    with raises(Unavailable, 20, 90, 19):
         IntervalWidth90().components(drawn(20))
 
 

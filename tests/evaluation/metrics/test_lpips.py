@@ -1,6 +1,7 @@
 """LPIPS over stand-in weights in the published layout: the same number as torchmetrics; without weights, the reason."""
 
 import hashlib
+from urllib.error import HTTPError
 
 import pytest
 import torch
@@ -104,15 +105,15 @@ def test_without_weights_the_reason_says_what_to_do():
 def test_it_is_fetched_only_where_that_was_asked_for(home, monkeypatch):
     asked = []
 
-    def fetch(url, path, progress):
-        asked.append(url)
-        raise OSError("no route")
+    def answer(request, timeout):
+        asked.append(request.full_url)
+        raise HTTPError(request.full_url, 404, "gone", None, None)
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    monkeypatch.setattr("urllib.request.urlopen", answer)
     with pytest.raises(Unavailable):
         Lpips(net="vgg").components(outcome())
     assert asked == []
-    with raises(DataError, "vgg16-397923af.pth", "no route"):
+    with raises(DataError, "vgg16-397923af.pth", "gone"):
         Lpips(net="vgg", fetch=True).components(outcome())
     assert asked == ["https://download.pytorch.org/models/vgg16-397923af.pth"]
 

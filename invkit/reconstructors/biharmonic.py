@@ -14,9 +14,7 @@ from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import ConstantColour, PointEstimate
 
 EXACT = 1e-4  # without noise a measurement is to_user_error to this share of its norm, or as far as STEPS lead
-
 STEPS = 300  # dimensions of the Krylov space in which an operator that is no mask is solved
-
 STORED = 1 << 24  # numbers that the bases of the pictures solved together may hold
 
 

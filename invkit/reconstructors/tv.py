@@ -12,9 +12,7 @@ from invkit.physics.operators.base import LinearOperator
 from invkit.reconstructors.base import ConstantColour, PointEstimate
 
 BALANCE = 0.3  # of the primal step to the dual one: the quickest of 0.1, 0.3 and 1 on masks, the middle one on blurs
-
 POWER_STEPS = 30
-
 SLACK = 1.05  # the power method finds a norm from below
 
 

@@ -1,9 +1,9 @@
 """The base of everything a recipe can set."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Settings(BaseModel):
@@ -28,3 +28,17 @@ class IsName:
 
 
 PathSetting = Annotated[str, IsPath()]
+
+
+def retired(**defaults: Any) -> Any:
+    """A validator for settings of earlier versions: dropped at their default value, refused at any other."""
+
+    def drop(data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        for key, default in defaults.items():
+            if data.get(key, default) != default:
+                raise ValueError(f"{key!r} is a setting of earlier versions, got {data[key]!r}; leave it out")
+        return {key: value for key, value in data.items() if key not in defaults}
+
+    return model_validator(mode="before")(drop)

@@ -33,7 +33,7 @@ class Diffusion(Settings):
     preconditioning: Preconditioning = Field(
         default_factory=EdmPreconditioning, description="scaling of the network's input and output"
     )
-    loss: Loss = Field(default_factory=Loss, description="norm and weight of the denoising error")
+    loss: Loss = Field(default_factory=Loss, description="weight of the denoising error")
 
 
 __all__ = ["FIELDS", "PRECONDITIONINGS", "SAMPLERS", "SCHEDULES", "Diffusion", "Sample"]

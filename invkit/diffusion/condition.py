@@ -24,11 +24,11 @@ class Condition:
     deviation: Tensor  # (B, 1, H, W): the residual's unit
     back: Tensor  # (B, C, H, W): see `Filled`
     weights: bool  # whether that is kriging's weights, which add up over cells
-    seen: Tensor  # (B, 1, H, W): share of the channels that a mask shows, one for other operators
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
-    inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: fill, back, seen, deviation
-    zoom: float = 1.0  # how many times closer what is seen is than in training; the network's grid is as much finer
-    fineness: float = 1.0  # how many times closer that is than amid the training; the residual's law is as much finer
+    inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: fill, back, share of channels seen, deviation
+    fineness: float = (
+        1.0  # how many times closer what is seen is than amid the training; the residual's law is as much finer
+    )
 
     @classmethod
     def of(
@@ -39,14 +39,13 @@ class Condition:
         weights: bool,
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
-        zoom: float = 1.0,
         fineness: float = 1.0,
     ) -> "Condition":
         seen = torch.ones_like(fill[:, :1])
         if measurement.observed is not None:
             seen = measurement.observed.to(fill).mean(1, keepdim=True)
         inputs = _inputs(fill, deviation, back, weights, seen, shape)
-        return cls(fill, deviation, back, weights, seen, unknown(measurement), inputs, zoom, fineness)
+        return cls(fill, deviation, back, weights, unknown(measurement), inputs, fineness)
 
     @property
     def grid(self) -> Grid:
@@ -66,16 +65,6 @@ class Condition:
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         changed = {name: change(t) for name, t in parts.items() if isinstance(t, Tensor)}
         return replace(self, **changed)  # type: ignore[arg-type]
-
-    def coarsened(self, grid: Grid, shape: tuple[int, int]) -> "Condition":
-        """The same on a coarser grid: averages over its cells; known is what was known everywhere in a cell."""
-        fill, deviation = (F.adaptive_avg_pool2d(t, grid.shape) for t in (self.fill, self.deviation))
-        back, seen = _binned(self.back, self.weights, self.seen, grid.shape)
-        hidden = self.hidden
-        if hidden is not None:
-            hidden = (F.adaptive_avg_pool2d(hidden, grid.shape) > 0).to(hidden)
-        inputs = _inputs(fill, deviation, back, self.weights, seen, shape)
-        return Condition(fill, deviation, back, self.weights, seen, hidden, inputs, self.zoom, self.fineness)
 
 
 def unknown(measurement: Measurement) -> Tensor | None:

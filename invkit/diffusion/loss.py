@@ -1,4 +1,4 @@
-"""The denoising loss: where, in which norm and with which weight the error of the denoiser counts."""
+"""The denoising loss: where and with which weight the error of the denoiser counts."""
 
 from typing import Literal
 
@@ -6,9 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.field import GaussianField
-from invkit.grid import Grid
-from invkit.settings import Settings
+from invkit.settings import Settings, retired
 
 
 class Loss(Settings):
@@ -18,13 +16,7 @@ class Loss(Settings):
         "unit",
         description="w: that of a loss of about one at every level (unit: 1 / c_out^2), one (x0), or 1 / sigma^2 (epsilon)",
     )
-    whiten: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="measure the error in the norm of C^(-1/2) of the noise field, eigenvalues below this share of the largest "
-        "raised to it; null: in L2",
-    )
+    _retired = retired(whiten=None)
 
     def __call__(
         self,
@@ -32,8 +24,6 @@ class Loss(Settings):
         where: Tensor | None,  # (B, 1 or C, H, W) weights of pixels, None for all
         sigma: Tensor,  # (B,) in (0, inf]
         power: Tensor,  # (B,): pixel power of the output's scale
-        noise: GaussianField,
-        grid: Grid,
     ) -> Tensor:
         """The loss of every picture, (B,)."""
         size = float(error[0].numel())
@@ -41,9 +31,6 @@ class Loss(Settings):
         if where is not None:
             where = where.expand_as(error)
             error, total = error * where, where.sum((1, 2, 3)).clamp(min=1)
-        if self.whiten is not None:
-            largest = noise.operator(torch.ones(1, grid.channels, 1, 1).expand(1, *grid.picture), grid, 1.0).mean()
-            error = noise.operator(error, grid, -0.5, self.whiten) * float(largest) ** 0.5
         loss = error.square().sum((1, 2, 3)) / total
         if self.weight == "unit":
             return loss / power

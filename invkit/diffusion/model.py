@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,6 @@ from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.condition import Condition, fill_in
 from invkit.diffusion.familiar import STATISTICS, distance, fineness, statistics
 from invkit.diffusion.preconditioning import Scaling, together
-from invkit.diffusion.progressive import handover, sample_progressively
-from invkit.diffusion.samplers import Denoise, Noise
 from invkit.diffusion.unit import Unit
 from invkit.errors import DataError
 from invkit.field import FittedField, GaussianField, SupposedField
@@ -147,7 +144,7 @@ class ConditionalModel(nn.Module):
             deviation = filled.deviation * self.constants.unit(filled.misfit).view(-1, 1, 1, 1)
             working = self.working(measurement.grid, zoom)
             back, weights = filled.back, filled.weights
-            return Condition.of(filled.picture, deviation, back, weights, measurement, working, zoom, fineness)
+            return Condition.of(filled.picture, deviation, back, weights, measurement, working, fineness)
 
     def _conditions(self, measurement: Measurement) -> Iterator[tuple[Tensor, Condition]]:
         """Those of the measurements of each zoom and fineness, and which they are."""
@@ -231,7 +228,7 @@ class ConditionalModel(nn.Module):
         scaling = self._scaling_of_each(sigma, condition, self.fineness(measurement))
         error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight
-        return self.diffusion.loss(error, where, sigma, scaling.power, self.diffusion.field, grid)
+        return self.diffusion.loss(error, where, sigma, scaling.power)
 
     @torch.no_grad()
     def mean(self, measurement: Measurement) -> Tensor:
@@ -255,28 +252,11 @@ class ConditionalModel(nn.Module):
         return out
 
     def _draw(self, condition: Condition, keys: Keys, levels: Tensor, settings: Sample) -> Tensor:
-        field = self.diffusion.field
-        grids = [Grid(*self._cells(condition.grid, n), self.channels) for n in settings.coarse]
-        grids = [*(g for g in grids if g.pixels < condition.grid.pixels), condition.grid]
+        def denoise(z: Tensor, sigma: float) -> Tensor:
+            sigmas = torch.full((len(z),), sigma, device=z.device)
+            return self.denoise(z, sigmas, condition, scaling=self.scaling(sigmas[:1], condition))
 
-        def denoise(grid: Grid) -> Denoise:
-            own = condition if grid == condition.grid else condition.coarsened(grid, self.working(grid, condition.zoom))
+        def noise(label: str) -> Tensor:
+            return self.diffusion.field.sample(keys.child(label), condition.grid)
 
-            def at(z: Tensor, sigma: float) -> Tensor:
-                levels = torch.full((len(z),), sigma, device=z.device)
-                return self.denoise(z, levels, own, scaling=self.scaling(levels[:1], own))
-
-            return at
-
-        def noise(grid: Grid) -> Noise:
-            stage = "" if grid == condition.grid else f"{grid}/"
-            return lambda label: field.sample(keys.child(stage + label), grid)
-
-        residual = self.residual(condition.fineness)
-        limits = [handover(*pair, residual, field) for pair in pairwise(grids)]
-        return sample_progressively(settings.method, grids, denoise, noise, levels, limits)
-
-    @staticmethod
-    def _cells(grid: Grid, n: int) -> tuple[int, int]:
-        height, width = (max(1, round(e * n)) for e in grid.extent)
-        return height, width
+        return settings.method(denoise, noise, levels)

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.settings import Settings
+from invkit.settings import Settings, retired
 
 Denoise = Callable[[Tensor, float], Tensor]
 Noise = Callable[[str], Tensor]  # a label to a fresh draw of the diffusion's field
@@ -150,11 +150,7 @@ class Sample(Settings):
 
     method: Sampler = Field(default_factory=Heun, description="the sampler")
     steps: int = Field(6, ge=1, le=10_000, description="steps of the sampler")
-    coarse: tuple[int, ...] = Field(
-        (),
-        description="progressive sampling: cells along the shorter side of coarser grids, rising, on which the first steps "
-        "are made; noise enters the new modes only when the grid is refined",
-    )
+    _retired = retired(coarse=[])
 
     @property
     def calls(self) -> int:

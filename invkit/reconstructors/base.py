@@ -1,4 +1,4 @@
-"""What every reconstructor is: measurements in, an estimate or samples out."""
+"""Base classes of reconstructors: maps from measurements to point estimates or posterior samples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ from invkit.physics.operators.base import LinearOperator
 
 
 class Reconstructor(ABC):
-    """Rebuilds pictures from measurements: a point estimate, or a posterior mean and posterior samples.
+    """Reconstructs images from measurements: a point estimate, or a posterior mean and posterior samples.
 
-    It sees the measurement and nothing else of the truth. Outputs are unclipped, float32, in [-1, 1] units.
+    It has no access to the true image. Outputs are float32, in [-1, 1] units, not clipped.
     """
 
     name: str
@@ -31,53 +31,53 @@ class Reconstructor(ABC):
 
     @abstractmethod
     def nfe(self, readout: str) -> int:
-        """Network calls per picture for a point or mean, per sample for a sample; 0 without a network."""
+        """Network calls per image for a point or mean estimate, per sample for samples; 0 without a network."""
 
     @abstractmethod
     def mean(self, measurement: Measurement) -> Tensor:
-        """The point estimate or posterior mean: (B, C, H, W)."""
+        """The point estimate or posterior mean (B, C, H, W)."""
 
     @abstractmethod
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        """`count` posterior samples of each picture: (K, B, C, H, W); keyed by picture, whatever the batch cut."""
+        """`count` posterior samples of each image, (K, B, C, H, W); keyed by image, so independent of the batch."""
 
 
 def mask_of(measurement: Measurement, name: str) -> Tensor:
-    """The mask (B, 1 or C, H, W) that a row reads. Raises Unavailable where the operator is none."""
+    """The mask (B, 1 or C, H, W) of a measurement. Raises Unavailable if the operator is not a mask."""
     if measurement.observed is None:
-        raise Unavailable(f"{name} is made for masks")
+        raise Unavailable(f"{name} requires a mask")
     return measurement.observed
 
 
-Opened = Callable[[Grid, int], Images]  # at most so many pictures of the training split on a grid
+OpenTraining = Callable[[Grid, int], Images]  # grid and maximum number of images, to training images
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a row may be built from."""
+    """Objects from which a reconstructor is built."""
 
     model: ConditionalModel  # trained
     sample: Sample  # the recipe's sampler
-    law: GaussianField | None = None  # that of the pictures, where it is known
-    priors: Mapping[str, ConditionalModel] = field(default_factory=dict)  # by run folder: trained on `nothing`
-    training: Opened | None = None  # opens the training split, when a row asks for it
-    grids: tuple[Grid, ...] = ()  # of the table
+    law: GaussianField | None = None  # the true distribution of the images, if known
+    priors: Mapping[str, ConditionalModel] = field(default_factory=dict)  # unconditional models, by run folder
+    training: OpenTraining | None = None  # opens the training split on demand
+    grids: tuple[Grid, ...] = ()  # of the evaluation
 
 
 class Method(Settings, ABC):
-    """Settings of a row of the table."""
+    """Settings of a reconstructor."""
 
     kind: ClassVar[str] = "method"
 
     @abstractmethod
     def build(self, sources: Sources) -> Reconstructor:
-        """The reconstructor. Raises RecipeError where what it needs is not there."""
+        """The reconstructor. Raises RecipeError if `sources` lacks something it requires."""
 
 
 class PointEstimate(Method, Reconstructor):
-    """A reconstructor without a network and without a law: one picture for each measurement. It is its own settings."""
+    """A reconstructor with a point estimate only; settings and reconstructor are one class."""
 
-    name: ClassVar[str]  # type: ignore[misc]  # of the class, no setting
+    name: ClassVar[str]  # type: ignore[misc]  # a class attribute, not a setting
     readouts: ClassVar[tuple[str, ...]] = ("point",)  # type: ignore[misc]
 
     def build(self, sources: Sources) -> Self:
@@ -87,25 +87,25 @@ class PointEstimate(Method, Reconstructor):
         return 0
 
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        raise NotImplementedError(f"{self.name} has a point readout only")
+        raise NotImplementedError(f"{self.name} has a point estimator only")
 
 
 class ConstantColour:
-    """The fit of a constant colour to measured values, least squares and of least norm, for each of a batch.
+    """Least-squares fit of a constant colour to measured values, of minimum norm, for each measurement of a batch.
 
-    With `N = A 1_c` the image of the constant picture of one channel, the colour is `N+ y`.
+    The colour is `N^+ y`; the columns of N are `A 1_c`, the measurements of images that are 1 in channel c and 0 in others.
     """
 
     def __init__(self, operator: LinearOperator, like: Tensor) -> None:
-        channels, picture = operator.grid.channels, (len(operator), *operator.grid.picture)
-        units = torch.eye(channels, dtype=like.dtype, device=like.device)[:, None, :, None, None].expand(-1, *picture)
-        self._images = torch.stack([operator.forward(unit.contiguous()).flatten(1) for unit in units], 1)  # (B, C, M)
-        self._inverse = torch.linalg.pinv(self._images @ self._images.mT, rtol=1e-5, hermitian=True)
+        channels, shape = operator.grid.channels, (len(operator), *operator.grid.picture)
+        units = torch.eye(channels, dtype=like.dtype, device=like.device)[:, None, :, None, None].expand(-1, *shape)
+        self._columns = torch.stack([operator.forward(unit.contiguous()).flatten(1) for unit in units], 1)  # (B, C, M)
+        self._inverse = torch.linalg.pinv(self._columns @ self._columns.mT, rtol=1e-5, hermitian=True)
 
     def fit(self, y: Tensor) -> Tensor:
-        """`N+ y`: (B, *range_shape) to (B, C)."""
-        return (self._inverse @ (self._images @ y.flatten(1)[:, :, None]))[..., 0]
+        """`N^+ y`: (B, *range_shape) to (B, C)."""
+        return (self._inverse @ (self._columns @ y.flatten(1)[:, :, None]))[..., 0]
 
-    def to_user_error(self, y: Tensor) -> Tensor:
-        """`N N+ y`, what the constant picture explains of y (B, *range_shape)."""
-        return (self.fit(y)[:, None] @ self._images).view_as(y)
+    def predict(self, y: Tensor) -> Tensor:
+        """`N N^+ y`, the measurement of the fitted constant image (B, *range_shape)."""
+        return (self.fit(y)[:, None] @ self._columns).view_as(y)

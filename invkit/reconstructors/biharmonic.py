@@ -1,4 +1,4 @@
-"""Biharmonic interpolation: the picture of least bending that explains the measurement."""
+"""Biharmonic interpolation: the image of least bending energy that fits the measurement."""
 
 import math
 from functools import lru_cache
@@ -13,46 +13,46 @@ from invkit.physics.gaussian import dct, idct
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import ConstantColour, PointEstimate
 
-EXACT = 1e-4  # without noise a measurement is to_user_error to this share of its norm, or as far as STEPS lead
+EXACT = 1e-4  # without noise a measurement is fitted to this share of its norm, or as far as STEPS lead
 
 STEPS = 300  # dimensions of the Krylov space in which an operator that is no mask is solved
 
-STORED = 1 << 24  # numbers that the bases of the pictures solved together may hold
+STORED = 1 << 24  # numbers in the Krylov bases of the images solved together
 
 
 class Biharmonic(PointEstimate):
-    """The image of least bending that explains the measurement: the minimiser of `|L x|^2` with `|A x - y|^2 <= M sigma^2`.
+    """The image of least bending energy that fits the measurement: minimises `|L x|^2` with `|A x - y|^2 <= M sigma^2`.
 
-    M is the number of measured values, and `L` the five-point Laplacian with reflecting borders, of each channel. A mask
-    without noise keeps what it shows and has `L^2 x = 0` where nothing is seen: solved by a sparse factorisation. All else is
-    solved in a Krylov space, with the weight of the bending found by the discrepancy principle (Morozov 1966): a fit no
-    closer than the noise. Constants cost nothing, so they are fitted first.
+    M is the number of measured values, and `L` the five-point Laplacian with reflecting borders, of each channel. For a
+    mask without noise, observed pixels are kept and `L^2 x = 0` elsewhere, solved by sparse factorisation. Other measurements are
+    solved in a Krylov space, with the weight of the bending chosen by the discrepancy principle (Morozov 1966), so that
+    the residual equals the noise. Constant colours have no bending energy and are fitted first.
     """
 
     name = "biharmonic"  # type: ignore[misc]
 
     def mean(self, measurement: Measurement) -> Tensor:
         if measurement.observed is not None and measurement.sigma == 0:
-            return _filled(measurement.y, measurement.observed)
+            return _interpolated(measurement.y, measurement.observed)
         together = max(1, STORED // (STEPS * measurement.y[0].numel()))
         parts = [measurement[i : i + together] for i in range(0, len(measurement), together)]
         return torch.cat([_smoothest(part) for part in parts]).to(measurement.y)
 
 
-def _filled(y: Tensor, observed: Tensor) -> Tensor:
-    """The pictures (B, C, H, W) that are y where observed (B, 1 or C, H, W) and biharmonic elsewhere; zero if nothing is seen."""
+def _interpolated(y: Tensor, observed: Tensor) -> Tensor:
+    """Images (B, C, H, W) equal to y where observed (B, 1 or C, H, W), biharmonic elsewhere; zero if nothing is observed."""
     from scipy.sparse.linalg import splu
 
     matrix, out = _squared_laplacian(Grid(*y.shape[2:])), y.cpu().double().numpy()
-    for picture, masks in zip(out, observed.cpu().flatten(2).numpy(), strict=True):
-        values = picture.reshape(len(picture), -1)  # a view
-        for c, seen in enumerate(masks):
-            if seen.all() or not seen.any():
+    for image, masks in zip(out, observed.cpu().flatten(2).numpy(), strict=True):
+        values = image.reshape(len(image), -1)  # a view
+        for c, known in enumerate(masks):
+            if known.all() or not known.any():
                 continue
-            own = slice(None) if len(masks) == 1 else slice(c, c + 1)
-            rows = matrix[~seen]
-            factor = splu(rows[:, ~seen].tocsc(), permc_spec="MMD_AT_PLUS_A")
-            values[own, ~seen] = factor.solve(-(rows[:, seen] @ values[own, seen].T)).T
+            channels = slice(None) if len(masks) == 1 else slice(c, c + 1)
+            rows = matrix[~known]
+            factor = splu(rows[:, ~known].tocsc(), permc_spec="MMD_AT_PLUS_A")
+            values[channels, ~known] = factor.solve(-(rows[:, known] @ values[channels, known].T)).T
     return torch.from_numpy(out).to(y)
 
 
@@ -93,7 +93,7 @@ def _smoothest(measurement: Measurement) -> Tensor:
         return idct(dct(operator.adjoint(w.view_as(y))) * compliance)
 
     def projected(w: Tensor) -> Tensor:
-        return (w - colour.to_user_error(w)).flatten(1)
+        return (w - colour.predict(w)).flatten(1)
 
     r = projected(y)
     size = r.norm(dim=1)

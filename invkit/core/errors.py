@@ -67,12 +67,12 @@ class PeerError(InvkitError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its class where it has none."""
+    """The first line of the message of an error, or the name of its class if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def suggest(word: str, known: Iterable[str], listed: Iterable[str] | None = None) -> str:
-    """The end of a message about an unknown word: the nearest known one; where none is near, all, or those of `listed`."""
+    """Suffix of a message about an unknown word: the closest known word; if none is close, all known words, or `listed`."""
     known = list(known)
     if near := get_close_matches(word, known, 1):
         return f" (did you mean {near[0]!r}?)"

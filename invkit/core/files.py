@@ -52,12 +52,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write plain data as `write_atomic` does."""
+    """Write plain data as JSON, atomically; see `write_atomic`."""
     write_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 NAME = ".lock"
-
 _UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of file systems without locks
 
 

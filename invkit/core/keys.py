@@ -107,7 +107,7 @@ class Keys:
         return Keys(_mix(self.state ^ _mix(copies * _GOLDEN)).view(-1))
 
     def chunks(self, count: int, size: int) -> Iterator[tuple[int, "Keys"]]:
-        """`fork(count)` in parts of at most `size` keys, but of one copy at least: how many copies, and their keys."""
+        """`fork(count)` in chunks of at most `size` keys, but at least one copy: pairs of the number of copies and their keys."""
         forked, most = self.fork(count), max(1, size // len(self))
         for first in range(0, count, most):
             copies = min(most, count - first)

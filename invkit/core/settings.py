@@ -4,7 +4,15 @@ import os
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -12,10 +20,10 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 class Settings(BaseModel):
     """Frozen, strict settings; their typed fields define the schema of the recipe.
 
-    Validate values that come from YAML in JSON mode (`model_validate_json`), where a list may become a tuple
-    but `"3"` never becomes `3`.
+    Validate values from YAML in JSON mode (`model_validate_json`), in which a list may become a tuple but `"3"` does not
+    become `3`.
 
-    A base with a `kind` of its own is one that recipes choose by name: a field typed with it takes any registered class.
+    A base class that defines `kind` is chosen by name in recipes: a field of this type accepts any registered class.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -35,12 +43,26 @@ class Settings(BaseModel):
 
     @classmethod
     def _read(cls, value: Any, info: ValidationInfo) -> "Settings":
-        """The value of a field of this class: an instance, or what the context (`invkit.recipe.resolve`) reads from data."""
+        """Validate a field of this class: an instance, or data that the context (`invkit.recipe.resolve`) converts to one."""
         if not isinstance(value, cls) and info.context is not None:
             value = info.context.read(cls, value)
         if not isinstance(value, cls):
             raise PydanticCustomError("settings", f"should be an instance of {cls.__name__}")
         return value
+
+
+def retired(**defaults: Any) -> Any:
+    """A validator for settings of earlier versions: ignored at their default value, refused at any other."""
+
+    def drop(data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        for key, default in defaults.items():
+            if data.get(key, default) != default:
+                raise ValueError(f"{key!r} is a setting of earlier versions, got {data[key]!r}; leave it out")
+        return {key: value for key, value in data.items() if key not in defaults}
+
+    return model_validator(mode="before")(drop)
 
 
 @dataclass(frozen=True)
@@ -67,5 +89,5 @@ def _absolute(path: str, info: ValidationInfo) -> str:
     return path
 
 
-# A path, in a recipe relative to it or, on the command line, to the working directory.
+# A path: relative to the recipe, or to the working directory if given on the command line.
 PathSetting = Annotated[str, AfterValidator(_absolute)]

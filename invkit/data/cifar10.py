@@ -29,9 +29,8 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 DIGEST = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 SIZE = 170_052_171
 BATCH = 10_000  # images per file
-PICTURE = 3 * 32 * 32
+VALUES = 3 * 32 * 32  # bytes per image
 WAY_OUT = "set data.root=PATH to a copy that you have (its folder or .tar.gz), or data.name=images or photos"
-
 Reader = Callable[[str], bytes]
 
 
@@ -41,9 +40,9 @@ def batch_names(split: Split) -> list[str]:
 
 def from_binary(data: bytes) -> NDArray[np.uint8]:
     """Pixels `(BATCH, 3072)` of a batch file of the binary version."""
-    if len(data) != BATCH * (PICTURE + 1):
-        raise ValueError(f"{len(data)} bytes instead of {BATCH * (PICTURE + 1)}")
-    return np.frombuffer(data, np.uint8).reshape(BATCH, PICTURE + 1)[:, 1:]
+    if len(data) != BATCH * (VALUES + 1):
+        raise ValueError(f"{len(data)} bytes instead of {BATCH * (VALUES + 1)}")
+    return np.frombuffer(data, np.uint8).reshape(BATCH, VALUES + 1)[:, 1:]
 
 
 def from_pickled(data: bytes) -> NDArray[np.uint8]:
@@ -55,10 +54,10 @@ def from_pickled(data: bytes) -> NDArray[np.uint8]:
             raise ValueError(f"pickle protocol {argument} is not supported; save it with protocol 4")
         if opcode.name in flags:
             columns_first = argument is True or flags[opcode.name]
-        elif isinstance(argument, str | bytes | bytearray) and len(argument) == BATCH * PICTURE:
+        elif isinstance(argument, str | bytes | bytearray) and len(argument) == BATCH * VALUES:
             # Pickles of Python 2 and of protocol 2 store bytes as a Latin-1 string.
             pixels = np.frombuffer(argument.encode("latin-1") if isinstance(argument, str) else argument, np.uint8)
-            return pixels.reshape(PICTURE, BATCH).T if columns_first else pixels.reshape(BATCH, PICTURE)
+            return pixels.reshape(VALUES, BATCH).T if columns_first else pixels.reshape(BATCH, VALUES)
     raise ValueError(f"it holds no array of {BATCH} images")
 
 

@@ -23,8 +23,8 @@ def say_on_stderr(line: str) -> None:
 def fetch(
     url: str,
     target: Path,
-    digest: str,  # "md5:..." or "sha256:...", its first digits at least
-    size: int | None,  # None: what the server says
+    digest: str,  # "md5:..." or "sha256:...", possibly only its first digits
+    size: int | None,  # None: the size stated by the server
     way_out: str,
     say: Callable[[str], None] = say_on_stderr,
     pause: float = 2.0,

@@ -37,7 +37,7 @@ class Fields(Dataset):
     """Samples of a Gaussian field at any resolution; values are not bounded to [-1, 1]."""
 
     field: StationaryField = Field(
-        MaternField(std=0.5, length=0.25, exponent=2.5, color=0.5), description="the law the pictures are drawn from"
+        MaternField(std=0.5, length=0.25, exponent=2.5, color=0.5), description="distribution of the images"
     )
     train_size: int = Field(65536, ge=1, description="images in the training split")
     test_size: int = Field(1024, ge=1, description="images in the test split")

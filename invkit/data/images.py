@@ -29,7 +29,7 @@ Image.init()  # registers WEBP and TIFF by name in Pillow
 
 
 @dataclass(frozen=True, eq=False)
-class FilePictures(Images):
+class LazyImages(Images):
     """Images of a set too large for memory, decoded on access."""
 
     names: Sequence[str]
@@ -84,7 +84,7 @@ def sift(
                         yield name, result
 
 
-class Pictures(Dataset):
+class ImageFiles(Dataset):
     """Images of a folder (recursively), a .zip or an .npz; sub-folders `train` and `test`, or `val`, define the split.
 
     An image is turned upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits. Broken images
@@ -145,7 +145,7 @@ class Pictures(Dataset):
             raise DataError(f"images: no usable image for the {split} split in {self.root}: {some}")
         notes = (f"images: {len(broken)} images of the {split} split are left out: {some}",) if broken else ()
         if not keep:
-            return FilePictures(used, opener, grid, notes)
+            return LazyImages(used, opener, grid, notes)
         return ArrayImages(pixels[: len(used)], np.arange(len(used)), [printable(name) for name in used], grid, notes)
 
     def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:

@@ -33,7 +33,6 @@ from invkit.reconstructors import Method, Reconstructor, Sources
 from invkit.training.problem import Problem
 
 CHECKED = 128  # test images that are checked for being out of distribution
-
 Priors = Mapping[str, ConditionalModel]  # the models behind the zero-shot rows, by run folder
 
 

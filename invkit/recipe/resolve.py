@@ -56,7 +56,8 @@ def _absolute_paths(tree: Tree, relative: Iterable[ErrorDetails], folder: FilePa
     """The tree with absolute paths; relative ones refer to `folder` or, on the command line, to the working directory."""
     data = tree.data
     for detail in relative:
-        path = _key_path(detail["loc"], data)
+        absent = str(detail["loc"][-1]).isidentifier()  # the key may be: its value is a default's
+        path = _key_path(detail["loc"], data, missing=absent)
         home = FilePath() if tree.place(path).startswith(COMMAND_LINE) else folder
         data, _ = with_value(data, path, os.path.abspath(home / FilePath(detail["input"]).expanduser()))
     return replace(tree, data=data)

@@ -8,10 +8,8 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
-
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
-
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")

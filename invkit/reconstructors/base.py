@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from invkit.core.errors import Unavailable
@@ -17,7 +16,6 @@ from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.measurement import Measurement
-from invkit.physics.operators.base import LinearOperator
 
 
 class Reconstructor(ABC):
@@ -88,24 +86,3 @@ class PointEstimate(Method, Reconstructor):
 
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
         raise NotImplementedError(f"{self.name} has a point estimator only")
-
-
-class ConstantColour:
-    """Least-squares fit of a constant colour to measured values, of minimum norm, for each measurement of a batch.
-
-    The colour is `N^+ y`; the columns of N are `A 1_c`, the measurements of images that are 1 in channel c and 0 in others.
-    """
-
-    def __init__(self, operator: LinearOperator, like: Tensor) -> None:
-        channels, shape = operator.grid.channels, (len(operator), *operator.grid.picture)
-        units = torch.eye(channels, dtype=like.dtype, device=like.device)[:, None, :, None, None].expand(-1, *shape)
-        self._columns = torch.stack([operator.forward(unit.contiguous()).flatten(1) for unit in units], 1)  # (B, C, M)
-        self._inverse = torch.linalg.pinv(self._columns @ self._columns.mT, rtol=1e-5, hermitian=True)
-
-    def fit(self, y: Tensor) -> Tensor:
-        """`N^+ y`: (B, *range_shape) to (B, C)."""
-        return (self._inverse @ (self._columns @ y.flatten(1)[:, :, None]))[..., 0]
-
-    def predict(self, y: Tensor) -> Tensor:
-        """`N N^+ y`, the measurement of the fitted constant image (B, *range_shape)."""
-        return (self.fit(y)[:, None] @ self._columns).view_as(y)

@@ -19,9 +19,7 @@ from invkit.physics.operators.mask import Mask
 from invkit.reconstructors.base import Method, OpenTraining, Reconstructor, Sources
 
 VALUES = 3 * 32 * 32  # maximum number of values of an image; the covariance has its square
-
 NUGGET = 1e-8  # noise variance assumed for noiseless data, relative to the mean prior variance of a measured value
-
 RIDGE = 1e-9  # added to the variance of every pixel, so that the covariance of grey images is invertible
 
 

@@ -9,12 +9,10 @@ from torch import Tensor
 from invkit.core.keys import Keys
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
-from invkit.reconstructors.base import ConstantColour, PointEstimate
+from invkit.reconstructors.base import PointEstimate
 
 BALANCE = 0.3  # primal relative to dual step size; of 0.1, 0.3 and 1 it converges fastest on masks and second on blurs
-
 POWER_STEPS = 30
-
 SLACK = 1.05  # factor on the norm, as the power method underestimates it
 
 
@@ -23,9 +21,8 @@ class TotalVariation(PointEstimate):
 
     M is the number of measured values, so without noise `A x = y`. The total variation is isotropic and couples the channels:
     `cell * sum |D x|` with the norm over both forward differences of all channels in a cell; differences across the border are
-    zero. The constraint needs no weight that would depend on units or grid. Solved by
-    `steps` primal-dual steps (Chambolle & Pock 2011, algorithm 1, theta = 1), started from the best constant colour plus the
-    pseudo-inverse of its residual.
+    zero. The constraint needs no weight that would depend on units or grid. Solved by `steps` primal-dual steps (Chambolle &
+    Pock 2011, algorithm 1, theta = 1), started from the best constant colour plus the pseudo-inverse of its residual.
     """
 
     name = "tv"  # type: ignore[misc]
@@ -58,8 +55,16 @@ class TotalVariation(PointEstimate):
 def start(measurement: Measurement) -> Tensor:
     """The best constant colour plus the pseudo-inverse of its residual."""
     operator, y = measurement.operator, measurement.y
-    constant = ConstantColour(operator, y).fit(y)[:, :, None, None].expand(-1, *measurement.grid.picture)
+    constant = constant_colour(operator, y)[:, :, None, None].expand(-1, *measurement.grid.picture)
     return constant + operator.pinv(y - operator.forward(constant.contiguous()))
+
+
+def constant_colour(operator: LinearOperator, y: Tensor) -> Tensor:
+    """Least-squares fit of a constant colour to each measurement, of minimum norm: `N^+ y` (B, C) with columns `A 1_c` of N."""
+    channels, shape = operator.grid.channels, (len(operator), *operator.grid.picture)
+    units = torch.eye(channels, dtype=y.dtype, device=y.device)[:, None, :, None, None].expand(-1, *shape)
+    n = torch.stack([operator.forward(unit.contiguous()).flatten(1) for unit in units], 1)  # (B, C, M)
+    return (torch.linalg.pinv(n @ n.mT, rtol=1e-5, hermitian=True) @ (n @ y.flatten(1)[:, :, None]))[..., 0]
 
 
 def differences(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from PIL import Image
 from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, PathSetting, read_image
 
 
-class MaskPicture(Degradation):
+class MaskImage(Degradation):
     """Observe the white pixels of an image of the mask, scaled to the grid by area averages; hide the black ones."""
 
     file: PathSetting = Field(description="image of the mask: white for observed pixels, black for hidden ones")

@@ -16,7 +16,7 @@ from invkit.core.errors import DataError, ResourceError
 from invkit.core.grid import Grid
 from invkit.data import images as images_module
 from invkit.data.base import Images
-from invkit.data.images import Pictures
+from invkit.data.images import ImageFiles
 from invkit.data.listing import _ForkSafeFile
 from invkit.data.loader import Feed, resident_bytes
 
@@ -134,7 +134,7 @@ def sources(tmp_path_factory):
 @pytest.mark.parametrize("kept", [True, False])
 def test_read_by_two_processes_the_pictures_are_the_same_bits(sources, source, kept, monkeypatch):
     monkeypatch.setattr(images_module, "IN_MEMORY", 1 << 30 if kept else 0)
-    opened = Pictures(root=str(sources / source)).open("train", GRID, 0)
+    opened = ImageFiles(root=str(sources / source)).open("train", GRID, 0)
     n = len(opened)
     keys = [(GRID, [(5 * i + j) % n for j in range(5)]) for i in range(24)]
     feed = Feed({GRID: opened}, CPU, 2, lambda: iter(keys))

@@ -171,6 +171,16 @@ def test_paths_are_relative_to_the_recipe_or_to_the_working_directory(load, tmp_
     assert load(text).data.more == ("/c", "/d")
 
 
+def test_the_path_of_a_default_is_relative_to_the_recipe_too(registry):
+    folder = registry.get("dataset", "photos")
+
+    class Backed(Settings):
+        backup: Dataset = folder(root="a/b")
+
+    made = resolve(Backed, read(b"backup: {more: [c]}", "r"), registry, Path("/here"))
+    assert made.backup == folder(root="/here/a/b", more=("/here/c",))
+
+
 def test_an_unknown_name_while_a_plugin_failed_is_the_plugins_fault(load, registry):
     failed = replace(registry, failures=(Failure(Origin("blur", "invkit-blur", "1"), "ImportError: no"),))
     with pytest.raises(PluginError) as caught:

@@ -20,7 +20,7 @@ from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data import archive, cifar10
 from invkit.data.cifar10 import Cifar10
-from invkit.data.images import Pictures
+from invkit.data.images import ImageFiles
 
 GRID = Grid(8, 8)
 STREAM = io.BytesIO()
@@ -186,7 +186,7 @@ def opened(path: Path) -> None:
     if path.name.endswith(".tar.gz"):
         Cifar10(root=str(path)).open("train", Grid(32, 32), 0)
     else:
-        images = Pictures(root=str(path)).open("train", GRID, 0)
+        images = ImageFiles(root=str(path)).open("train", GRID, 0)
         assert len(images)
 
 

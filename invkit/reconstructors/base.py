@@ -52,7 +52,7 @@ OpenTraining = Callable[[Grid, int], Images]  # grid and maximum number of image
 
 @dataclass(frozen=True)
 class Sources:
-    """Objects from which a reconstructor is built."""
+    """The objects available to `Method.build`."""
 
     model: ConditionalModel  # trained
     sample: Sample  # the recipe's sampler

@@ -33,7 +33,7 @@ class ImageCovariance:
 
     @classmethod
     def fit(cls, x: Tensor, groups: Sequence[str]) -> Self:
-        """Fit to images (N, C, H, W); images of the same group are not independent.
+        """Fit to images (N, C, H, W), of which only those of different groups are independent.
 
         The covariance is `(1 - s) S + s T` with the sample covariance S, and T equal to S within each cosine mode and zero
         between modes. The intensity s minimises the expected squared Frobenius error: the variance of the entries of S
@@ -183,7 +183,7 @@ def _solver(key: bytes, operator: LinearOperator, sigma: float, prior: ImageCova
 
 
 def _matrix(operator: LinearOperator, like: Tensor) -> Tensor:
-    """The matrix (M, n) of A, computed from unit images."""
+    """The matrix (M, n) of A; its columns are the measurements of unit images."""
     n, columns = len(like), []
     for i in range(0, n, 256):
         units = torch.zeros(min(256, n - i), n, dtype=like.dtype, device=like.device)

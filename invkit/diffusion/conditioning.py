@@ -125,10 +125,10 @@ def initial_estimate(
 
     `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, with the mean spectrum of the
     channels; the same small solve (for many values, one in each neighbourhood) gives the pointwise standard deviation, the
-    misfit and the weights `K^-1 r`. `mean` and `zero`: the mean colour, or zero, where nothing is observed. In these two, and
-    for operators that are no masks, deviation and misfit are one, and the data channel is the pseudo-inverse of the data.
+    leave-one-out error and the weights `K^-1 r`. `mean` and `zero`: the mean colour, or zero, where nothing is observed. In these
+    two, and for operators other than masks, `deviation` and `misfit` are one, and the data channel is the pseudo-inverse of y.
 
-    The weights tell the network what the observed values, already present in the mean, cannot: how the estimate changes with the
+    The weights contain what the observed values, already present in the mean, do not: how the estimate changes with the
     covariance. If the true covariance differs by D, the posterior mean changes, to first order, by
     `(1 - C A^T K^-1 A) D A^T K^-1 r`: a convolution of the weights, minus its own kriging estimate.
     """

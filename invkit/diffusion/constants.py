@@ -50,7 +50,7 @@ class Constants:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], fill: Fill = "gaussian") -> "Constants":
-        """The constants of a checkpoint. Raises DataError where its version is no longer supported with this fill."""
+        """The constants of a checkpoint. Raises DataError if its version is no longer supported with this `model.fill`."""
         prior = FittedField(tensors["modes"], tensors["color"], float(tensors["slope"]))
         residual = FittedField(
             tensors["residual_modes"], torch.zeros_like(prior.color), float(tensors["residual_slope"])

@@ -23,7 +23,7 @@ class Scaling:
     """`D = synthesis (skip + out F into) analysis` at noise levels (B,), or at one level for the whole batch.
 
     `analysis` maps images (B, C, H, W) to coordinates of the same shape in which the other maps are diagonal, `into` maps these to
-    the network's grid (B, C, h, w), and `out` maps back. A mode is scaled alike whatever the grid of the image.
+    the network's grid (B, C, h, w), and `out` maps back. The scaling of a mode does not depend on the grid of the image.
     """
 
     analysis: Map  # image to coordinates

@@ -75,7 +75,7 @@ def calibrate(
     groups: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
-    """The factor of the calibrating half, and what it covers of the other; null, with the reason, of too few pictures.
+    """The factor from one half of the images and its coverage on the other; null, with a reason, if there are too few.
 
     The interval of the coverage is the 95 % one of Wilson (1927).
     """

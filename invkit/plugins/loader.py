@@ -134,7 +134,7 @@ class _Loader:
 def _line(error: BaseException) -> str:
     """An error as one line: type and first line of the message."""
     first = first_line(error)
-    if isinstance(error, ImportError) and error.name == "invkit.api":  # it imports a name that this version does not have
+    if isinstance(error, ImportError) and error.name == "invkit.api":  # a name missing in this version
         first += f"; the plugin needs another version of invkit than {entry_points.version_of('invkit')}"
     name = type(error).__name__
     return name if first == name else f"{name}: {first}"

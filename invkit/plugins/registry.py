@@ -65,7 +65,7 @@ class Registry:
     classes: Mapping[str, Mapping[str, type[Settings]]]  # kind -> name -> class
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)  # (kind, name) -> provider
     failures: tuple[Failure, ...] = ()
-    duplicates: Mapping[tuple[str, str], tuple[Origin, ...]] = field(default_factory=dict)  # names with several providers
+    duplicates: Mapping[tuple[str, str], tuple[Origin, ...]] = field(default_factory=dict)  # (kind, name) -> providers
     files: Mapping[str, str] = field(default_factory=dict)  # plugin file -> its SHA-256
 
     def names(self, kind: str) -> Mapping[str, type[Settings]]:

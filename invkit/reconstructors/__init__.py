@@ -1,4 +1,4 @@
-"""Reconstructors, by their names in `eval.methods`."""
+"""Reconstructors, by name in `eval.methods`."""
 
 from invkit.reconstructors.base import Method, Reconstructor, Sources
 from invkit.reconstructors.biharmonic import Biharmonic

@@ -1,4 +1,4 @@
-"""What every reconstructor is: measurements in, an estimate or samples out."""
+"""Base classes of reconstructors: maps from measurements to point estimates or posterior samples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ from invkit.physics.measurement import Measurement
 
 
 class Reconstructor(ABC):
-    """Rebuilds pictures from measurements: a point estimate, or a posterior mean and posterior samples.
+    """Reconstructs images from measurements: a point estimate, or a posterior mean and posterior samples.
 
-    It sees the measurement and nothing else of the truth. Outputs are unclipped, float32, in [-1, 1] units.
+    It has no access to the true image. Outputs are float32, in [-1, 1] units, not clipped.
     """
 
     name: str
@@ -29,53 +29,53 @@ class Reconstructor(ABC):
 
     @abstractmethod
     def nfe(self, readout: str) -> int:
-        """Network calls per picture for a point or mean, per sample for a sample; 0 without a network."""
+        """Network calls per image for a point or mean estimate, per sample for samples; 0 without a network."""
 
     @abstractmethod
     def mean(self, measurement: Measurement) -> Tensor:
-        """The point estimate or posterior mean: (B, C, H, W)."""
+        """The point estimate or posterior mean (B, C, H, W)."""
 
     @abstractmethod
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        """`count` posterior samples of each picture: (K, B, C, H, W); keyed by picture, whatever the batch cut."""
+        """`count` posterior samples of each image, (K, B, C, H, W); keyed by image, so independent of the batch."""
 
 
 def mask_of(measurement: Measurement, name: str) -> Tensor:
-    """The mask (B, 1 or C, H, W) that a row reads. Raises Unavailable where the operator is none."""
+    """The mask (B, 1 or C, H, W) of a measurement. Raises Unavailable if the operator is not a mask."""
     if measurement.observed is None:
-        raise Unavailable(f"{name} is made for masks")
+        raise Unavailable(f"{name} requires a mask")
     return measurement.observed
 
 
-Opened = Callable[[Grid, int], Images]  # at most so many pictures of the training split on a grid
+OpenTraining = Callable[[Grid, int], Images]  # grid and maximum number of images, to training images
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a row may be built from."""
+    """The objects available to `Method.build`."""
 
     model: ConditionalModel  # trained
     sample: Sample  # the recipe's sampler
-    law: GaussianField | None = None  # that of the pictures, where it is known
-    priors: Mapping[str, ConditionalModel] = field(default_factory=dict)  # by run folder: trained on `nothing`
-    training: Opened | None = None  # opens the training split, when a row asks for it
-    grids: tuple[Grid, ...] = ()  # of the table
+    law: GaussianField | None = None  # the true distribution of the images, if known
+    priors: Mapping[str, ConditionalModel] = field(default_factory=dict)  # unconditional models, by run folder
+    training: OpenTraining | None = None  # opens the training split on demand
+    grids: tuple[Grid, ...] = ()  # of the evaluation
 
 
 class Method(Settings, ABC):
-    """Settings of a row of the table."""
+    """Settings of a reconstructor."""
 
     kind: ClassVar[str] = "method"
 
     @abstractmethod
     def build(self, sources: Sources) -> Reconstructor:
-        """The reconstructor. Raises RecipeError where what it needs is not there."""
+        """The reconstructor. Raises RecipeError if `sources` lacks something it requires."""
 
 
 class PointEstimate(Method, Reconstructor):
-    """A reconstructor without a network and without a law: one picture for each measurement. It is its own settings."""
+    """A reconstructor with a point estimate only; settings and reconstructor are one class."""
 
-    name: ClassVar[str]  # type: ignore[misc]  # of the class, no setting
+    name: ClassVar[str]  # type: ignore[misc]  # a class attribute, not a setting
     readouts: ClassVar[tuple[str, ...]] = ("point",)  # type: ignore[misc]
 
     def build(self, sources: Sources) -> Self:
@@ -85,4 +85,4 @@ class PointEstimate(Method, Reconstructor):
         return 0
 
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        raise NotImplementedError(f"{self.name} has a point readout only")
+        raise NotImplementedError(f"{self.name} has a point estimator only")

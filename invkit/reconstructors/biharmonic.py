@@ -1,4 +1,4 @@
-"""Biharmonic interpolation: the image of least bending through the observed pixels."""
+"""Biharmonic interpolation of the observed pixels."""
 
 from functools import lru_cache
 from typing import Any
@@ -13,10 +13,10 @@ from invkit.reconstructors.base import PointEstimate, mask_of
 
 
 class Biharmonic(PointEstimate):
-    """Biharmonic interpolation between the observed pixels: the minimiser of `|L x|^2` that keeps them; zero where none is.
+    """Biharmonic interpolation: minimises `|L x|^2` given the observed pixels; zero if nothing is observed.
 
-    `L` is the five-point Laplacian with reflecting borders, of each channel, so `L^2 x = 0` at hidden pixels; solved by a
-    sparse factorisation. Noise is interpolated too.
+    `L` is the five-point Laplacian of each channel with reflecting borders. `L^2 x = 0` at hidden pixels is solved by sparse
+    factorisation. Noise is interpolated as well.
     """
 
     name = "biharmonic"  # type: ignore[misc]
@@ -26,15 +26,15 @@ class Biharmonic(PointEstimate):
 
         observed = mask_of(measurement, self.name).cpu().flatten(2).numpy()
         matrix, out = _squared_laplacian(measurement.grid), measurement.y.cpu().double().numpy()
-        for picture, masks in zip(out, observed, strict=True):
-            values = picture.reshape(len(picture), -1)  # a view
-            for c, seen in enumerate(masks):
-                if seen.all() or not seen.any():
+        for image, masks in zip(out, observed, strict=True):
+            values = image.reshape(len(image), -1)  # a view
+            for c, known in enumerate(masks):
+                if known.all() or not known.any():
                     continue
-                own = slice(None) if len(masks) == 1 else slice(c, c + 1)
-                rows = matrix[~seen]
-                factor = splu(rows[:, ~seen].tocsc(), permc_spec="MMD_AT_PLUS_A")
-                values[own, ~seen] = factor.solve(-(rows[:, seen] @ values[own, seen].T)).T
+                channels = slice(None) if len(masks) == 1 else slice(c, c + 1)
+                rows = matrix[~known]
+                factor = splu(rows[:, ~known].tocsc(), permc_spec="MMD_AT_PLUS_A")
+                values[channels, ~known] = factor.solve(-(rows[:, known] @ values[channels, known].T)).T
         return torch.from_numpy(out).to(measurement.y)
 
 

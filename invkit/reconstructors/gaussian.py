@@ -1,4 +1,4 @@
-"""The posterior of a Gaussian field: the linear baseline, and the truth where the pictures are draws of the field."""
+"""The posterior of a Gaussian field: a linear baseline, exact if the images are samples of the field."""
 
 from torch import Tensor
 
@@ -29,16 +29,18 @@ class Gaussian(Reconstructor):
 
 
 class GaussianMethod(Method):
-    """The posterior of the Gaussian field fitted to the training pictures."""
+    """The posterior of the Gaussian field fitted to the training images."""
 
     def build(self, sources: Sources) -> Reconstructor:
         return Gaussian("gaussian", sources.model.prior)
 
 
 class OracleMethod(Method):
-    """The exact posterior, of pictures that are draws of a Gaussian field."""
+    """The exact posterior of images that are samples of a Gaussian field."""
 
     def build(self, sources: Sources) -> Reconstructor:
         if sources.law is None:
-            raise RecipeError("eval.methods: the row `oracle` needs pictures of a known law, that is data.name=fields")
+            raise RecipeError(
+                "eval.methods: the method `oracle` requires images with a known distribution: data.name=fields"
+            )
         return Gaussian("oracle", sources.law)

@@ -12,11 +12,11 @@ Array = NDArray[np.float64]
 
 
 class Linear(PointEstimate):
-    """Linear interpolation between the observed pixels, on their Delaunay triangulation; the nearest outside their hull.
+    """Linear interpolation on the Delaunay triangulation of the observed pixels; nearest neighbour outside their convex hull.
 
-    Centres on one line have no triangles: there it is linear along the line, constant across it and beyond the last centres.
-    Where four centres are on a circle either diagonal is Delaunay; which one is taken is up to Qhull, and the same each
-    time. A mask of its own for each channel interpolates each channel by itself. Noise is interpolated too.
+    If all observed pixels lie on a line, the interpolation is linear along the line, and constant across it and beyond its
+    ends. For four pixels on a circle, Qhull chooses one of the two diagonals, always the same one. Channels with different
+    masks are interpolated separately. Noise is interpolated as well.
     """
 
     name = "linear"  # type: ignore[misc]
@@ -25,35 +25,35 @@ class Linear(PointEstimate):
         observed = mask_of(measurement, self.name).cpu()
         out = Nearest().mean(measurement)
         for b, item in enumerate(observed):
-            for c, seen in enumerate(item):
+            for c, known in enumerate(item):
                 channels = slice(None) if len(item) == 1 else slice(c, c + 1)
-                centres = seen.nonzero().double().numpy()
+                centres = known.nonzero().double().numpy()
                 if len(centres) < 2:
                     continue
-                values = measurement.y[b, channels][:, seen.to(out.device)].T.cpu().double().numpy()
-                cells = np.argwhere(np.ones(seen.shape)).astype(np.float64)
-                found = _interpolated(centres, values, cells).T.reshape(-1, *seen.shape)
-                made = torch.from_numpy(found).to(out)
-                out[b, channels] = torch.where(made.isnan() | seen.to(out.device), out[b, channels], made)
+                values = measurement.y[b, channels][:, known.to(out.device)].T.cpu().double().numpy()
+                cells = np.argwhere(np.ones(known.shape)).astype(np.float64)
+                linear = _interpolated(centres, values, cells).T.reshape(-1, *known.shape)
+                image = torch.from_numpy(linear).to(out)
+                out[b, channels] = torch.where(image.isnan() | known.to(out.device), out[b, channels], image)
         return out
 
 
 def _interpolated(centres: Array, values: Array, cells: Array) -> Array:
-    """Values (M, C) at cells (M, 2) from values (n, C) at n >= 2 different centres (n, 2); NaN outside the hull."""
+    """Values (M, C) at `cells` (M, 2) from `values` (n, C) at n >= 2 distinct `centres` (n, 2); NaN outside their hull."""
     from scipy.interpolate import LinearNDInterpolator
 
-    apart = centres - centres[0]
-    line = apart[np.square(apart).sum(1).argmax()]
-    if np.any(apart[:, 0] * line[1] != apart[:, 1] * line[0]):  # whole numbers: collinear or not, without rounding
+    offsets = centres - centres[0]
+    line = offsets[np.square(offsets).sum(1).argmax()]
+    if np.any(offsets[:, 0] * line[1] != offsets[:, 1] * line[0]):  # not collinear; exact, as these are integers
         return LinearNDInterpolator(centres, values)(cells)
-    along = apart @ line
+    along = offsets @ line
     order = along.argsort()
-    place = (cells - centres[0]) @ line
-    return np.stack([np.interp(place, along[order], column[order]) for column in values.T], 1)
+    position = (cells - centres[0]) @ line
+    return np.stack([np.interp(position, along[order], column[order]) for column in values.T], 1)
 
 
 class Nearest(PointEstimate):
-    """The nearest observed pixel (Euclidean; ties to the first in reading order); zero, grey, where nothing is observed."""
+    """The value of the nearest observed pixel (Euclidean; the first in reading order of ties); zero if nothing is observed."""
 
     name = "nearest"  # type: ignore[misc]
 
@@ -64,12 +64,12 @@ class Nearest(PointEstimate):
         cells = torch.stack([rows.flatten(), columns.flatten()], 1)
         out = torch.zeros_like(measurement.y)
         for b, item in enumerate(observed):
-            for c, seen in enumerate(item.flatten(1)):
-                places = seen.nonzero()[:, 0]
-                if not len(places):
+            for c, known in enumerate(item.flatten(1)):
+                pixels = known.nonzero()[:, 0]
+                if not len(pixels):
                     continue
-                distance = (cells[:, None] - cells[places]).square().sum(2)  # integers: no ties by rounding
-                chosen = places[distance.argmin(1)].view(grid.shape)
+                distance = (cells[:, None] - cells[pixels]).square().sum(2)  # integers, so ties are exact
+                nearest = pixels[distance.argmin(1)].view(grid.shape)
                 channels = slice(None) if len(item) == 1 else slice(c, c + 1)
-                out[b, channels] = measurement.y[b, channels].flatten(1)[:, chosen]
+                out[b, channels] = measurement.y[b, channels].flatten(1)[:, nearest]
         return out

@@ -1,4 +1,4 @@
-"""A conditional model as a row of the table."""
+"""The trained and the untrained conditional model as reconstructors."""
 
 from torch import Tensor, nn
 
@@ -9,8 +9,8 @@ from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import Method, Reconstructor, Sources
 
 
-class Silent(nn.Module):
-    """A network whose output is zero, as that of `Network.build` is before the first step."""
+class ZeroNetwork(nn.Module):
+    """A network whose output is zero, as that of every network before the first training step."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Silent(nn.Module):
 
 
 class Model(Reconstructor):
-    """Posterior mean by one network call, posterior samples by the sampler."""
+    """A conditional model: posterior mean by one network call, posterior samples by the sampler."""
 
     readouts = ("mean", "sample")
 
@@ -39,13 +39,13 @@ class Model(Reconstructor):
 
 
 class UntrainedMethod(Method):
-    """The model as it was before its first step: what the fill and the preconditioning do alone, without a network."""
+    """The model before its first training step: initial estimate and preconditioning without a network."""
 
     def build(self, sources: Sources) -> Reconstructor:
         model = sources.model
-        fresh = ConditionalModel(model.settings, model.diffusion, model.constants, model.precision)
-        fresh.network = Silent(model.channels)  # what a new network returns as well, in all its time
-        return Model("untrained", fresh.to(next(model.parameters()).device), sources.sample)
+        untrained = ConditionalModel(model.settings, model.diffusion, model.constants, model.precision)
+        untrained.network = ZeroNetwork(model.channels)  # same output as a new network, without its cost
+        return Model("untrained", untrained.to(next(model.parameters()).device), sources.sample)
 
 
 class ModelMethod(Method):

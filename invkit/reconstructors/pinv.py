@@ -7,10 +7,10 @@ from invkit.reconstructors.base import PointEstimate
 
 
 class PseudoInverse(PointEstimate):
-    """The pseudo-inverse `A+ y`, the least-squares image of least norm; for a mask, zero where nothing is observed.
+    """The pseudo-inverse `A^+ y`, the least-squares solution of minimum norm; for a mask, zero at hidden pixels.
 
-    A truncated pseudo-inverse leaves out the weakest singular values (see `LinearOperator.pinv_tolerance`); it takes no
-    account of noise.
+    Operators with a truncated pseudo-inverse omit the smallest singular values (see `LinearOperator.pinv_tolerance`). Noise
+    is not taken into account.
     """
 
     name = "pinv"  # type: ignore[misc]

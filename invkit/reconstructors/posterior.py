@@ -1,4 +1,4 @@
-"""What is known of pictures once they are measured."""
+"""Posterior mean and samples, their standard deviation and intervals."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from invkit.physics.measurement import Measurement
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Posterior mean and samples of pictures, in [-1, 1] units, unclipped; what was seen exactly is pasted in."""
+    """Posterior mean and samples in [-1, 1] units, not clipped; exactly observed pixels have their observed values."""
 
     measurement: Measurement
     mean: Tensor  # (B, C, H, W)
@@ -19,35 +19,35 @@ class Posterior:
 
     @cached_property
     def deviation(self) -> Tensor:
-        """Standard deviation of the samples (B, C, H, W), zero where a pixel is known exactly.
+        """Standard deviation of the samples (B, C, H, W), zero at exactly observed pixels.
 
         Raises ValueError for a single sample.
         """
         if len(self.samples) < 2:
-            raise ValueError("one sample has no deviation; 2 have")
+            raise ValueError("the standard deviation requires at least 2 samples")
         deviation, exact = self.samples.std(0), self.measurement.exact
         return deviation if exact is None else torch.where(exact, 0.0, deviation)
 
     def interval(self, percent: int) -> tuple[Tensor, Tensor]:
-        """Lower and upper end, (B, C, H, W) each, of the central interval between two order statistics of the samples.
+        """Lower and upper bound, (B, C, H, W) each, of the central interval between two order statistics of the samples.
 
-        Another draw of the same law lies in it in `percent` % of cases: 50, 80 and 90 for 19 samples, also 95 for 39.
-        Raises ValueError where so many samples have no such interval.
+        It contains another sample of the same distribution with a probability of `percent` %. Possible values are 50, 80
+        and 90 for 19 samples, and also 95 for 39. Raises ValueError if the number of samples allows no such interval.
         """
         count = len(self.samples)
         if not 0 < percent < 100:
-            raise ValueError(f"an interval holds more than 0 % and less than 100 %, not {percent} %")
+            raise ValueError(f"percent must be between 0 and 100, got {percent}")
         if (rank := central_rank(percent, count)) is None:
             least = next(k for k in range(1, 200) if central_rank(percent, k))
-            raise ValueError(f"{count} samples have no {percent} % interval; {least} have")
+            raise ValueError(f"{count} samples allow no {percent} % interval; {least} do")
         lower = self.samples.kthvalue(rank, 0).values
         return lower, self.samples.kthvalue(count + 1 - rank, 0).values
 
 
 def central_rank(percent: int, count: int) -> int | None:
-    """The rank r whose interval [x_(r), x_(K+1-r)] of K ordered samples holds another draw in `percent` % of cases.
+    """The rank r such that [x_(r), x_(K+1-r)] of K ordered samples contains another sample with probability `percent` %.
 
-    Exactly so, for any continuous law; None where K samples have no such rank.
+    The probability is exact for any continuous distribution. None if K samples have no such rank.
 
     >>> central_rank(90, 19), central_rank(95, 39), central_rank(95, 19)
     (1, 1, None)

@@ -29,7 +29,7 @@ from invkit.core.files import make_folder, sync_folder, write_synced
 _NAME = re.compile(r"step-(\d{8,16})(\.old)?")  # `.old`: the previous one while the same step is saved again
 _FILE = re.compile(r"[a-z]+\.safetensors")
 _TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
-_SCHEMA = "invkit.checkpoint/2"  # 1 had no digest of its own
+_SCHEMA = "invkit.checkpoint/2"  # version 1 had no digest
 _MANIFEST = 1 << 20  # bytes at most
 _HEADER = 16 << 20
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
@@ -193,13 +193,13 @@ def _manifest(place: Path) -> dict[str, Any]:
 
 
 def _check_header(name: str, data: bytes) -> None:
-    """Refuse what safetensors would let through: a text beside the tensors, a type that no model has, a name that stands twice."""
+    """Reject files that safetensors accepts: with metadata, unsupported dtypes or duplicate names."""
     length = int.from_bytes(data[:8], "little")
     if length > _HEADER:
         raise ValueError(f"{name} has no header")
     header = _json(data[8 : 8 + length])
     if header.pop("__metadata__", None):
-        raise ValueError(f"{name} carries more than tensors")
+        raise ValueError(f"{name} contains metadata")
     if any(entry["dtype"] not in _TYPES for entry in header.values()):
         raise ValueError(f"{name}: a tensor of another type")
 
@@ -228,7 +228,7 @@ def _first_intact(folder: Path, places: Iterable[Path], names: Collection[str] |
         try:
             return _read(place, names)
         except _DAMAGE as error:
-            text = "it says no " * isinstance(error, KeyError) + first_line(error)
+            text = "it has no " * isinstance(error, KeyError) + first_line(error)
             reason = reason or f"{place.name}: {text}"
             warnings.warn(f"{place} is damaged ({text}); trying the previous one", stacklevel=3)
     if reason:

@@ -29,7 +29,7 @@ def build_model(
     diffusion: Diffusion,
     precision: Precision,
     device: torch.device,
-    seen: int | None = None,  # images of the whole training; None: many
+    total: int | None = None,  # number of images processed in the training; None: many
 ) -> ConditionalModel:
     """The model of step 0, a function of the seed: random weights, and constants fitted to training images.
 
@@ -37,7 +37,7 @@ def build_model(
     """
     grid = problem.grids[0]
     images = problem.images[grid]
-    enough = SCALE_IMAGES if seen is None else max(64, min(SCALE_IMAGES, seen))
+    enough = SCALE_IMAGES if total is None else max(64, min(SCALE_IMAGES, total))
     ids = list(range(min(FIT_IMAGES, len(images), 8 * enough)))
     x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
     prior = FittedField.fit(x, grid)

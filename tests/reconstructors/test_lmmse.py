@@ -33,7 +33,7 @@ class Smooth(Draws):
 
 
 def closed_form(row: Lmmse, measurement: Measurement, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    law = row.law(measurement.grid, CPU)
+    law = row.image_covariance(measurement.grid, CPU)
     return conditioned(law.mean, law.covariance, values(measurement), matrices, measurement.sigma)
 
 
@@ -61,7 +61,7 @@ def test_samples_have_the_mean_and_covariance_of_the_closed_form(kind):
     scale = float(covariance[0].diagonal().max())
     assert (samples.mean(0) - mean[0]).abs().max() < 5 * (scale / k) ** 0.5
     assert (torch.cov(samples.T) - covariance[0]).abs().max() < 7.5 * scale / k**0.5
-    prior = row.law(measurement.grid, CPU).covariance  # the mutant: draws that are not conditioned
+    prior = row.image_covariance(measurement.grid, CPU).covariance  # the mutant: draws that are not conditioned
     assert (torch.cov(samples.T) - prior).abs().max() > 15 * scale / k**0.5
 
 

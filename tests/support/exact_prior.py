@@ -41,17 +41,17 @@ class GaussianPrior(Prior):
     def covariance(self, x: Tensor) -> Tensor:
         return self.field.covariance(x, Grid(x.shape[2], x.shape[3], x.shape[1]))
 
-    def largest(self, grid: Grid) -> float:
+    def max_eigenvalue(self, grid: Grid) -> float:
         spectrum = self.field.spectrum(grid).permute(2, 3, 0, 1)
         return float(torch.linalg.eigvalsh(spectrum).max()) / grid.area
 
-    def deviation(self, grid: Grid) -> float:
+    def noise_std(self, grid: Grid) -> float:
         return self.field.deviation(grid)
 
     def mean(self, grid: Grid) -> Tensor:
         return self.data.mean(grid).float().view(1, -1, 1, 1).expand(1, *grid.picture)
 
-    def spread(self, grid: Grid) -> float:
+    def std(self, grid: Grid) -> float:
         return self.data.deviation(grid)
 
 

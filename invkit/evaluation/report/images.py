@@ -23,11 +23,10 @@ Rgb = NDArray[np.uint8]  # (H, W, 3)
 def sample_sheet(
     truth: Tensor | None,  # (B, C, H, W)
     measurement: Measurement,
-    fill: Tensor | None,  # (B, C, H, W)
+    estimate: Tensor | None,  # (B, C, H, W)
     mean: Tensor | None,  # (B, C, H, W)
     samples: Tensor | None,  # (K, B, C, H, W)
     deviation: Tensor | None = None,  # (B, C, H, W); None: that of `samples`
-    fill_label: str = "initial estimate",
 ) -> bytes:
     """A PNG with a row per image: measurement, initial estimate, posterior mean, two samples, standard deviation, truth.
 
@@ -36,11 +35,11 @@ def sample_sheet(
     """
     columns: list[tuple[str, str, list[Rgb]]] = [("measurement", "", _measured(measurement))]
 
-    def add(label: str, pictures: Tensor | None) -> None:
-        if pictures is not None:
-            columns.append((label, "", [_rgb(x) for x in measurement.paste(pictures)]))
+    def add(label: str, images: Tensor | None) -> None:
+        if images is not None:
+            columns.append((label, "", [_rgb(x) for x in measurement.paste(images)]))
 
-    add(fill_label, fill)
+    add("initial estimate", estimate)
     add("posterior mean", mean)
     for k in range(0 if samples is None else min(2, len(samples))):
         add(f"sample {k + 1}", samples[k])  # type: ignore[index]
@@ -56,7 +55,7 @@ def sample_sheet(
     return _png(columns)
 
 
-def picture_png(
+def image_png(
     x: Tensor,  # (C, H, W), in [-1, 1]
 ) -> bytes:
     """A PNG of an image, one pixel per cell; greyscale if it has one channel."""
@@ -68,7 +67,7 @@ def measured_png(measurement: Measurement) -> bytes:
     """A PNG of the first measurement: hidden pixels are transparent; without a mask, y if an image, else its pseudo-inverse."""
     y = measurement.y
     if measurement.observed is None and y.ndim in (3, 4):
-        return _encoded(Image.fromarray(_seen(y if y.ndim == 4 else y.unsqueeze(1))[2][0]))
+        return _encoded(Image.fromarray(_rescaled(y if y.ndim == 4 else y.unsqueeze(1))[2][0]))
     return _encoded(Image.fromarray(_measured(measurement)[0]))
 
 
@@ -95,17 +94,17 @@ def operator_sheet(
     if measurement.observed is not None:
         columns.append(("measurement", "", _measured(measurement)))
     elif measurement.y.ndim in (3, 4):
-        columns.append(_seen(measurement.y if measurement.y.ndim == 4 else measurement.y.unsqueeze(1)))
+        columns.append(_rescaled(measurement.y if measurement.y.ndim == 4 else measurement.y.unsqueeze(1)))
     columns.append(("pseudo-inverse", "", [_rgb(x) for x in measurement.operator.pinv(measurement.y)]))
     return _png(columns, 2 * CELL)
 
 
-def _seen(
+def _rescaled(
     y: Tensor,  # (B, C, h, w)
 ) -> tuple[str, str, list[Rgb]]:
-    """A column of measurements (B, C, h, w) of any size and scale: label, note and images."""
+    """The label, note and images of a column of measurements; rescaled if they are not in [-1, 1] units."""
     low, high = float(y.min()), float(y.max())
-    if low < -1.5 or high > 1.5:  # not in [-1, 1] units: rescaled, with the range in the label
+    if low < -1.5 or high > 1.5:  # the label contains the range
         y = (y - low) / max(high - low, 1e-12) * 2 - 1
         return f"measurement, {low:.2g} to {high:.2g}", "", [_rgb(x) for x in y]
     return "measurement", "", [_rgb(x) for x in y]
@@ -123,10 +122,10 @@ def _measured(measurement: Measurement) -> list[Rgb]:
     """The measurements as images; without a mask, their pseudo-inverses."""
     if measurement.observed is None:
         return [_rgb(x) for x in measurement.operator.pinv(measurement.y)]
-    seen = measurement.observed.any(1).cpu().numpy()
-    pictures = [_rgb(x) for x in measurement.y]
+    observed = measurement.observed.any(1).cpu().numpy()
+    images = [_rgb(x) for x in measurement.y]
     # alpha marks hidden pixels, which are drawn as a checkerboard
-    return [np.dstack([x, 255 * s.astype(np.uint8)]) for x, s in zip(pictures, seen, strict=True)]
+    return [np.dstack([x, 255 * o.astype(np.uint8)]) for x, o in zip(images, observed, strict=True)]
 
 
 def _heat(x: NDArray[np.float64]) -> Rgb:
@@ -157,24 +156,24 @@ def _png(columns: list[tuple[str, str, list[Rgb]]], cell_side: int = CELL) -> by
     rows = len(columns[0][2])
     sheet = Image.new("RGB", (len(columns) * step + GAP, HEADER + rows * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for c, (label, note, pictures) in enumerate(columns):
+    for c, (label, note, images) in enumerate(columns):
         left = GAP + c * step
         draw.text((left, 6), label, INK, _font(14))
         if note:
             ramp = _heat(np.linspace(0, 1, 40)[None].repeat(8, 0))
             sheet.paste(Image.fromarray(ramp), (left, 28))
             draw.text((left + 46, 25), note, FAINT, _font(12))
-        for r, picture in enumerate(pictures):
-            cell = Image.fromarray(picture).resize((width, height), filter_)
+        for r, image in enumerate(images):
+            cell = Image.fromarray(image).resize((width, height), filter_)
             if cell.mode == "RGBA":
                 cell = Image.composite(cell.convert("RGB"), _empty(height, width), cell.getchannel("A"))
             sheet.paste(cell, (left, HEADER + r * (height + GAP)))
     return _encoded(sheet)
 
 
-def _encoded(picture: Image.Image) -> bytes:
+def _encoded(image: Image.Image) -> bytes:
     data = io.BytesIO()
     info = PngInfo()
     info.add_text("Software", "invkit")
-    picture.save(data, "PNG", optimize=True, pnginfo=info)
+    image.save(data, "PNG", optimize=True, pnginfo=info)
     return data.getvalue()

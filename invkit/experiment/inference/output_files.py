@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.files import write_atomic
-from invkit.evaluation.report.images import deviation_png, measured_png, picture_png, sample_sheet
+from invkit.evaluation.report.images import deviation_png, image_png, measured_png, sample_sheet
 from invkit.reconstructors.posterior import Posterior
 
 SHOWN = 4  # samples saved as images; all are in the .npz
@@ -40,14 +40,14 @@ def _images(
 ) -> tuple[dict[str, bytes], float | None]:
     """Encoded images by name, and the standard deviation that the brightest colour of theirs stands for."""
     measurement, mean, samples = posterior.measurement, posterior.mean, posterior.samples
-    images = {"measured": measured_png(measurement), "mean": picture_png(mean[0])}
-    images |= {f"sample_{k + 1}": picture_png(x[0]) for k, x in enumerate(samples[:SHOWN])}
+    images = {"measured": measured_png(measurement), "mean": image_png(mean[0])}
+    images |= {f"sample_{k + 1}": image_png(x[0]) for k, x in enumerate(samples[:SHOWN])}
     deviation = posterior.deviation if len(samples) > 1 else None
     scale = None
     if deviation is not None:
         images["deviation"], scale = deviation_png(deviation[0])
     if interval is not None:
-        images |= {"lower": picture_png(interval[0][0]), "upper": picture_png(interval[1][0])}
+        images |= {"lower": image_png(interval[0][0]), "upper": image_png(interval[1][0])}
     images["sheet"] = sample_sheet(truth, measurement, None, mean, samples, deviation)
     return images, scale
 

@@ -1,4 +1,4 @@
-"""Zero-shot solvers over an unconditional prior, by their names in `eval.methods`."""
+"""Zero-shot solvers with an unconditional prior, by name in `eval.methods`."""
 
 from invkit.reconstructors.base import Method
 from invkit.reconstructors.zeroshot.base import Solver, ZeroShot

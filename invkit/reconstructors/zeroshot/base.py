@@ -1,4 +1,4 @@
-"""What all zero-shot solvers share: posterior samples from a denoiser that has never seen a measurement."""
+"""Base classes of zero-shot solvers: posterior samples with a denoiser trained without measurements."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Self
@@ -15,54 +15,57 @@ from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import Method, Reconstructor, Sources
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 
-CHUNK = 128  # pictures in the network at once: gradients keep what is between its layers
+CHUNK = 128  # samples per network call, limited by the memory that gradients require
 
 
 class Solver(Method, ABC):
-    """Settings of a zero-shot row, and the walk from noise to pictures that agree with a measurement.
+    """Settings of a zero-shot method, and its iteration from noise to samples consistent with a measurement.
 
-    Walks are in the variance-exploding frame `x = x_0 + sigma n`, in which a published step in another frame is rewritten
-    at the line; `s = sigma d` is the pixel deviation of the noise, with d that of `n`.
+    All solvers use the variance-exploding parametrisation `x = x_0 + sigma n`; steps published in another one are converted.
+    The pixel std of the noise is `s = sigma d` with the pixel std d of `n`.
     """
 
-    title: ClassVar[str]  # its name in the table
+    title: ClassVar[str]  # name of the method
 
     prior: PathSetting = Field(description="run folder of a model trained on the degradation `nothing`")
     calls: int = Field(
-        50, ge=2, le=10_000, description="most network calls for a sample; a gradient through the network is one more"
+        50,
+        ge=2,
+        le=10_000,
+        description="maximum number of network calls per sample; a gradient through the network counts as one",
     )
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
         if self.calls < self.cost:
-            raise ValueError(f"calls should be at least {self.cost}, which one step costs")
+            raise ValueError(f"calls should be at least {self.cost}, the cost of one step")
         return self
 
     @property
     def cost(self) -> int:
-        """Network calls a step; a vector-Jacobian product counts as one, beside the call that it goes back through."""
+        """Network calls per step; a vector-Jacobian product counts as one in addition to the forward call."""
         return 1
 
     @property
     def steps(self) -> int:
-        """Steps down the noise levels that the calls pay for."""
+        """Number of noise level steps within the budget of `calls`."""
         return self.calls // self.cost
 
     @abstractmethod
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
-        """One draw for each measurement (B, C, H, W), down the falling `levels` (steps + 1,) to zero.
+        """One sample per measurement (B, C, H, W); `levels` (steps + 1,) decrease to zero.
 
-        Raises Unavailable where the solver is not made for such an operator.
+        Raises Unavailable if the solver does not support the operator.
         """
 
     def build(self, sources: Sources) -> Reconstructor:
         if self.prior not in sources.priors:
-            raise RecipeError(f"eval.methods: the row `{self.title}` needs its prior, and {self.prior} is not loaded")
+            raise RecipeError(f"eval.methods: the prior {self.prior} of the method `{self.title}` is not loaded")
         return ZeroShot(self, TrainedPrior(sources.priors[self.prior]))
 
 
 class ZeroShot(Reconstructor):
-    """A solver over a prior: samples only, as the mean of a measurement has no shorter way than through many of them."""
+    """A solver with a prior. It has samples only, since a posterior mean would require averaging many of them."""
 
     readouts = ("sample",)
 
@@ -73,27 +76,27 @@ class ZeroShot(Reconstructor):
         return self.solver.steps * self.solver.cost
 
     def mean(self, measurement: Measurement) -> Tensor:
-        raise NotImplementedError(f"{self.name} has samples only")
+        raise NotImplementedError(f"{self.name} has a sample estimator only")
 
     @torch.no_grad()
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        levels, draws = self.prior.levels(self.solver.steps), []
+        levels, samples = self.prior.levels(self.solver.steps), []
         for copies, own in keys.chunks(count, CHUNK):
 
             def noise(label: str, own: Keys = own) -> Tensor:
                 return self.prior.noise(own.child(label), measurement.grid, "noise")
 
-            draws.append(self.solver.walk(self.prior, measurement.repeat(copies), noise, levels))
-        return torch.cat(draws).unflatten(0, (count, -1))
+            samples.append(self.solver.walk(self.prior, measurement.repeat(copies), noise, levels))
+        return torch.cat(samples).unflatten(0, (count, -1))
 
 
 def start(prior: Prior, measurement: Measurement, noise: Noise, level: float) -> Tensor:
-    """A draw of noise about the mean picture (B, C, H, W)."""
+    """The initial state: prior mean plus noise of the first level (B, C, H, W)."""
     return prior.mean(measurement.grid) + level * noise("start")
 
 
 def ancestral(x: Tensor, clean: Tensor, here: float, there: float, n: Tensor) -> Tensor:
-    """A draw of `q(x_there | x_here, x_0 = clean)` (Ho et al. 2020, eq. 6-7, in the variance-exploding frame)."""
+    """A sample of `q(x_there | x_here, x_0 = clean)` (Ho et al. 2020, eq. 6-7, in the variance-exploding parametrisation)."""
     ratio = (there / here) ** 2
     return ratio * x + (1 - ratio) * clean + there * (1 - ratio) ** 0.5 * n
 

@@ -1,4 +1,4 @@
-"""DDNM: the range from the data, the null space from the prior (Wang et al. 2023)."""
+"""DDNM: range of the operator from the data, null space from the prior (Wang et al. 2023)."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,23 +16,23 @@ from invkit.reconstructors.zeroshot.base import Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
 
 Function = Callable[[Tensor], Tensor]  # of singular values
-Spectral = Callable[[Function, Tensor], Tensor]  # f and a picture x to f(|A|) x
+Spectral = Callable[[Function, Tensor], Tensor]  # f and an image x to f(|A|) x
 
 
 class Ddnm(Solver):
-    """DDNM, with noise in the data DDNM+ (Wang et al. 2023): `D + A^+ (y - A D)` in place of the denoised picture.
+    """DDNM, for noisy data DDNM+ (Wang et al. 2023): uses `D + A^+ (y - A D)` as the denoised image.
 
-    With noise, the data's share is held down where it would bring more noise than the level has, and the fresh noise is
-    lessened by what it brings. That needs the singular values of `A`; where they are not at hand, all count as equal.
+    For noisy data, the correction is scaled down if its noise would exceed the noise of the level, and the fresh noise is
+    reduced by that of the correction. Both depend on the singular values of `A`, which are taken as equal if unknown.
     """
 
     title: ClassVar[str] = "ddnm"
     eta: float = Field(
-        1.0, gt=0, le=1, description="eta: share of the noise of a level that is fresh, the rest is the old one"
+        1.0, gt=0, le=1, description="eta: share of fresh noise in a level; the rest is kept from the previous one"
     )
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
-        operator, d = measurement.operator, prior.deviation(measurement.grid)
+        operator, d = measurement.operator, prior.noise_std(measurement.grid)
         spectral = _spectral(operator, noise) if measurement.sigma > 0 else None
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
@@ -47,9 +47,9 @@ class Ddnm(Solver):
 
 
 def _shares(data: float, fresh: float) -> tuple[Function, Function]:
-    """Of singular values: the share of the data that a step can use (lambda), and of its fresh noise that is left (gamma).
+    """Factors on the correction (lambda) and on the fresh noise (gamma), as functions of the singular values.
 
-    Noise of the data, `data / s` in levels, may not exceed the fresh one (eq. 19, for every singular value by itself).
+    The noise of the data, `data / s` in levels, must not exceed the fresh noise (eq. 19, for each singular value).
     """
 
     def share(s: Tensor) -> Tensor:
@@ -63,13 +63,13 @@ def _shares(data: float, fresh: float) -> tuple[Function, Function]:
 
 
 def _spectral(operator: LinearOperator, noise: Noise) -> Spectral:
-    """`f(|A|) x`; without a decomposition as if all singular values were the root mean square one of white pictures."""
+    """`f(|A|) x`; without a decomposition, all singular values are replaced by their root mean square for white images."""
     probe = noise("probe")
     if operator.spectral(torch.ones_like, probe) is not None:
         return operator.spectral  # type: ignore[return-value]
-    image = operator.forward(probe)
-    back = operator.pinv(image).double()
-    s = (dot(image.double(), image.double()) / dot(back, back).clamp(min=1e-30)).sqrt().view(-1, 1, 1, 1)
+    y = operator.forward(probe)
+    back = operator.pinv(y).double()
+    s = (dot(y.double(), y.double()) / dot(back, back).clamp(min=1e-30)).sqrt().view(-1, 1, 1, 1)
 
     def approximate(f: Function, x: Tensor) -> Tensor:
         within = operator.pinv(operator.forward(x))

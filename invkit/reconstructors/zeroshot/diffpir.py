@@ -1,4 +1,4 @@
-"""DiffPIR: denoise, then the picture nearest to that and to the data (Zhu et al. 2023)."""
+"""DiffPIR: alternates denoising and a proximal step to the data (Zhu et al. 2023)."""
 
 from itertools import pairwise
 from typing import ClassVar
@@ -14,14 +14,14 @@ from invkit.reconstructors.zeroshot.prior import Prior
 
 
 class Diffpir(Solver):
-    """DiffPIR (Zhu et al. 2023, algorithm 1): `argmin |y - A u|^2 + rho |u - D|^2`, then noise again, part of it the old one."""
+    """DiffPIR (Zhu et al. 2023, algorithm 1): `argmin |y - A u|^2 + rho |u - D|^2` over u, then old and fresh noise is added."""
 
     title: ClassVar[str] = "diffpir"
     strength: float = Field(1.0, gt=0, description="lambda: weight of the prior in the data step")
     zeta: float = Field(1.0, ge=0, le=1, description="zeta: share of the noise that is fresh")
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
-        operator, d = measurement.operator, prior.deviation(measurement.grid)
+        operator, d = measurement.operator, prior.noise_std(measurement.grid)
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
             clean = prior.denoise(x, here)  # eq. 12a

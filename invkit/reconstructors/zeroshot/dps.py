@@ -1,4 +1,4 @@
-"""DPS: the gradient of the misfit, through the denoiser (Chung et al. 2023)."""
+"""DPS: gradient of the data misfit through the denoiser (Chung et al. 2023)."""
 
 from itertools import pairwise
 from typing import ClassVar
@@ -9,14 +9,14 @@ from torch import Tensor
 from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.zeroshot.base import Solver, ancestral, start
-from invkit.reconstructors.zeroshot.prior import Prior, linearised
+from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp
 
 
 class Dps(Solver):
-    """Diffusion posterior sampling (Chung et al. 2023, algorithm 1): `x - zeta C grad |y - A D(x)|` after every step.
+    """Diffusion posterior sampling (Chung et al. 2023, algorithm 1): `x - zeta C grad |y - A D(x)|` after each step.
 
-    The norm is the weighted one of measurements, the gradient that of L2, and C the covariance of the noise in units of its
-    largest eigenvalue, which is the identity for white noise: one step size serves every grid and every noise.
+    The norm is the weighted norm of measurements, the gradient that of L2, and C the covariance of the noise divided by its
+    largest eigenvalue (the identity for white noise), so that one step size fits all grids and noise fields.
     """
 
     title: ClassVar[str] = "dps"
@@ -27,13 +27,13 @@ class Dps(Solver):
         return 2
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
-        operator, largest = measurement.operator, prior.largest(measurement.grid)
+        operator, largest = measurement.operator, prior.max_eigenvalue(measurement.grid)
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
-            clean, pull = linearised(prior, x, here)
+            clean, vjp = denoise_with_vjp(prior, x, here)
             r = measurement.y - operator.forward(clean)
-            misfit = (operator.range_weight * r.square().flatten(1).sum(1)).sqrt().clamp(min=1e-12)
-            downhill = prior.covariance(pull(operator.adjoint(r))) / largest
+            norm = (operator.range_weight * r.square().flatten(1).sum(1)).sqrt().clamp(min=1e-12)
+            descent = prior.covariance(vjp(operator.adjoint(r))) / largest
             x = ancestral(x, clean, here, there, noise(f"step{i}"))  # line 6
-            x = x + self.step / misfit.view(-1, 1, 1, 1) * downhill  # line 7, zeta_i = zeta / |y - A D|
+            x = x + self.step / norm.view(-1, 1, 1, 1) * descent  # line 7, zeta_i = zeta / |y - A D|
         return x

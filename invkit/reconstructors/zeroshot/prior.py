@@ -1,4 +1,4 @@
-"""What a zero-shot solver knows of pictures: a denoiser of nothing but noise, and the law of that noise."""
+"""The prior of zero-shot solvers: an unconditional denoiser and the covariance of its noise."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from invkit.physics.operators.mask import Mask
 
 
 class Prior(ABC):
-    """The law of pictures `x_0`, seen through `x = x_0 + sigma n` with noise `n` of pixel covariance C, on any grid.
+    """Prior of images `x_0` on any grid, given by a denoiser of `x = x_0 + sigma n` with noise `n` of pixel covariance C.
 
-    All in units of pictures. By Tweedie's formula `D = x + sigma^2 C grad log p(x)`, so that C turns any gradient into a
-    change of the denoised picture and is never inverted.
+    Everything is in pixel units. By Tweedie's formula `D = x + sigma^2 C grad log p(x)`: C maps a gradient to a change of the
+    denoised image, and is never inverted.
     """
 
     @abstractmethod
@@ -27,41 +27,41 @@ class Prior(ABC):
 
     @abstractmethod
     def levels(self, steps: int) -> Tensor:
-        """`steps + 1` falling noise levels (float64), the last one zero."""
+        """`steps + 1` decreasing noise levels (float64), the last one zero."""
 
     @abstractmethod
     def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
-        """A draw of `n`: (B, C, H, W)."""
+        """A sample of `n` (B, C, H, W)."""
 
     @abstractmethod
     def covariance(self, x: Tensor) -> Tensor:
         """`C x` (B, C, H, W)."""
 
     @abstractmethod
-    def largest(self, grid: Grid) -> float:
+    def max_eigenvalue(self, grid: Grid) -> float:
         """The largest eigenvalue of C."""
 
     @abstractmethod
-    def deviation(self, grid: Grid) -> float:
-        """Root mean square of a pixel of `n`."""
+    def noise_std(self, grid: Grid) -> float:
+        """Pixel std of `n` (root mean square)."""
 
     @abstractmethod
     def mean(self, grid: Grid) -> Tensor:
         """E[x_0] (1, C, H, W)."""
 
     @abstractmethod
-    def spread(self, grid: Grid) -> float:
-        """Root mean square of a pixel of `x_0` about its mean."""
+    def std(self, grid: Grid) -> float:
+        """Pixel std of `x_0` (root mean square)."""
 
 
 class TrainedPrior(Prior):
-    """A model that was trained on the degradation `nothing`; `x = fill + deviation z`, with the diffusion's field on z."""
+    """A model trained on the degradation `nothing`: `x = mean + deviation z` with diffusion noise on z."""
 
     def __init__(self, model: ConditionalModel) -> None:
         self.model = model.eval().requires_grad_(False)
 
     def _condition(self, grid: Grid) -> Condition:
-        """Of one empty measurement."""
+        """The conditioning inputs of an empty measurement."""
         device = self.model.token.device
         mask = Mask(torch.zeros(1, 1, *grid.shape, dtype=torch.bool, device=device), grid.channels)
         return self.model.condition(Measurement(mask, torch.zeros(1, *grid.picture, device=device)))
@@ -83,25 +83,25 @@ class TrainedPrior(Prior):
         deviation = self._condition(grid).estimate.deviation
         return deviation * self.model.diffusion.field.covariance(deviation * x, grid)
 
-    def largest(self, grid: Grid) -> float:
+    def max_eigenvalue(self, grid: Grid) -> float:
         spectrum = self.model.diffusion.field.spectrum(grid).permute(2, 3, 0, 1)
         power = float(torch.linalg.eigvalsh(spectrum).max()) / grid.area
         return power * float(self._condition(grid).estimate.deviation.square().max())
 
-    def deviation(self, grid: Grid) -> float:
-        return self.model.diffusion.field.deviation(grid) * self.spread(grid)
+    def noise_std(self, grid: Grid) -> float:
+        return self.model.diffusion.field.deviation(grid) * self.std(grid)
 
     def mean(self, grid: Grid) -> Tensor:
         return self._condition(grid).estimate.mean
 
-    def spread(self, grid: Grid) -> float:
-        return float(self._condition(grid).estimate.deviation.square().mean().sqrt())  # z is of about unit deviation
+    def std(self, grid: Grid) -> float:
+        return float(self._condition(grid).estimate.deviation.square().mean().sqrt())  # z has a std of about 1
 
 
-def linearised(prior: Prior, x: Tensor, sigma: float) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """`D(x)` (B, C, H, W), and `v -> J^T v` with `J = dD / dx`, to be called once.
+def denoise_with_vjp(prior: Prior, x: Tensor, sigma: float) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """`D(x)` (B, C, H, W), and the vector-Jacobian product `v -> J^T v` with `J = dD / dx`, which can be called once.
 
-    `J^T` is also the adjoint in L2, where every pixel weighs the same.
+    `J^T` is also the adjoint in L2, where all pixels have the same weight.
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()

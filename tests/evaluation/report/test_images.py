@@ -12,8 +12,8 @@ from invkit.evaluation.report.images import (
     HEADER,
     LARGEST,
     deviation_png,
+    image_png,
     measured_png,
-    picture_png,
     sample_sheet,
 )
 from invkit.physics.measurement import Measurement
@@ -132,7 +132,7 @@ def opened(png: bytes) -> Image.Image:
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
 def test_a_picture_alone_has_its_own_pixels(channels, mode):
     x = torch.linspace(-1.2, 1.2, channels * 20).view(channels, 4, 5)
-    found = opened(picture_png(x))
+    found = opened(image_png(x))
     assert (found.mode, found.size) == (mode, (5, 4))
     want = ((x.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(np.asarray(found).reshape(want.shape), want)

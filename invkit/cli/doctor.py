@@ -20,7 +20,7 @@ _LIBRARIES = ("torch", "torchvision", "pydantic", "pluggy", "click", "numpy", "k
 @click.command()
 @json_output
 def doctor(as_json: bool) -> None:
-    """Print versions, devices, memory and the state of every plugin."""
+    """Print versions, devices, memory and plugins."""
     report = doctor_report(__version__)
     print_result(report if as_json else doctor_text(report))
 

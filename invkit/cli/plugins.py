@@ -30,7 +30,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
 @plugin_files
 @json_output
 def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """List all plugins, including the built-in ones: kind, distribution, version and state (ok, failed, conflict)."""
+    """List all plugins, also built-in ones. Prints kind, distribution, version and state (ok, failed, conflict)."""
     from invkit.plugins.inventory import listing, listing_text
 
     report = listing(load_registry(plugins))
@@ -48,7 +48,7 @@ def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
 def plugins_show(
     name: str, overrides: tuple[str, ...], picture: Path | None, plugins: tuple[str, ...], as_json: bool
 ) -> None:
-    """Describe the settings of the plugin NAME; for a degradation, also save an example image.
+    """Describe the settings of a plugin. For a degradation, also saves an example image.
 
     KEY=VALUE are settings of the degradation in the example image.
     """
@@ -113,7 +113,7 @@ def plugins_new(name: str, folder: Path | None) -> None:
 @plugin_files
 @json_output
 def plugins_check(name: str, draws: int, plugins: tuple[str, ...], as_json: bool) -> None:
-    """Test the mathematics and the interface of the degradation NAME; exit code 4 if a check fails."""
+    """Run the conformance checks on a degradation. Exit code 4 if a check fails."""
     from rich.console import Console
 
     from invkit.testing import check_degradation

@@ -58,7 +58,7 @@ def reconstruct(
     plugins: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Reconstruct your own images or points with the trained RUN; print the output folder of each.
+    """Reconstruct images or points with a trained RUN. Prints the output folder of each.
 
     INPUT is an image, a folder of images, or points: a .csv with the header x,y,r,g,b (or x,y,grey) or an .npz with
     coordinates (N, 2) and values (N, C). Without --mask, images are first degraded as the recipe defines.

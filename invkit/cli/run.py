@@ -40,7 +40,7 @@ def run(
     nproc: int,
     plugins: tuple[str, ...],
 ) -> None:
-    """Train and evaluate RECIPE and write a report; an interrupted run is resumed."""
+    """Train, evaluate and report RECIPE. An interrupted run is resumed."""
     with stop_requests():  # before torch is imported, which takes seconds
         loaded = load_recipe(recipe, overrides, plugins)
         from invkit.core import distributed
@@ -71,7 +71,7 @@ def run(
 def evaluate(
     runs: tuple[str, ...], format_: str, out: Path | None, from_saved: bool, device: str, plugins: tuple[str, ...]
 ) -> None:
-    """Evaluate trained runs and print their metric table; KEY=VALUE overrides settings of the recipe."""
+    """Print the metric table of trained runs. KEY=VALUE overrides settings of the recipe."""
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]
     if not folders:

@@ -173,7 +173,7 @@ def _finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:
 
 
 def _json_safe(value: Any) -> Any:
-    """The data with non-finite floats as strings, since JSON has no numbers for them."""
+    """Replace non-finite floats, which JSON cannot represent, by strings."""
     if isinstance(value, dict):
         return {key: _json_safe(item) for key, item in value.items()}
     if isinstance(value, list):

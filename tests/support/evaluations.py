@@ -31,7 +31,7 @@ class Draws(Images):
 
     def __init__(self, count: int = 48, share: int = 1, grid: Grid = GRID) -> None:
         self.grid, self.count, self.share = grid, count, share
-        self.asked: list[int] = []  # every picture that was read, in order
+        self.asked: list[int] = []  # ids of all images read, in order
 
     def __len__(self) -> int:
         return self.count

@@ -1,7 +1,7 @@
-"""Image inverse problems with operator-space diffusion: from a recipe to posterior samples and an honest table.
+"""Inverse problems in imaging: posterior samples from conditional diffusion models, evaluated against baselines.
 
-`run`, `evaluate` and `load` do what the command line does; `measure_points` turns scattered measurements into what a
-loaded run can answer. Nothing here imports torch before it is used.
+`run`, `evaluate` and `load` correspond to commands; `measure_points` makes a measurement from scattered observations.
+Importing `invkit` does not import torch.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from invkit.recipe.recipe import Recipe
 
 __all__ = ["Grid", "__version__", "evaluate", "load", "measure_points", "run"]
-__version__ = version_of("invkit") or "0+unknown"  # a source tree that was not installed
+__version__ = version_of("invkit") or "0+unknown"  # a source tree that is not installed
 
 
 def run(
@@ -34,20 +34,20 @@ def run(
     listener: "Listener | None" = None,
     plugins: Sequence[str | Path] = (),
 ) -> Path:
-    """Train, evaluate and report what a recipe says, as `invkit run`; returns the run's folder.
+    """Train and evaluate a recipe and write the report, as `invkit run`; returns the run folder.
 
-    `recipe` is a path, the name of an installed recipe or a loaded one, which takes no overrides. `plugins` are plugin
-    files (`--plugin`), here and below.
+    `recipe` is a path, the name of an installed recipe, or a loaded recipe, which takes no overrides and plugins.
+    `plugins` are plugin files, as with `--plugin`, also in the functions below.
     """
     from invkit.core.errors import RecipeError
-    from invkit.experiment.run import run as start
+    from invkit.experiment.run import run as run_recipe
     from invkit.recipe.recipe import Recipe, load_recipe
 
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, _registry(plugins))
     elif overrides or plugins:
-        raise RecipeError("a loaded recipe takes no overrides and plugins; give them to load_recipe")
-    return start(recipe, Path(out) if out else None, device, fresh, smoke, listener)
+        raise RecipeError("a loaded recipe takes no overrides or plugins; pass them to load_recipe")
+    return run_recipe(recipe, Path(out) if out else None, device, fresh, smoke, listener)
 
 
 def evaluate(
@@ -58,17 +58,17 @@ def evaluate(
     plugins: Sequence[str | Path] = (),
     from_saved: bool = False,
 ) -> dict[str, Any]:
-    """The metric table of a run (schema `invkit.table/1`), as `invkit eval`."""
-    from invkit.experiment.run import evaluate as start
+    """Return the metric table of a run (schema `invkit.table/1`), as `invkit eval`; computed if it is out of date."""
+    from invkit.experiment.run import evaluate as evaluate_run
 
-    return start(Path(path), overrides, device, registry=_registry(plugins), from_saved=from_saved)
+    return evaluate_run(Path(path), overrides, device, registry=_registry(plugins), from_saved=from_saved)
 
 
 def load(path: str | Path, *, device: str = "auto", plugins: Sequence[str | Path] = ()) -> "Trained":
-    """The trained model of a run, to be asked for means and samples."""
-    from invkit.experiment.run import load as start
+    """Load the trained model of a run, which computes posterior means and samples."""
+    from invkit.experiment.run import load as load_run
 
-    return start(Path(path), device, _registry(plugins))
+    return load_run(Path(path), device, _registry(plugins))
 
 
 def _registry(plugins: Sequence[str | Path]) -> "Registry":
@@ -78,7 +78,7 @@ def _registry(plugins: Sequence[str | Path]) -> "Registry":
 
 
 def __getattr__(name: str) -> Any:
-    homes = {"Grid": "invkit.core.grid", "measure_points": "invkit.physics.measurement"}
-    if name in homes:
-        return getattr(import_module(homes[name]), name)
+    modules = {"Grid": "invkit.core.grid", "measure_points": "invkit.physics.measurement"}
+    if name in modules:
+        return getattr(import_module(modules[name]), name)
     raise AttributeError(f"module 'invkit' has no attribute {name!r}")

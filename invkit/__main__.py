@@ -1,4 +1,4 @@
-"""`python -m invkit` is the command `invkit`."""
+"""Run the command `invkit` with `python -m invkit`."""
 
 from invkit.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Everything a plugin's author needs, in one place."""
+"""The public API for plugin authors."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""The command line: one module for each command; prints and exit codes only.
+"""The command line, one module per command: arguments, output and exit codes only.
 
-Imports no torch before a command needs it.
+Torch is imported only by commands that need it.
 """

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invkit import __version__
-from invkit.cli.options import echo, json_output
+from invkit.cli.options import json_output, print_result
 from invkit.plugins.entry_points import version_of
 
-if TYPE_CHECKING:  # this imports torch, which takes seconds
+if TYPE_CHECKING:  # imports torch, which takes seconds
     from invkit.plugins.registry import Registry
 
 _LIBRARIES = ("torch", "torchvision", "pydantic", "pluggy", "click", "numpy", "kornia", "torchmetrics", "safetensors")
@@ -20,13 +20,13 @@ _LIBRARIES = ("torch", "torchvision", "pydantic", "pluggy", "click", "numpy", "k
 @click.command()
 @json_output
 def doctor(as_json: bool) -> None:
-    """Print versions, devices, memory and the state of every plugin."""
+    """Print versions, devices, memory and plugins."""
     report = doctor_report(__version__)
-    echo(report if as_json else doctor_text(report))
+    print_result(report if as_json else doctor_text(report))
 
 
 def doctor_report(own_version: str) -> dict[str, Any]:
-    """Versions, devices, cores, memory and plugins of this machine, as plain data."""
+    """Versions, devices, cores, memory and plugins of this machine, as JSON-compatible data."""
     import torch
 
     from invkit.plugins.loader import registry
@@ -43,11 +43,12 @@ def doctor_report(own_version: str) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / gib, 1),
-        "plugins": _states(registry()),
+        "plugins": _plugin_states(registry()),
     }
 
 
 def doctor_text(report: dict[str, Any]) -> str:
+    """The report as text, one entry per line."""
     lines = [f"{key:<12} {value}" for key, value in report.items() if not isinstance(value, dict | list)]
     lines += [f"{key:<12} {value or 'not installed'}" for key, value in report["libraries"].items()]
     lines += [f"{'cuda':<12} {device['name']}, {device['memory_gib']} GiB" for device in report["cuda"]]
@@ -55,6 +56,6 @@ def doctor_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _states(found: "Registry") -> dict[str, str]:
-    states = {str(origin): "loaded" for origin in found.origins.values()}
-    return states | {str(failure.origin): failure.error for failure in found.failures}
+def _plugin_states(registry: "Registry") -> dict[str, str]:
+    states = {str(origin): "loaded" for origin in registry.origins.values()}
+    return states | {str(failure.origin): failure.error for failure in registry.failures}

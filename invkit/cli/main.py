@@ -1,4 +1,4 @@
-"""The command line: prints and exit codes only. Results go to stdout, everything else to stderr."""
+"""Entry point of the command line. Results go to stdout, everything else to stderr."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import click
 
 from invkit import __version__
 from invkit.cli.doctor import doctor
-from invkit.cli.options import complain
+from invkit.cli.options import report_error
 from invkit.cli.plugins import plugins
 from invkit.cli.recipes import show, validate
 from invkit.cli.reconstruct import reconstruct
@@ -20,7 +20,7 @@ from invkit.cli.run import evaluate, run
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="invkit")
 def cli() -> None:
-    """Image inverse problems with operator-space diffusion: from a recipe to posterior samples and an honest table."""
+    """Inverse problems in imaging: posterior samples from conditional diffusion models, evaluated against baselines."""
 
 
 for command in (run, evaluate, reconstruct, validate, show, plugins, doctor):
@@ -28,19 +28,19 @@ for command in (run, evaluate, reconstruct, validate, show, plugins, doctor):
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    """One line of a warning, without the source code that Python shows."""
+    """Print a warning in one line, without the source line that Python appends."""
     click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its exit code."""
     warnings.showwarning = _warn
-    # These libraries read the metadata of all distributions when they are imported, and fail where one is damaged.
+    # On import these libraries read the metadata of all installed distributions, and fail if one is damaged.
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = cli.main(arguments, prog_name="invkit", standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        code = complain(error)
+        code = report_error(error)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,4 +1,4 @@
-"""Options and helpers that several commands share."""
+"""Options and helpers shared by the commands."""
 
 import json
 import os
@@ -23,25 +23,26 @@ json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 device_name = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
-def registry_of(plugins: Sequence[str]) -> "Registry":
+def load_registry(plugins: Sequence[str]) -> "Registry":
     from invkit.plugins.loader import registry
 
     return registry(tuple(plugins))
 
 
-def load_recipe_of(recipe: str, overrides: Sequence[str], plugins: Sequence[str]) -> "Recipe":
-    read_recipe(recipe)  # what is no recipe at all is refused before torch is imported
-    from invkit.recipe.recipe import load_recipe
+def load_recipe(recipe: str, overrides: Sequence[str], plugins: Sequence[str]) -> "Recipe":
+    read_recipe(recipe)  # a missing file or invalid YAML is reported before torch is imported
+    from invkit.recipe import recipe as module
 
-    return load_recipe(recipe, overrides, registry_of(plugins))
+    return module.load_recipe(recipe, overrides, load_registry(plugins))
 
 
-def echo(value: Any) -> None:
+def print_result(value: Any) -> None:
+    """Print a text as it is, anything else as JSON."""
     click.echo(value if isinstance(value, str) else json.dumps(value, indent=2, default=str))
 
 
-def complain(error: BaseException) -> int:
-    """Tell the person what went wrong and return the exit code; the one place where errors become codes."""
+def report_error(error: BaseException) -> int:
+    """Print an error and return its exit code."""
     if os.environ.get("INVKIT_DEBUG") == "1":
         traceback.print_exception(error)
     if isinstance(error, click.ClickException):
@@ -52,13 +53,13 @@ def complain(error: BaseException) -> int:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("stopped", err=True)
         return 130
-    if isinstance(error, BrokenPipeError):  # the reader of our output has gone
+    if isinstance(error, BrokenPipeError):  # the reader of stdout has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     error = to_user_error(error)
     if not isinstance(error, InvkitError):
         traceback.print_exception(error)
-        click.echo("error: this is a bug in invkit or in a plugin; the lines above say where", err=True)
+        click.echo("error: this is a bug in invkit or in a plugin; see the traceback above", err=True)
         return 1
     for line in str(error).splitlines():
         click.echo(f"error: {line}", err=True)

@@ -1,4 +1,4 @@
-"""`invkit plugins`: list, show, new and check plugins."""
+"""`invkit plugins`: list, describe, check and create plugins."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invkit import __version__
-from invkit.cli.options import echo, json_output, plugin_files, registry_of
+from invkit.cli.options import json_output, load_registry, plugin_files, print_result
 from invkit.core.errors import PluginError, RecipeError
 
-if TYPE_CHECKING:  # these import torch, which takes seconds
+if TYPE_CHECKING:  # imports torch, which takes seconds
     from invkit.plugins.registry import Registry
 
 
@@ -19,59 +19,62 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
 @json_output
 @click.pass_context
 def plugins(context: click.Context, as_json: bool) -> None:
-    """List, describe, check and begin what recipes can name."""
+    """List, describe, check and create plugins."""
     if context.invoked_subcommand is None:
         context.invoke(plugins_list, as_json=as_json)
     elif as_json:
-        raise click.UsageError(f"--json comes after {context.invoked_subcommand}")
+        raise click.UsageError(f"--json must follow {context.invoked_subcommand}")
 
 
 @plugins.command("list")
 @plugin_files
 @json_output
 def plugins_list(plugins: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """List what plugins provide, the core's own included: kind, distribution, version and state (ok, failed, conflict)."""
+    """List all plugins, also built-in ones. Prints kind, distribution, version and state (ok, failed, conflict)."""
     from invkit.plugins.inventory import listing, listing_text
 
-    found = listing(registry_of(plugins))
-    echo(found if as_json else listing_text(found))
+    report = listing(load_registry(plugins))
+    print_result(report if as_json else listing_text(report))
 
 
 @plugins.command("show")
 @click.argument("name")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
-    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="Where to save it.  [default: NAME.png]"
+    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="Path of the example image.  [default: NAME.png]"
 )
 @plugin_files
 @json_output
 def plugins_show(
     name: str, overrides: tuple[str, ...], picture: Path | None, plugins: tuple[str, ...], as_json: bool
 ) -> None:
-    """Describe the settings of NAME, anything that a recipe can choose, and save a picture of a degradation at work.
+    """Describe the settings of a plugin. For a degradation, also saves an example image.
 
-    KEY=VALUE are its settings in the picture.
+    KEY=VALUE are settings of the degradation in the example image.
     """
     from invkit.plugins.inventory import description_text, descriptions
 
-    registry = registry_of(plugins)
-    found = descriptions(registry, name)
-    said = _preview(registry, name, overrides, picture, found)
-    echo(found if as_json else description_text(found))
-    for line in said:
-        click.echo(line, err=True)
+    registry = load_registry(plugins)
+    items = descriptions(registry, name)
+    messages = _preview(registry, name, overrides, picture, items)
+    print_result(items if as_json else description_text(items))
+    for message in messages:
+        click.echo(message, err=True)
 
 
 def _preview(
-    registry: "Registry", name: str, overrides: Sequence[str], file: Path | None, found: list[dict[str, Any]]
+    registry: "Registry", name: str, overrides: Sequence[str], file: Path | None, items: list[dict[str, Any]]
 ) -> list[str]:
-    """Save the picture of a degradation, note its path in its description, and return what to say of it."""
-    wanted = bool(overrides or file)
-    item = next((item for item in found if item["kind"] == "degradation"), None)
+    """Save the example image of a degradation, add its path to the description, and return messages for the user.
+
+    Raises UsageError if settings or a path are given for another kind of plugin.
+    """
+    requested = bool(overrides or file)
+    item = next((item for item in items if item["kind"] == "degradation"), None)
     if item is None:
-        if wanted:
+        if requested:
             raise click.UsageError(
-                f"{name} is no degradation: there is no picture of it, and it takes no KEY=VALUE here"
+                f"{name} is not a degradation: it has no example image, and --picture and KEY=VALUE do not apply"
             )
         return []
     from invkit.experiment.preview import save_preview
@@ -80,45 +83,45 @@ def _preview(
     try:
         item["picture"] = str(save_preview(registry, name, overrides, file))
     except (RecipeError, PluginError) as error:
-        if wanted:
+        if requested:
             raise
         reason = "; ".join(line.partition(f"command line: {name}: ")[2] or line for line in str(error).splitlines())
-        return [f"no picture: {reason} (as in `invkit plugins show {name} KEY=VALUE`)"]
-    return [f"picture: {item['picture']}"]
+        return [f"no example image: {reason} (set it with `invkit plugins show {name} KEY=VALUE`)"]
+    return [f"example image: {item['picture']}"]
 
 
 @plugins.command("new")
 @click.argument("name")
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
 def plugins_new(name: str, folder: Path | None) -> None:
-    """Write a complete distribution with a degradation NAME into DIR.  [default: invkit-NAME]"""
+    """Create a package with the degradation NAME in DIR.  [default: invkit-NAME]"""
     from invkit.plugins.scaffold import names, new_plugin
 
-    words = names(name)
-    made = new_plugin(name, folder, registry_of(()), __version__)
-    click.echo(made)
+    package = names(name)
+    path = new_plugin(name, folder, load_registry(()), __version__)
+    click.echo(path)
     click.echo(
-        f"next: cd {made} && pip install -e '.[test]' && invkit plugins check {words['name']} && "
-        f"invkit run recipes/{words['stem']}.yaml --smoke",
+        f"next: cd {path} && pip install -e '.[test]' && invkit plugins check {package['name']} && "
+        f"invkit run recipes/{package['stem']}.yaml --smoke",
         err=True,
     )
 
 
 @plugins.command("check")
 @click.argument("name")
-@click.option("--draws", type=click.IntRange(min=1), default=10, show_default=True, help="Operators to try.")
+@click.option("--draws", type=click.IntRange(min=1), default=10, show_default=True, help="Number of operators sampled.")
 @plugin_files
 @json_output
 def plugins_check(name: str, draws: int, plugins: tuple[str, ...], as_json: bool) -> None:
-    """Check the mathematics and the conduct of the degradation NAME; exit code 4 where it fails."""
+    """Run the conformance checks on a degradation. Exit code 4 if a check fails."""
     from rich.console import Console
 
     from invkit.testing import check_degradation
 
-    cls = registry_of(plugins).get("degradation", name)
+    cls = load_registry(plugins).get("degradation", name)
     report = replace(check_degradation(cls, draws=draws), degradation=name)
     if as_json:
-        echo(report.as_dict())
+        print_result(report.as_dict())
     else:
         Console().print(report)
     report.raise_for_failures()

@@ -1,4 +1,4 @@
-"""How a run shows where it is: bars on a terminal, plain lines elsewhere, all on stderr."""
+"""Progress of a run on stderr: bars on a terminal, plain lines elsewhere."""
 
 import math
 import time
@@ -11,13 +11,13 @@ from invkit.experiment.callbacks import Listener
 from invkit.training.trainer import StepRecord
 
 EVERY = 10.0  # seconds between plain lines
-WINDOW = 600.0  # seconds over which the speed is measured
-LONG = 30 * 60.0  # a training longer than this on a CPU is said beforehand
+WINDOW = 600.0  # seconds over which the speed is averaged
+LONG = 30 * 60.0  # seconds; the duration of a longer training on a CPU is announced
 LEFT = TimeRemainingColumn()
 
 
 class ConsoleListener(Listener):
-    """A listener that shows everything on a console."""
+    """Prints progress and messages on a console."""
 
     def __init__(self, console: Console, *, cpu: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._cpu, self._clock = console, cpu, clock
@@ -34,8 +34,8 @@ class ConsoleListener(Listener):
             text += f"  {task.speed * record.images / record.step:.0f} images/s"
         if first and self._cpu and (task.time_remaining or 0) > LONG:
             self.say(
-                f"this training will take about {(task.time_remaining or 0) / 3600:.1f} hours on this CPU; a GPU is meant for it. "
-                "`invkit run quickstart` takes minutes, --smoke seconds; stop any time (Ctrl-C), the same command goes on"
+                f"training will take about {(task.time_remaining or 0) / 3600:.1f} hours on this CPU; a GPU is recommended. "
+                "`invkit run quickstart` takes minutes, --smoke seconds. Ctrl-C stops, and the same command resumes"
             )
         self._projected = self._projected or first
         self._show(task, text, first)
@@ -44,7 +44,7 @@ class ConsoleListener(Listener):
         self._show(self._advance("evaluated", done, total), "images")
 
     def _advance(self, what: str, done: int, total: int) -> Task:
-        """The task of that name; where another one was shown, a new bar below it."""
+        """The updated task named `what`; a new bar is started if another task was shown."""
         if self._bars is None or self._bars.tasks[0].description != what:
             self.close()
             columns = (
@@ -73,7 +73,7 @@ class ConsoleListener(Listener):
             self.close()
 
     def close(self) -> None:
-        """Leave the last bar as it stands; the next one begins below it."""
+        """Stop the current bar; it stays on the screen and the next one starts below it."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None

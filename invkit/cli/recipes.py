@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invkit.cli.options import complain, load_recipe_of, plugin_files, registry_of
+from invkit.cli.options import load_recipe, load_registry, plugin_files, report_error
 from invkit.core.errors import InvkitError
 
-if TYPE_CHECKING:  # these import torch, which takes seconds
+if TYPE_CHECKING:  # imports torch, which takes seconds
     from invkit.plugins.registry import Registry
 
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     is_flag=False,
     flag_value="-",
     type=click.Path(dir_okay=False, allow_dash=True),
-    help="Write the JSON schema of recipes over all installed plugins, for editors.  [default: stdout]",
+    help="Write the JSON schema of recipes, with all installed plugins, for editors.  [default: stdout]",
     metavar="[FILE]",
 )
 @plugin_files
 @click.pass_context
 def validate(context: click.Context, recipes: tuple[str, ...], schema: str | None, plugins: tuple[str, ...]) -> None:
-    """Check recipes and name all of their mistakes."""
+    """Check recipes and print all errors."""
     if schema:
-        _write_schema(schema, registry_of(plugins))
+        _write_schema(schema, load_registry(plugins))
     elif not recipes:
-        raise click.UsageError("name at least one recipe")
+        raise click.UsageError("give at least one recipe")
     codes = [0]
     for recipe in recipes:
         try:
-            load_recipe_of(recipe, (), plugins)
+            load_recipe(recipe, (), plugins)
             click.echo(f"{recipe}: ok")
         except InvkitError as error:
-            codes.append(complain(error))
+            codes.append(report_error(error))
     context.exit(max(codes))
 
 
@@ -45,7 +45,7 @@ def _write_schema(file: str, registry: "Registry") -> None:
     from invkit.recipe.schema import schema_text
 
     for failure in registry.failures:
-        click.echo(f"warning: left out: {failure}", err=True)
+        click.echo(f"warning: not in the schema: {failure}", err=True)
     text = schema_text(registry)
     if file == "-":
         click.echo(text, nl=False)
@@ -58,5 +58,5 @@ def _write_schema(file: str, registry: "Registry") -> None:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @plugin_files
 def show(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
-    """Print a recipe with every setting that it leaves to its default."""
-    click.echo(load_recipe_of(recipe, overrides, plugins).dump(), nl=False)
+    """Print a recipe with all defaults written out."""
+    click.echo(load_recipe(recipe, overrides, plugins).dump(), nl=False)

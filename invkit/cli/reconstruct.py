@@ -1,4 +1,4 @@
-"""The command `invkit reconstruct`."""
+"""`invkit reconstruct`."""
 
 import json
 from pathlib import Path
@@ -13,20 +13,33 @@ from invkit.core.signals import stop_requests
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
 @click.option(
-    "--mask", type=click.Path(path_type=Path), help="The pictures are degraded already: seen where it is white."
+    "--mask",
+    type=click.Path(path_type=Path),
+    help="Image that is white at observed pixels; the inputs are degraded already.",
 )
 @click.option(
-    "--grid", metavar="N|HxW|picture", help="Cells to rebuild.  [default: picture; of points, the trained grid]"
+    "--grid",
+    metavar="N|HxW|picture",
+    help="Grid of the reconstruction.  [default: picture; for points, the training grid]",
 )
 @click.option(
-    "--tiles/--whole", default=None, help="By overlapping tiles, or at once.  [default: large masked pictures]"
+    "--tiles/--whole",
+    default=None,
+    help="Overlapping tiles, or the whole image at once.  [default: tiles for large masked images]",
 )
-@click.option("--samples", type=click.IntRange(1, 999), default=19, show_default=True, help="Posterior samples.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of masks, noise and samples.")
 @click.option(
-    "--range", "span", type=float, nargs=2, metavar="LOW HIGH", help="Of the values of points.  [default: -1 1]"
+    "--samples", type=click.IntRange(1, 999), default=19, show_default=True, help="Number of posterior samples."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of masks, noise and samples.")
+@click.option(
+    "--range",
+    "span",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Values of points that mean -1 and 1.  [default: -1 1]",
 )
 @device_name
 @plugin_files
@@ -45,22 +58,24 @@ def reconstruct(
     plugins: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Rebuild pictures or points of your own with the trained RUN; print a folder for each.
+    """Reconstruct images or points with a trained RUN. Prints the output folder of each.
 
-    INPUT is a picture, a folder of pictures, or points: a .csv with the header x,y,r,g,b (or x,y,grey) or an .npz with
-    coordinates (N, 2) and values (N, C). Without --mask pictures are degraded first, as the recipe says.
+    INPUT is an image, a folder of images, or points: a .csv with the header x,y,r,g,b (or x,y,grey) or an .npz with
+    coordinates (N, 2) and values (N, C). Without --mask, images are first degraded as the recipe defines.
     """
     try:
         with stop_requests():
             from invkit.experiment.inference.job import Options
-            from invkit.experiment.inference.job import reconstruct as start
+            from invkit.experiment.inference.job import reconstruct as reconstruct_files
             from invkit.experiment.run import load
             from invkit.plugins.loader import registry
 
             trained = load(run, device, registry(plugins))
             options = Options(mask, grid, tiles, samples, seed, span)
             outputs = []
-            for output in start(trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True)):
+            for output in reconstruct_files(
+                trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True)
+            ):
                 outputs.append(output)
                 if not as_json:
                     click.echo(out / output["name"])
@@ -69,4 +84,4 @@ def reconstruct(
                     json.dumps({"schema": "invkit.reconstruct/1", "out": str(out), "outputs": outputs}, indent=2)
                 )
     except Interrupted:
-        raise Interrupted("stopped; what is written is whole, and the same command makes all of it again") from None
+        raise Interrupted("stopped; the files written so far are complete, and the same command starts again") from None

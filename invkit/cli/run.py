@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invkit.cli.options import device_name, load_recipe_of, plugin_files, registry_of
+from invkit.cli.options import device_name, load_recipe, load_registry, plugin_files
 from invkit.core.errors import DataError
 from invkit.core.signals import stop_requests
 
-if TYPE_CHECKING:  # these import torch, which takes seconds
+if TYPE_CHECKING:  # imports torch, which takes seconds
     from invkit.experiment.callbacks import Listener
 
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder.  [default: runs/<recipe>]")
 @device_name
-@click.option("--fresh", is_flag=True, help="Begin anew; a run folder that exists is renamed.")
-@click.option("--smoke", is_flag=True, help="The whole recipe in seconds, on few pictures and steps.")
-@click.option("--profile", is_flag=True, help="Print where the time of a training step goes, and nothing else.")
+@click.option("--fresh", is_flag=True, help="Start from scratch; an existing run folder is renamed.")
+@click.option("--smoke", is_flag=True, help="Shorten every part of the recipe, so that it takes seconds.")
+@click.option("--profile", is_flag=True, help="Only print the time spent in each part of a training step.")
 @click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes on this machine, one for each GPU.")
 @plugin_files
 def run(
@@ -40,9 +40,9 @@ def run(
     nproc: int,
     plugins: tuple[str, ...],
 ) -> None:
-    """Train, evaluate and report what RECIPE says; go on where an earlier run of it stopped."""
-    with stop_requests():  # from the first moment: torch alone takes seconds to import
-        loaded = load_recipe_of(recipe, overrides, plugins)
+    """Train, evaluate and report RECIPE. An interrupted run is resumed."""
+    with stop_requests():  # before torch is imported, which takes seconds
+        loaded = load_recipe(recipe, overrides, plugins)
         from invkit.core import distributed
         from invkit.experiment import run as experiment
 
@@ -57,7 +57,7 @@ def run(
             folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
         if not distributed.is_first_process():
             return
-        click.echo(_render(_saved(folder), "table"), nl=False)
+        click.echo(_render(_load_table(folder), "table"), nl=False)
     _console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -65,17 +65,17 @@ def run(
 @click.argument("runs", nargs=-1, required=True, metavar="RUN... [KEY=VALUE]...")
 @click.option("--format", "format_", type=click.Choice(["table", "json", "csv", "md", "html"]), default="table")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
-@click.option("--from-saved", is_flag=True, help="From the stored reconstructions, without the model.")
+@click.option("--from-saved", is_flag=True, help="Compute the metrics from stored reconstructions, without the model.")
 @device_name
 @plugin_files
 def evaluate(
     runs: tuple[str, ...], format_: str, out: Path | None, from_saved: bool, device: str, plugins: tuple[str, ...]
 ) -> None:
-    """Evaluate trained runs and print their metric table; KEY=VALUE changes settings of `eval`."""
+    """Print the metric table of trained runs. KEY=VALUE overrides settings of the recipe."""
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]
     if not folders:
-        raise click.UsageError("name at least one run folder")
+        raise click.UsageError("give at least one run folder")
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     from invkit.core import distributed
@@ -83,13 +83,13 @@ def evaluate(
     from invkit.experiment import run as experiment
 
     with _progress(device) as listener:
-        registry = registry_of(plugins)
+        registry = load_registry(plugins)
         tables = [experiment.evaluate(folder, overrides, device, listener, registry, from_saved) for folder in folders]
     if not distributed.is_first_process():
         return
-    # Figures of each picture are those of the runs' own tables.
-    whole = len(folders) > 1 and not overrides and not from_saved
-    text = _render(merge_runs(tables, [per_image(folder / "eval") for folder in folders] if whole else ()), format_)
+    # The per-image results on disk belong to the runs' own tables.
+    stored = len(folders) > 1 and not overrides and not from_saved
+    text = _render(merge_runs(tables, [per_image(folder / "eval") for folder in folders] if stored else ()), format_)
     if out:
         out.write_text(text, encoding="utf-8")
     else:
@@ -104,15 +104,15 @@ def _console() -> Any:
 
 @contextlib.contextmanager
 def _progress(device: str) -> "Iterator[Listener]":
-    """A listener that shows what a run does on stderr."""
+    """A listener that prints the progress of a run on stderr."""
     from invkit.cli.progress import ConsoleListener
     from invkit.core.device import pick_device
 
-    shown = ConsoleListener(_console(), cpu=pick_device(device).type == "cpu")
+    listener = ConsoleListener(_console(), cpu=pick_device(device).type == "cpu")
     try:
-        yield shown
+        yield listener
     finally:
-        shown.close()
+        listener.close()
 
 
 def _render(table: dict[str, Any], form: str) -> str:
@@ -122,9 +122,11 @@ def _render(table: dict[str, Any], form: str) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
-def _saved(folder: Path) -> dict[str, Any]:
+def _load_table(folder: Path) -> dict[str, Any]:
     path = folder / "eval" / "table.json"
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the table cannot be read ({error}); `invkit eval {folder}` makes it anew") from None
+        raise DataError(
+            f"{path}: the table cannot be read ({error}); `invkit eval {folder}` computes it again"
+        ) from None

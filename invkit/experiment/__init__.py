@@ -1,4 +1,4 @@
-"""A recipe becomes a run folder: train, evaluate, report, resume, reconstruct.
+"""Experiments: from a recipe to a run folder, by training, evaluation and report; and inference on user files.
 
-Imports every package below it; only `cli` and the functions of `invkit` import this one.
+It may import every package but `cli`; only `cli` and `invkit/__init__.py` import it.
 """

@@ -1,24 +1,24 @@
-"""Who hears what a run does."""
+"""Progress callbacks of a run."""
 
 from invkit.experiment.run_folder import RunFolder
 from invkit.training.trainer import StepRecord
 
 
 class Listener:
-    """What a run tells its caller; the default hears nothing."""
+    """Callbacks of a run; by default they do nothing."""
 
     def say(self, text: str) -> None:
-        """A line for the person."""
+        """Called with a message for the user."""
 
     def trained(self, record: StepRecord) -> None:
-        """A step was made."""
+        """Called after a training step."""
 
     def evaluated(self, done: int, total: int) -> None:
-        """Some pictures were evaluated."""
+        """Called when `done` of `total` images are evaluated."""
 
 
 class RecordingListener(Listener):
-    """Passes everything on, and writes what is said into the run's log."""
+    """Forwards all calls to another listener, and writes messages to the log of the run."""
 
     def __init__(self, listener: Listener, folder: RunFolder) -> None:
         self._listener, self._folder = listener, folder

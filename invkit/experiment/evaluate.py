@@ -1,4 +1,4 @@
-"""The evaluation of a run: its table and report, computed unless they are up to date."""
+"""Evaluation of a run: its table and report, computed unless they are up to date."""
 
 import hashlib
 import json
@@ -32,11 +32,12 @@ from invkit.recipe.resolve import plain
 from invkit.reconstructors import Method, Reconstructor, Sources
 from invkit.training.problem import Problem
 
-CHECKED = 128  # test images that are checked for being out of distribution
-Priors = Mapping[str, ConditionalModel]  # the models behind the zero-shot rows, by run folder
+CHECKED = 128  # largest number of test images checked for being out of distribution
+Priors = Mapping[str, ConditionalModel]  # models of the zero-shot methods, by run folder
 
 
 def weights_sha256(*models: ConditionalModel) -> str:
+    """SHA-256 of the names and values of all parameters."""
     digest = hashlib.sha256()
     for model in models:
         for name, p in sorted(model.named_parameters()):
@@ -45,16 +46,16 @@ def weights_sha256(*models: ConditionalModel) -> str:
 
 
 def fingerprint(*parts: object) -> str:
-    """A digest of plain data."""
+    """SHA-256 of JSON-compatible data."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def stored_table(recipe: Recipe, folder: RunFolder, every: str, world: World) -> dict[str, Any] | None:
-    """The run's table, as the first process reads it; None where it is of other settings or weights, or damaged.
+def stored_table(recipe: Recipe, folder: RunFolder, weights: str, world: World) -> dict[str, Any] | None:
+    """The stored table, read by the first process; None if it is damaged or was computed with other settings or weights.
 
-    `every` is the digest of all weights, those of priors included.
+    `weights` is the digest of all weights, including those of priors.
     """
-    table, stamp = None, {"fingerprint": fingerprint(table_settings(recipe), every)}
+    table, stamp = None, {"fingerprint": fingerprint(table_settings(recipe), weights)}
     try:
         if world.first and json.loads((folder.eval / "done.json").read_text("utf-8")) == stamp:
             table = json.loads((folder.eval / "table.json").read_text("utf-8"))
@@ -64,14 +65,14 @@ def stored_table(recipe: Recipe, folder: RunFolder, every: str, world: World) ->
 
 
 def evaluate_run(session: Session, trained: Trained, priors: Priors) -> dict[str, Any]:
-    """The run's table and report, computed unless those in the folder are of these weights and settings."""
+    """The table of a run; table and report are computed unless those in the folder have the same weights and settings."""
     recipe, folder, world = session.recipe, session.folder, session.world
-    every = weights_sha256(trained.model, *priors.values())
-    if (table := stored_table(recipe, folder, every, world)) is not None:
-        session.listener.say(f"everything is done: the table and the report are in {folder.path}")
+    weights = weights_sha256(trained.model, *priors.values())
+    if (table := stored_table(recipe, folder, weights, world)) is not None:
+        session.listener.say(f"up to date: the table and the report are in {folder.path}")
         return table
-    stamp, made_by = folder.eval / "done.json", environment(recipe, str(trained.device))
-    cache = ResultCache(folder.eval / "partial", fingerprint(cache_settings(recipe), every, made_by))
+    stamp, versions = folder.eval / "done.json", environment(recipe, str(trained.device))
+    cache = ResultCache(folder.eval / "partial", fingerprint(cache_settings(recipe), weights, versions))
     if world.first:
         stamp.unlink(missing_ok=True)
         cache.open()
@@ -80,9 +81,9 @@ def evaluate_run(session: Session, trained: Trained, priors: Priors) -> dict[str
     result.table["protocol"]["checkpoint"] = checkpoint
     if world.first:
         result.write(folder.eval)
-        record = folder.update_record({"evaluation": result.record, "evaluated": {**checkpoint, **made_by}})
+        record = folder.update_record({"evaluation": result.record, "evaluated": {**checkpoint, **versions}})
         write_report(folder.path, result, record)
-        write_atomic(stamp, json.dumps({"fingerprint": fingerprint(table_settings(recipe), every)}))
+        write_atomic(stamp, json.dumps({"fingerprint": fingerprint(table_settings(recipe), weights)}))
         cache.remove()
     return result.table
 
@@ -90,14 +91,14 @@ def evaluate_run(session: Session, trained: Trained, priors: Priors) -> dict[str
 def evaluate_methods(
     session: Session, trained: Trained, priors: Priors, cache: ResultCache | None = None
 ) -> Evaluation:
-    """The recipe's methods on its test images, for each of its degradations."""
+    """Evaluate the methods of the recipe on its test images, for each of its degradations."""
     recipe, folder = session.recipe, session.folder
-    every = protocols(recipe, folder.path.name, trained.device)
+    all_protocols = protocols(recipe, folder.path.name, trained.device)
 
     def progress(done: int, total: int) -> None:
         if session.stop():
             raise Interrupted("stopped during the evaluation; the same command resumes it")
-        session.listener.evaluated(len(results) * total + done, len(every) * total)
+        session.listener.evaluated(len(results) * total + done, len(all_protocols) * total)
 
     def training(grid: Grid, limit: int) -> Images:
         return recipe.data.open("train", grid, recipe.seed, limit)
@@ -106,11 +107,11 @@ def evaluate_methods(
     sources = Sources(trained.model, recipe.sample, recipe.data.law(), priors, training, tuple(images))
     methods = [_build(recipe, method, sources) for method in recipe.eval.methods]
     count = min(recipe.eval.images, *map(len, images.values()))
-    _check_disk(session, len(every) * saved_bytes(methods, list(images), *recipe.eval.kept(count)))
+    _check_disk(session, len(all_protocols) * saved_bytes(methods, list(images), *recipe.eval.kept(count)))
     if session.world.first:
-        _warn_out_of_distribution(trained, images, every)
+        _warn_out_of_distribution(trained, images, all_protocols)
     results: dict[str, Evaluation] = {}
-    for protocol in every:
+    for protocol in all_protocols:
         results[protocol.degradation_name] = evaluate_rows(
             methods, images, protocol, progress=progress, world=session.world, cache=cache
         )
@@ -119,41 +120,45 @@ def evaluate_methods(
 
 
 def _build(recipe: Recipe, method: Method, sources: Sources) -> Reconstructor:
-    """The reconstructor of a row, under the name that the recipe uses. Raises PluginError."""
+    """Build a method. Raises PluginError if the reconstructor has another name than the recipe uses."""
     name, built = recipe.registry.registered_name("method", method), method.build(sources)
     if built.name != name:
-        raise PluginError(f"the reconstructor {name!r} calls itself {built.name!r}; both names have to be the same")
+        raise PluginError(
+            f"the reconstructor of the method {name!r} has the name {built.name!r}; both names must be equal"
+        )
     return built
 
 
 def _check_disk(session: Session, size: int) -> None:
-    """Say how much will be stored, where it is much. Raises RecipeError where the disk has less room."""
+    """Report the size of the stored reconstructions if it is large. Raises RecipeError if the disk has less free space."""
     path = session.folder.path
     free = shutil.disk_usage(path).free
     if size > free:
         raise RecipeError(
-            f"eval.save: the reconstructions take about {size / 1e6:,.0f} MB, and {path} has {free / 1e6:,.0f} MB; "
+            f"eval.save: the reconstructions need about {size / 1e6:,.0f} MB, and {path} has {free / 1e6:,.0f} MB free; "
             "lower eval.save or eval.save_samples"
         )
     if size > LARGE:
         session.listener.say(
-            f"eval.save: about {size / 1e6:,.0f} MB of reconstructions are held in memory, then written"
+            f"eval.save: about {size / 1e6:,.0f} MB of reconstructions are kept in memory, then written"
         )
 
 
-def _warn_out_of_distribution(trained: Trained, images: Mapping[Grid, Images], every: Sequence[Protocol]) -> None:
-    """Warn where more measurements of test images are out of distribution than chance explains."""
-    if (known := trained.model.constants.training_ranges) is None:
+def _warn_out_of_distribution(
+    trained: Trained, images: Mapping[Grid, Images], all_protocols: Sequence[Protocol]
+) -> None:
+    """Warn if more measurements of test images are out of distribution than expected by chance."""
+    if (ranges := trained.model.constants.training_ranges) is None:
         return
-    for protocol, (grid, opened) in product(every, images.items()):
-        problem = Problem({grid: opened}, protocol.degradation, protocol.noise, protocol.seed)
+    for protocol, (grid, source) in product(all_protocols, images.items()):
+        problem = Problem({grid: source}, protocol.degradation, protocol.noise, protocol.seed)
         values = []
-        ids = range(min(protocol.settings.images, len(opened), CHECKED))
+        ids = range(min(protocol.settings.images, len(source), CHECKED))
         for first in range(0, len(ids), protocol.settings.batch):
             part = ids[first : first + protocol.settings.batch]
             keys = Keys.of(protocol.seed, "unlike", part, trained.device)
-            measurement = problem.measure(opened[part].to(trained.device), keys, grid)
+            measurement = problem.measure(source[part].to(trained.device), keys, grid)
             values.append(trained.model.statistics(measurement, trained.model.initial_estimate(measurement)))
-        name = f"test pictures ({protocol.degradation_name}, {grid})"
-        if said := warning(torch.cat(values), known, name, tolerated=0.01):
-            warnings.warn(said, stacklevel=2)
+        name = f"test images ({protocol.degradation_name}, {grid})"
+        if message := warning(torch.cat(values), ranges, name, tolerated=0.01):
+            warnings.warn(message, stacklevel=2)

@@ -1,4 +1,4 @@
-"""What is written down while a model trains: metrics.jsonl always, TensorBoard where it works."""
+"""Training logs: metrics.jsonl, and TensorBoard if enabled."""
 
 import io
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from invkit.training.trainer import StepRecord
 
 
 class RunLogger:
-    """Scalars, sample grids and validations of a run. A logger that fails is left out, which the run's log says."""
+    """Logs scalars, sample grids and validations. If TensorBoard fails it is disabled, and log.txt records the error."""
 
     def __init__(self, folder: RunFolder, settings: Log, step: int) -> None:
         self.folder, self.every, self._writer = folder, settings.every, None
@@ -30,9 +30,9 @@ class RunLogger:
         if record.step % self.every and not last:
             return
         values = {"loss": float(record.loss), "grad_norm": float(record.grad_norm), "lr": record.lr}
-        left_out = {"skipped": skipped} if skipped else {}
+        optional = {"skipped": skipped} if skipped else {}
         self.folder.append_metrics(
-            {"step": record.step, **values, "images": record.images, "seconds": record.seconds, **left_out}
+            {"step": record.step, **values, "images": record.images, "seconds": record.seconds, **optional}
         )
         self._scalars(values, record.step)
 
@@ -41,10 +41,10 @@ class RunLogger:
             pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
             writer.add_image("samples", pixels, step, dataformats="HWC")
 
-        self._board(draw)
+        self._tensorboard(draw)
 
     def validation(self, table: dict[str, Any], step: int) -> None:
-        """Metrics of the held-out pictures, and their reliability diagram."""
+        """Log the metrics of the held-out images and their reliability diagram."""
         values = {
             f"{row['readout']}/{name}": entry["value"]
             for row in table["rows"]
@@ -63,21 +63,21 @@ class RunLogger:
                 FigureCanvasAgg(figure)
                 writer.add_figure("reliability", figure, step)
 
-        self._board(draw)
+        self._tensorboard(draw)
 
     def close(self) -> None:
-        self._board(lambda writer: writer.close())
+        self._tensorboard(lambda writer: writer.close())
 
     def _scalars(self, values: dict[str, float], step: int) -> None:
-        self._board(lambda writer: [writer.add_scalar(name, value, step) for name, value in values.items()])
+        self._tensorboard(lambda writer: [writer.add_scalar(name, value, step) for name, value in values.items()])
 
-    def _board(self, act: Callable[[Any], Any]) -> None:
+    def _tensorboard(self, act: Callable[[Any], Any]) -> None:
         if self._writer is not None:
             self._try(lambda: act(self._writer))
 
     def _try(self, act: Callable[[], Any]) -> None:
         try:
             act()
-        except Exception as error:  # whatever a logger may meet, the training goes on
+        except Exception as error:  # a failing logger must not stop the training
             self._writer = None
-            self.folder.note(f"no TensorBoard from here on: {type(error).__name__}: {error}")
+            self.folder.note(f"TensorBoard is disabled: {type(error).__name__}: {error}")

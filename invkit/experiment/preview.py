@@ -1,4 +1,4 @@
-"""A degradation at work: embedded photographs, what is measured of them, and what the pseudo-inverse makes of that."""
+"""Example image of a degradation: embedded photographs, their measurements, and the pseudo-inverse of these."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,20 +19,20 @@ from invkit.recipe.resolve import resolve
 from invkit.recipe.yaml_reader import Tree
 
 GRID = Grid(64, 64)
-PHOTOS = (0, 2)  # of the test split: one of many details, one of large areas
+PHOTOS = (0, 2)  # of the test split: one with fine details, one with large uniform areas
 
 
-def save_preview(found: Registry, name: str, overrides: Sequence[str], file: Path | None) -> Path:
-    """Write a PNG of a degradation at work and return its path; as given, `NAME.png` replaces only its like.
+def save_preview(registry: Registry, name: str, overrides: Sequence[str], file: Path | None) -> Path:
+    """Write the example image of a degradation as a PNG and return its path.
 
-    Raises RecipeError where a setting is wrong or missing or the degradation does not fit the grid, PluginError where
-    its code fails.
+    Without `file` it is `NAME.png`, which replaces an existing file only if invkit wrote it. Raises RecipeError if a setting
+    is wrong or missing or the degradation does not fit the grid, PluginError if the code of the plugin fails.
     """
-    cls: type[Degradation] = found.get("degradation", name)
-    degradation = resolve(cls, override(Tree({}, {(): COMMAND_LINE + name}), overrides), found, Path())
+    cls: type[Degradation] = registry.get("degradation", name)
+    degradation = resolve(cls, override(Tree({}, {(): COMMAND_LINE + name}), overrides), registry, Path())
     path = file or Path(f"{name}.png")
-    if file is None and path.exists() and not _ours(path):
-        raise RecipeError(f"{path} is somebody's own; name another file with --picture FILE")
+    if file is None and path.exists() and not _is_preview(path):
+        raise RecipeError(f"{path} exists and was not written by invkit; give another file with --picture FILE")
     x = Photos().open("test", GRID, 0)[PHOTOS]
     keys = Keys.of(0, "preview", PHOTOS)
     try:
@@ -41,14 +41,17 @@ def save_preview(found: Registry, name: str, overrides: Sequence[str], file: Pat
     except ValueError as error:
         raise RecipeError(f"{name}: {error}") from None
     except Exception as error:
-        raise PluginError(f"{name} of {found.origins['degradation', name]}: {type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"{name} of {registry.origins['degradation', name]}: {type(error).__name__}: {error}"
+        ) from error
     write_atomic(path, sheet)
     return path
 
 
-def _ours(path: Path) -> bool:
+def _is_preview(path: Path) -> bool:
+    """Whether a file is a PNG written by invkit."""
     try:
-        with Image.open(path) as picture:
-            return picture.info.get("Software") == "invkit"
+        with Image.open(path) as image:
+            return image.info.get("Software") == "invkit"
     except OSError:
         return False

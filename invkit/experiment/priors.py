@@ -1,4 +1,4 @@
-"""The trained priors that zero-shot rows of a recipe name."""
+"""Trained priors of the zero-shot methods in a recipe."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,30 +11,30 @@ from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.zeroshot import Solver
 
 
-def priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, ConditionalModel]:
-    """The models behind the zero-shot rows, by their run folders, each loaded once.
+def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, ConditionalModel]:
+    """The priors of all zero-shot methods, by run folder; each is loaded once.
 
-    Raises DataError where a folder has no trained run, RecipeError where that run is no prior of such pictures.
+    Raises DataError if a folder has no trained run, RecipeError if that run is not a prior or has other channels.
     """
-    found: dict[str, ConditionalModel] = {}
+    models: dict[str, ConditionalModel] = {}
     for method in recipe.eval.methods:
-        if not isinstance(method, Solver) or method.prior in found:
+        if not isinstance(method, Solver) or method.prior in models:
             continue
-        row = f"eval.methods: {method.title}.prior"
+        key = f"eval.methods: {method.title}.prior"
         try:
             trained = load(Path(method.prior))
         except DataError as error:
-            raise DataError(f"{row}: {error}") from None
+            raise DataError(f"{key}: {error}") from None
         if not isinstance(trained.recipe.degradation, Nothing):
             name = trained.recipe.registry.name_of(trained.recipe.degradation)
             raise RecipeError(
-                f"{row}: {method.prior} was trained on {name!r}; a prior is trained on the degradation 'nothing', as the "
+                f"{key}: {method.prior} was trained on {name!r}; a prior is trained on the degradation 'nothing', as the "
                 "recipe photos_prior does"
             )
         if trained.model.channels != recipe.data.channels:
             raise RecipeError(
-                f"{row}: {method.prior} knows pictures of {trained.model.channels} channels, the recipe's have "
+                f"{key}: {method.prior} is a prior of images with {trained.model.channels} channels, and the recipe's have "
                 f"{recipe.data.channels}"
             )
-        found[method.prior] = trained.model
-    return found
+        models[method.prior] = trained.model
+    return models

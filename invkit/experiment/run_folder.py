@@ -1,4 +1,4 @@
-"""A run's folder: who it belongs to, what is in it, and what is already done."""
+"""Run folders: their files, the recipe they belong to, and their record."""
 
 import json
 import os
@@ -18,11 +18,20 @@ from invkit.core.files import locked, make_folder, write_atomic
 from invkit.plugins.registry import Registry
 from invkit.recipe.recipe import Recipe, load_recipe
 
-# What may change between two runs into one folder; everything else decides the weights.
-_FREE = {"eval", "log", "sample"}
-_FREE_TRAIN = {"steps", "budget", "checkpoint_every", "sample_every", "keep", "on_nonfinite", "compile", "workers"}
+# Settings that may change when a run is resumed; the weights depend on all others.
+_CHANGEABLE = {"eval", "log", "sample"}
+_CHANGEABLE_TRAIN = {
+    "steps",
+    "budget",
+    "checkpoint_every",
+    "sample_every",
+    "keep",
+    "on_nonfinite",
+    "compile",
+    "workers",
+}
 
-# In an address (also one that was taken for a path): a name and password, and what a query says is secret.
+# Secrets in a URL (also with `//` reduced to `/`, as in a path): user name and password, and query parameters such as tokens.
 _USER = re.compile(r"(?<=[a-z0-9+.-]{2}:)(/{1,2})[^\s/@'\"]+@", re.IGNORECASE)
 _TOKEN = re.compile(
     r"([?&;][^\s=&;?]*(?:token|key|sig|secret|passw|pwd|auth|cred)[^\s=&;?]*=)[^\s&;'\"#]+", re.IGNORECASE
@@ -30,7 +39,7 @@ _TOKEN = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """A text without passwords and tokens in its addresses.
+    """Remove passwords and tokens from the URLs in a text.
 
     >>> without_secrets("https://me:pw@host/a?token=abc&size=3")
     'https://host/a?token=&size=3'
@@ -38,21 +47,21 @@ def without_secrets(text: str) -> str:
     return _TOKEN.sub(r"\1", _USER.sub(r"\1", text))
 
 
-def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, by key path, that a folder's weights depend on."""
+def _weight_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that determine the weights, by key path."""
 
     def flat(node: Any, path: str) -> dict[str, Any]:
         if isinstance(node, Mapping):
             return {k: v for key, value in node.items() for k, v in flat(value, f"{path}.{key}").items()}
         return {path[1:]: node}
 
-    kept = {key: value for key, value in resolved.items() if key not in _FREE}
-    kept["train"] = {key: value for key, value in kept["train"].items() if key not in _FREE_TRAIN}
+    kept = {key: value for key, value in resolved.items() if key not in _CHANGEABLE}
+    kept["train"] = {key: value for key, value in kept["train"].items() if key not in _CHANGEABLE_TRAIN}
     return flat(kept, "")
 
 
 def table_settings(recipe: Recipe) -> dict[str, Any]:
-    """The settings, by section, that determine a table besides the weights."""
+    """The settings, other than the weights, that determine a table, by section."""
     resolved = yaml.safe_load(recipe.dump())
     kept = {key: value for key, value in resolved.items() if key not in {"log", "train"}}
     return {**kept, "grids": resolved["train"]["grids"]}
@@ -66,7 +75,7 @@ def cache_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 class RunFolder:
-    """The files of one run, by the names that the documentation gives them."""
+    """Paths and records of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,15 +88,15 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
 
     def sheet(self, step: int) -> Path:
-        """The sample grid of a step."""
+        """Path of the sample grid of a step."""
         return self.samples / f"iter_{step:06d}.png"
 
     @contextmanager
     def claim(self, recipe: Recipe, *, fresh: bool) -> Iterator[None]:
-        """Hold the folder alone and make it this recipe's own, or go on in it.
+        """Lock the folder, and create it for the recipe or check that it belongs to it.
 
-        Raises RecipeError, with the way out, where another process holds it, where it belongs to another recipe or seed,
-        or where it is no run folder at all.
+        With `fresh` an existing folder is renamed first. Raises RecipeError, with a remedy, if another process holds the
+        folder, it belongs to another recipe or seed, or it contains files but no run.
         """
         if fresh and self.path.exists():
             number = 1
@@ -96,7 +105,7 @@ class RunFolder:
             with locked(self.path):
                 self.path.rename(aside)
         resolved = self.path / "resolved.yaml"
-        # A process that was killed at the very start leaves names that begin with a dot.
+        # Names that begin with a dot may be left by a process that was killed at its start.
         if not resolved.exists() and self.path.exists() and any(p.name[0] != "." for p in self.path.iterdir()):
             raise RecipeError(f"{self.path} is not empty and holds no run; give another folder with --out DIR")
         make_folder(self.path)
@@ -104,18 +113,18 @@ class RunFolder:
             text = without_secrets(recipe.dump())
             if resolved.exists():
                 self._check(yaml.safe_load(text), yaml.safe_load(resolved.read_text("utf-8")))
-            write_atomic(resolved, text)  # first: it says whose the folder is
+            write_atomic(resolved, text)  # first, since it identifies the recipe of the folder
             write_atomic(self.path / "recipe.yaml", without_secrets(recipe.text) or text)
             yield
 
     def _check(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> None:
-        mine, theirs = _identity(new), _identity(old)
-        changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        new, old = _weight_settings(new), _weight_settings(old)
+        changed = sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key))
         if changed:
             first = changed[0]
             more = f" and {len(changed) - 1} more settings" if len(changed) > 1 else ""
             raise RecipeError(
-                f"{self.path} holds a run with {first}={theirs.get(first)!r}, now {mine.get(first)!r}{more}; give "
+                f"{self.path} holds a run with {first}={old.get(first)!r}, now {new.get(first)!r}{more}; give "
                 "another folder with --out DIR, or move the old one aside with --fresh"
             )
 
@@ -123,13 +132,13 @@ class RunFolder:
     def open(
         cls, path: Path, overrides: tuple[str, ...] = (), registry: Registry | None = None
     ) -> tuple["RunFolder", Recipe]:
-        """An existing run and its recipe; raises DataError where there is none.
+        """Open an existing run; returns the folder and its recipe. Raises DataError if there is none.
 
-        A folder never says which code to import: the plugin files of a run are given again, in `registry`.
+        A run folder never causes code to be imported: the plugin files of the run must be given again, in `registry`.
         """
         resolved = path / "resolved.yaml"
         if not resolved.is_file():
-            raise DataError(f"{path} is no run folder (it has no resolved.yaml); `invkit run RECIPE` makes one")
+            raise DataError(f"{path} is no run folder (it has no resolved.yaml); `invkit run RECIPE` creates one")
         folder = cls(path)
         try:
             return folder, load_recipe(resolved, overrides, registry)
@@ -138,10 +147,10 @@ class RunFolder:
             if not absent:
                 raise
             given = " ".join(f"--plugin {name}" for name in absent)
-            raise type(error)(f"{error}\n{path} was made with {given}; give it again") from None
+            raise type(error)(f"{error}\n{path} was created with {given}; give it again") from None
 
-    def keep_metrics(self, step: int) -> None:
-        """Drop logged records after a step: what follows it will be logged anew."""
+    def truncate_metrics(self, step: int) -> None:
+        """Delete logged records after a step; a resumed run logs them again."""
         if self.metrics.exists():
             lines = self.metrics.read_text("utf-8").splitlines()
             kept = [line for line in lines if _step_of(line) <= step]
@@ -152,18 +161,18 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def note(self, text: str) -> None:
-        """Add a line to the run's log."""
+        """Append a line to log.txt."""
         with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {without_secrets(text)}\n")
 
     def update_record(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge facts into `record.json`; it holds no environment variables, and no secrets in addresses."""
+        """Merge facts into `record.json`, without secrets in URLs, and return the record."""
         text = without_secrets(json.dumps({**self.record(), **facts}, indent=1, sort_keys=True))
         write_atomic(self.path / "record.json", text + "\n")
         return json.loads(text)
 
     def record(self) -> dict[str, Any]:
-        """What `record.json` holds; nothing where there is none."""
+        """The content of `record.json`; empty if it is missing or damaged."""
         try:
             record = json.loads((self.path / "record.json").read_text("utf-8"))
         except (FileNotFoundError, ValueError):
@@ -178,12 +187,12 @@ def _files(registry: Registry | None) -> Mapping[str, str]:
 def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):  # a line that a kill cut short
+    except (ValueError, KeyError, TypeError):  # a line cut short when the process was killed
         return float("inf")
 
 
 def environment(recipe: Recipe, device: str) -> dict[str, Any]:
-    """What a reader needs to repeat a run: versions, plugins, seed, device, commit."""
+    """What is needed to reproduce a run: versions, plugins, seed, device, commit. No environment variables."""
     from importlib.metadata import version
 
     origins = recipe.registry.origins
@@ -207,7 +216,7 @@ def environment(recipe: Recipe, device: str) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of invkit's own source tree, where it runs from one."""
+    """The git commit of invkit's source tree; None if it does not run from one."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

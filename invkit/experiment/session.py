@@ -1,4 +1,4 @@
-"""What the parts of a run share while it is worked on."""
+"""State shared by the training and the evaluation of a run."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from invkit.recipe.recipe import Recipe
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """A recipe and its run folder, who listens, how it is stopped, and the processes and device that compute."""
+    """A recipe and its run folder, the listener, the stop request, and the processes and device of the computation."""
 
     recipe: Recipe
     folder: RunFolder
@@ -25,7 +25,7 @@ class Session:
 
 
 def protocols(recipe: Recipe, run: str, device: torch.device) -> list[Protocol]:
-    """The protocol of each degradation that the table of a recipe has rows for; equal names are numbered."""
+    """The evaluation protocol of each degradation in the table of a recipe; equal names are numbered."""
     rows = recipe.degradation.table_rows()
     names = [recipe.registry.name_of(named) or "" for named, _ in rows]
     unique = [f"{name}#{i}" if names.count(name) > 1 else name for i, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""The whole of a recipe in seconds."""
+"""Smoke runs: a recipe shortened to seconds."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,8 @@ from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.zeroshot import Solver
 
 
-def shrunk(recipe: Recipe, say: Callable[[str], None]) -> Recipe:
-    """The whole recipe in seconds: few steps, pictures, samples; the photos where the data are missing."""
+def smoke_recipe(recipe: Recipe, say: Callable[[str], None]) -> Recipe:
+    """The recipe with few steps, images and samples; with the embedded photographs if its data are missing."""
     train, eval_ = recipe.train, recipe.eval
     batch = min(train.batch, 8)
     small = {
@@ -18,7 +18,7 @@ def shrunk(recipe: Recipe, say: Callable[[str], None]) -> Recipe:
     }  # fmt: skip
     data = recipe.data
     if missing := data.missing():
-        say(f"smoke run: {missing}; using the embedded photos in their place")
+        say(f"smoke run: {missing}; using the embedded photos instead")
         data = Photos()
     methods = tuple(
         method.model_copy(update={"calls": min(method.calls, 10)}) if isinstance(method, Solver) else method

@@ -1,4 +1,4 @@
-"""The training of a run: from its last checkpoint, or the start, to a trained model."""
+"""Training of a run, from the start or from its last checkpoint."""
 
 import math
 from dataclasses import replace
@@ -27,9 +27,9 @@ SHEET = 8  # images on a sample grid
 
 
 def train(session: Session) -> Trained:
-    """Train what is not trained yet.
+    """Train a run, or resume it; a finished run is only loaded.
 
-    Raises Interrupted where somebody asked to stop, and NonFiniteError, both with the state saved.
+    Raises Interrupted if a stop was requested, and NonFiniteError, both with the state saved.
     """
     recipe, folder = session.recipe, session.folder
     checkpoint = latest_checkpoint(folder.checkpoints)
@@ -38,13 +38,15 @@ def train(session: Session) -> Trained:
     if checkpoint is not None and _finished(recipe, checkpoint):
         session.listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
         trained = _trained(session)
-        if session.world.first and not folder.sheet(trained.step).exists():  # a stop came between the two
+        if (
+            session.world.first and not folder.sheet(trained.step).exists()
+        ):  # the run was stopped after the last checkpoint
             _sheet(trained, folder)
         return trained
-    images, aside = held_out(recipe.open_images("train", session.listener.say), recipe.train)
+    images, held_out_images = held_out(recipe.open_images("train", session.listener.say), recipe.train)
     problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
-    _TrainingLoop(session, _trainer(session, problem, checkpoint), aside).run(resumed=checkpoint is not None)
-    session.world.barrier()  # until it is saved
+    _TrainingLoop(session, _trainer(session, problem, checkpoint), held_out_images).run(resumed=checkpoint is not None)
+    session.world.barrier()  # until the first process has saved the checkpoint
     return _trained(session)
 
 
@@ -55,23 +57,23 @@ def _trained(session: Session) -> Trained:
 
 
 def _trainer(session: Session, problem: Problem, checkpoint: Checkpoint | None) -> Trainer:
-    """A trainer in the state of a checkpoint, or at the start; says what it will do."""
+    """A trainer in its initial state or that of a checkpoint; reports the size of the training."""
     recipe, folder, world, settings = session.recipe, session.folder, session.world, session.recipe.train
     if checkpoint is None:
-        seen = settings.total and settings.total * settings.batch
-        model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, session.device, seen)
+        total_images = settings.total and settings.total * settings.batch
+        model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, session.device, total_images)
     else:
         model = place(rebuild(recipe, checkpoint), session.device)
-    world.broadcast_(model.parameters())  # drawn alike already, unless the machines differ
+    world.broadcast_(model.parameters())  # equal already, unless the machines differ
     trainer = Trainer(problem, model, settings, session.device, world)
     if checkpoint is not None:
         for part in ("weights", "average"):
             check_fit(dict(model.named_parameters()), checkpoint.tensors.get(part, {}))
         trainer.restore(checkpoint.step, checkpoint.tensors, checkpoint.meta.get("seconds", 0.0))
-        session.listener.say(f"going on from step {checkpoint.step} in {folder.path}")
+        session.listener.say(f"resuming from step {checkpoint.step} in {folder.path}")
     parameters = sum(p.numel() for p in model.parameters())
     if world.first:
-        folder.keep_metrics(trainer.step)
+        folder.truncate_metrics(trainer.step)
         folder.update_record({"parameters": parameters, "residual_scale": model.constants.residual_scale.scale})
     length = f"for {settings.budget}" if settings.total is None else f"{settings.total - trainer.step} steps"
     session.listener.say(
@@ -82,10 +84,10 @@ def _trainer(session: Session, problem: Problem, checkpoint: Checkpoint | None) 
 
 
 class _TrainingLoop:
-    """Runs a trainer; logs, validates, draws sample sheets and saves checkpoints as the recipe says."""
+    """Runs a trainer, and at the steps given by the recipe logs, validates, draws sample grids and saves checkpoints."""
 
-    def __init__(self, session: Session, trainer: Trainer, aside: dict[Grid, Images]) -> None:
-        self.session, self.trainer, self.aside = session, trainer, aside
+    def __init__(self, session: Session, trainer: Trainer, held_out_images: dict[Grid, Images]) -> None:
+        self.session, self.trainer, self.held_out_images = session, trainer, held_out_images
         recipe, folder = session.recipe, session.folder
         constants = Checkpoint(0, {"constants": trainer.model.constants.tensors()}, {})
         self.averaged_model = rebuild(recipe, constants).to(session.device).eval()
@@ -94,7 +96,7 @@ class _TrainingLoop:
         self.saved = trainer.step  # the step of the last checkpoint
 
     def run(self, *, resumed: bool) -> None:
-        """Train to the end. Raises Interrupted and NonFiniteError, both with the state saved."""
+        """Train to the last step. Raises Interrupted and NonFiniteError, both with the state saved."""
         step, folder = self.trainer.step, self.session.folder
         if resumed and step % self.session.recipe.train.sample_every == 0 and not folder.sheet(step).exists():
             self._draw()
@@ -102,24 +104,24 @@ class _TrainingLoop:
             with self.session.stop.hold():
                 for record in self.trainer.run():
                     self.session.listener.trained(record)
-                    self._after(record)
+                    self._after_step(record)
         except NonFiniteError as error:
             if self.trainer.step > self.saved:
                 self._save()
             details = folder.path / "nonfinite.json"
             if self.session.world.first:
-                write_json(details, _readable(error.cause))
-            raise NonFiniteError(f"{error}. What is known of it is in {details}", error.cause) from None
+                write_json(details, _json_safe(error.cause))
+            raise NonFiniteError(f"{error}. Details are in {details}", error.cause) from None
         if self.logger:
             self.logger.close()
 
-    def _after(self, record: StepRecord) -> None:
-        """What follows a step: log, validate, save, draw, and stop where somebody asked for it."""
+    def _after_step(self, record: StepRecord) -> None:
+        """Log, validate, save and draw as scheduled; raise Interrupted if a stop was requested."""
         settings, trainer, world = self.session.recipe.train, self.trainer, self.session.world
         last, score = trainer.done, None
         if self.logger:
             self.logger.step(record, last=last, skipped=trainer.skipped)
-        if self.aside and (last or record.step % (settings.evaluate_every or 1) == 0):
+        if self.held_out_images and (last or record.step % (settings.evaluate_every or 1) == 0):
             with self.session.stop.release():
                 score = self._validate(record.step)
         if last or score is not None or record.step % settings.checkpoint_every == 0:
@@ -130,8 +132,8 @@ class _TrainingLoop:
                 self._draw()
         if world.any(self.session.stop()) and not last:
             self._save(score)
-            world.barrier()  # none ends before it is saved: the end of one ends the others
-            message = f"stopped at step {trainer.step}, saved; the same command goes on from there"
+            world.barrier()  # until the state is saved: if one process ends, the others are ended too
+            message = f"stopped at step {trainer.step}; the state is saved and the same command resumes"
             raise Interrupted(message if world.first else "")
 
     def _averaged(self) -> Trained:
@@ -139,9 +141,9 @@ class _TrainingLoop:
         return Trained(self.session.recipe, self.averaged_model, self.session.device, self.trainer.step)
 
     def _validate(self, step: int) -> float | None:
-        """The CRPS on the held-out images."""
+        """CRPS on the held-out images; None if it is undefined."""
         recipe = self.session.recipe
-        problem = replace(self.trainer.problem, images=self.aside)
+        problem = replace(self.trainer.problem, images=self.held_out_images)
         protocol = Protocol(
             "validation", "", problem.degradation, problem.noise, recipe.eval, recipe.metrics, problem.seed,
             self.session.device,
@@ -170,17 +172,17 @@ def _finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:
     return checkpoint.meta.get("seconds", 0.0) >= (recipe.train.seconds or 0)
 
 
-def _readable(value: Any) -> Any:
-    """With words for the numbers that JSON has no signs for."""
+def _json_safe(value: Any) -> Any:
+    """Replace non-finite floats, which JSON cannot represent, by strings."""
     if isinstance(value, dict):
-        return {key: _readable(item) for key, item in value.items()}
+        return {key: _json_safe(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_readable(item) for item in value]
+        return [_json_safe(item) for item in value]
     return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
 def _sheet(trained: Trained, folder: RunFolder, images: Images | None = None) -> bytes:
-    """Write the labelled sample grid of a step, from test pictures that are the same at every step."""
+    """Write the labelled sample grid of a step as a PNG and return it; the test images are the same at every step."""
     recipe = trained.recipe
     grid = as_grid(recipe.train.grids[0], recipe.data.channels)
     if images is None:
@@ -194,6 +196,6 @@ def _sheet(trained: Trained, folder: RunFolder, images: Images | None = None) ->
     mean = trained.model.mean(measurement, estimate)
     shown = min(8, max(2, count))
     samples = trained.model.sample(measurement, keys.child("samples"), shown, recipe.sample, estimate=estimate)
-    picture = sample_sheet(x, measurement, estimate.mean, mean, samples)
-    write_atomic(folder.sheet(trained.step), picture)
-    return picture
+    png = sample_sheet(x, measurement, estimate.mean, mean, samples)
+    write_atomic(folder.sheet(trained.step), png)
+    return png

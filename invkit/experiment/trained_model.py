@@ -1,4 +1,4 @@
-"""A trained model, and how it comes out of a checkpoint."""
+"""Trained models, loaded from checkpoints."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.posterior import Posterior
 from invkit.training.checkpoint import Checkpoint, best_checkpoint, check_fit, latest_checkpoint
 
-CELLS = 1 << 18  # in the network at once: 256 images of 32x32
-READ = ("average", "constants")  # the files of a checkpoint that a trained model needs
+CELLS = 1 << 18  # largest number of cells in the network at once: 256 images of 32x32
+READ = ("average", "constants")  # the parts of a checkpoint that inference needs
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Trained:
     """A trained run: its recipe, and its model with averaged weights.
 
     Its methods take a `Measurement` of any number of images on any grid, from `invkit.measure_points` or from `measure` in
-    `invkit.physics.measurement`, and process it in parts. They warn where measurements are out of distribution, and raise
-    ValueError where the number of channels differs from the model's.
+    `invkit.physics.measurement`, and process it in parts. They warn if measurements are out of distribution, and raise
+    ValueError if the number of channels differs from that of the model.
     """
 
     recipe: Recipe
@@ -40,11 +40,11 @@ class Trained:
     step: int
 
     def mean(self, measurement: Measurement) -> Tensor:
-        """Posterior mean (B, C, H, W), with exactly known pixels put in."""
+        """Posterior mean (B, C, H, W); pixels observed without noise have their observed values."""
         return self._mean(measurement, self._estimates(measurement))
 
     def sample(self, measurement: Measurement, count: int, seed: int = 0, ids: Sequence[int] | None = None) -> Tensor:
-        """`count` posterior samples (K, B, C, H, W), a function of the seed and of `ids`, by default the places in the batch."""
+        """`count` posterior samples (K, B, C, H, W), a function of the seed and of `ids`, by default the positions in the batch."""
         estimates = self._estimates(measurement)
         return self._sample(measurement, estimates, count, self._keys(measurement, seed, ids))
 
@@ -59,7 +59,7 @@ class Trained:
         """Mean, samples, standard deviation and intervals, with `count`, `seed` and `ids` as in `sample`.
 
         With `tiles` an image is sampled by overlapping tiles, each treated as an image of the training grid: for masks of
-        images larger than those of the training. Raises ValueError where a tile has no observed pixel.
+        images larger than those of the training. Raises ValueError if a tile has no observed pixel.
         """
         keys = self._keys(measurement, seed, ids)
         if not tiles:
@@ -81,17 +81,17 @@ class Trained:
     def _estimates(self, measurement: Measurement) -> list[tuple[slice, InitialEstimate]]:
         """The initial estimate of each part of the batch, on the CPU.
 
-        Warns of measurements that are out of distribution, where the checkpoint has the ranges of the training.
+        Warns if measurements are out of distribution, provided that the checkpoint has the training ranges.
         """
-        known, estimates, values = self.model.constants.training_ranges, [], []
+        ranges, estimates, values = self.model.constants.training_ranges, [], []
         for part in self._parts(measurement):
-            own = measurement[part].to(self.device)
-            estimate = self.model.initial_estimate(own)
+            chunk = measurement[part].to(self.device)
+            estimate = self.model.initial_estimate(chunk)
             estimates.append((part, estimate.to("cpu")))
-            if known is not None:
-                values.append(self.model.statistics(own, estimate))
-        if known is not None and (said := warning(torch.cat(values), known)):
-            warnings.warn(said, stacklevel=3)
+            if ranges is not None:
+                values.append(self.model.statistics(chunk, estimate))
+        if ranges is not None and (message := warning(torch.cat(values), ranges)):
+            warnings.warn(message, stacklevel=3)
         return estimates
 
     def _mean(self, measurement: Measurement, estimates: list[tuple[slice, InitialEstimate]]) -> Tensor:
@@ -111,30 +111,30 @@ class Trained:
         return measurement.paste(torch.cat(parts, 1))
 
     def _parts(self, measurement: Measurement) -> Iterator[slice]:
-        """The parts of a batch, of as many images as are in the network at once."""
+        """Slices of the batch, each with as many images as the network processes at once."""
         self._check(measurement)
         step = max(1, CELLS // measurement.grid.pixels)
         return (slice(i, i + step) for i in range(0, len(measurement), step))
 
     def _check(self, measurement: Measurement) -> None:
-        own, given = self.model.channels, measurement.grid.channels
-        if own != given:
+        expected, given = self.model.channels, measurement.grid.channels
+        if expected != given:
             raise ValueError(
-                f"the model is for images with {own} channels, and the measurement is of images with {given}"
+                f"the model is for images with {expected} channels, and the measurement is of images with {given}"
             )
 
 
 def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Trained | None:
-    """The weights that the recipe evaluates, the last or the best; None where there is no checkpoint yet.
+    """The model from the checkpoint that the recipe evaluates, the last or the best; None if there is no checkpoint yet.
 
-    Raises DataError where they are damaged or do not fit.
+    Raises DataError if the checkpoint is damaged or does not fit.
     """
     checkpoint = best_checkpoint(folder.checkpoints, READ) if recipe.eval.checkpoint == "best" else None
     checkpoint = checkpoint or latest_checkpoint(folder.checkpoints, READ)
-    return None if checkpoint is None else trained_from(recipe, checkpoint, device)
+    return None if checkpoint is None else from_checkpoint(recipe, checkpoint, device)
 
 
-def trained_from(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
+def from_checkpoint(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
     """The model with a checkpoint's averaged weights."""
     model = rebuild(recipe, checkpoint)
     load_weights(model, checkpoint.tensors["average"])
@@ -142,18 +142,18 @@ def trained_from(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -
 
 
 def rebuild(recipe: Recipe, checkpoint: Checkpoint) -> ConditionalModel:
-    """A model with the constants of a checkpoint, its weights not loaded yet."""
+    """A model with the constants of a checkpoint; its weights are not loaded yet."""
     try:
         constants = Constants.of(checkpoint.tensors["constants"], recipe.model.fill)
     except DataError:
         raise
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"the checkpoint's constants are not those of a model ({error!r}); use --fresh") from None
+        raise DataError(f"the checkpoint has invalid constants ({error!r}); use --fresh") from None
     return ConditionalModel(recipe.model, recipe.diffusion, constants, recipe.train.precision)
 
 
 def load_weights(model: ConditionalModel, weights: Mapping[str, Tensor]) -> None:
-    """Fill a model in place; raises DataError, with the first difference, where the weights do not fit."""
+    """Copy weights into a model in place. Raises DataError, with the first difference, if they do not fit."""
     check_fit(dict(model.named_parameters()), weights)
     with torch.no_grad():
         for name, p in model.named_parameters():

@@ -76,7 +76,7 @@ def test_exit_codes(invkit, monkeypatch, error, code, said):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("invkit.cli.plugins.registry_of", fail)
+    monkeypatch.setattr("invkit.cli.plugins.load_registry", fail)
     got, out, err = invkit("plugins", "list")
     assert (got, out) == (code, "")
     assert said in err
@@ -89,7 +89,9 @@ def test_a_warning_is_one_line_without_source_code(invkit, monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        monkeypatch.setattr("invkit.cli.plugins.registry_of", lambda _: warnings.warn("it is\n  damaged", stacklevel=1))
+        monkeypatch.setattr(
+            "invkit.cli.plugins.load_registry", lambda _: warnings.warn("it is\n  damaged", stacklevel=1)
+        )
         monkeypatch.setattr("invkit.plugins.inventory.listing", lambda _: {})
         assert invkit("plugins", "list", "--json") == (0, "{}\n", "warning: it is damaged\n")
 

@@ -36,7 +36,7 @@ def reconstruct(trained_run, capsys, tmp_path, monkeypatch):
 def files(tmp_path):
     """What is given."""
     rng = np.random.default_rng(0)
-    for name, shape in (("x.png", (15, 11)), ("mask.png", (15, 11)), ("large.jpg", (26, 31))):
+    for name, shape in (("x.png", (15, 11)), ("mask.png", (15, 11)), ("large.jpg", (34, 40))):
         Image.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(tmp_path / name)
     Image.fromarray(np.uint8(255) * (rng.random((15, 11)) < 0.2)).save(tmp_path / "mask.png")
     Image.fromarray(np.zeros((15, 11), np.uint8)).save(tmp_path / "black.png")
@@ -53,7 +53,7 @@ def files(tmp_path):
 def test_all_kinds_of_input(reconstruct, tmp_path):
     code, out, err = reconstruct("x.png", "large.jpg", "p.csv", "p.npz", "--out", "out", "--samples", 2)
     assert (code, out) == (0, "out/x\nout/large\nout/p\nout/p-2\n")
-    assert any(not missing(line, "large.jpg", 2, "26x31", "16x16") for line in err.splitlines())
+    assert any(not missing(line, "large.jpg", 2, "34x40", "16x16") for line in err.splitlines())
     assert any(not missing(line, "p.csv", 2, "16x16") for line in err.splitlines())
     made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".npz")
     assert made == ["large.npz", "p-2.npz", "p.npz", "x.npz"]
@@ -77,7 +77,7 @@ def test_json(reconstruct, tmp_path):
         (["gone.png"], 3, ("gone.png",)),
         (["short.csv"], 3, ("short.csv:2", 4, 5)),
         (["x.png", "--mask", "black.png"], 3, ("black.png",)),
-        (["large.jpg", "--mask", "mask.png"], 3, ("large.jpg", "31x26", "mask.png", "11x15")),
+        (["large.jpg", "--mask", "mask.png"], 3, ("large.jpg", "40x34", "mask.png", "11x15")),
         (["x.png", "--grid", "big"], 2, ("--grid big", "48x64")),
         (["p.csv", "--range", "1", "0"], 2, ("--range 1 0",)),
         (["p.csv", "--mask", "mask.png"], 2, ("--mask",)),

@@ -13,7 +13,7 @@ from invkit.core.keys import Keys
 from invkit.diffusion.preconditioning import SpectralPreconditioning
 from invkit.diffusion.settings import Diffusion
 from invkit.experiment import run as experiment
-from invkit.experiment.priors import priors
+from invkit.experiment.priors import load_priors
 from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 from invkit.reconstructors.zeroshot import SOLVERS, TrainedPrior
@@ -83,12 +83,12 @@ def load(degradation="nothing", channels=3):
 def test_a_prior_is_loaded_once_and_has_to_be_one(tmp_path):
     recipe = load_recipe("quickstart", [rows(tmp_path, "dps", "pigdm")])
     asked = []
-    found = priors(recipe, lambda path: asked.append(path) or load()(path))
+    found = load_priors(recipe, lambda path: asked.append(path) or load()(path))
     assert list(found) == [str(tmp_path)] and asked == [tmp_path]
     with raises(RecipeError, "dps.prior", "sparse-random", "nothing"):
-        priors(recipe, load("sparse-random"))
+        load_priors(recipe, load("sparse-random"))
     with raises(RecipeError, "dps.prior", 1, 3):
-        priors(recipe, load(channels=1))
+        load_priors(recipe, load(channels=1))
     with raises(DataError, "eval.methods", "dps.prior", tmp_path, "invkit run"):
         run(recipe, tmp_path / "out", "cpu", smoke=True)
     assert not (tmp_path / "out" / "checkpoints").exists(), "told before the training"

@@ -69,7 +69,7 @@ class Heard(Listener):
 def signalled(phase: str, number: int, monkeypatch):
     """The signal comes where a phase begins, or for training and evaluation in the middle."""
     places = {
-        "fetching": (running, "_fetch"), "building": (fitting, "build_model"), "the sheet": (fitting, "sample_sheet"),
+        "fetching": (running, "_download"), "building": (fitting, "build_model"), "the sheet": (fitting, "sample_sheet"),
         "the report": (evaluating, "write_report"),
     }  # fmt: skip
     with monkeypatch.context() as patch:
@@ -177,7 +177,7 @@ def test_the_command_stops_with_75_while_it_starts(tmp_path):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     code = (
         "import os, signal, sys, invkit.cli.run, invkit.cli.main as cli\n"
-        "invkit.cli.run.load_recipe_of = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "invkit.cli.run.load_recipe = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
         f"cli.main(['run', {str(tmp_path / 'tiny.yaml')!r}, '--out', {str(tmp_path / 'run')!r}])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)

@@ -42,7 +42,7 @@ class Exact:
         return tuple(f.spectrum(self.grid)[0, 0] / self.grid.area for f in (self.data, self.noise))  # type: ignore[return-value]
 
     def denoise(self, x: Tensor, sigma: float, y: Tensor | float | None = None) -> Tensor:
-        """For states (B, 1, H, W) float64; with `y = 0` it is linear."""
+        """`E[x0 | y, x]` for states x (B, 1, H, W) float64; linear in x if `y = 0`."""
         c, l = self._powers()
         shrunk = idct(c / (c + sigma**2 * l) * dct(x)).flatten(1)
         damped = c * sigma**2 * l / (c + sigma**2 * l)
@@ -95,7 +95,7 @@ def propagate(method: Sampler, exact: Exact, levels: Tensor) -> tuple[Tensor, Te
 
 
 def transport(method: Sampler, exact: Exact, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for a sampler whose only noise is its initial state; it may be a multistep method."""
+    """As `propagate`, for a sampler whose only noise is its initial state, which may be a multistep method."""
     silent = torch.zeros(1, 1, *exact.grid.shape, dtype=torch.float64)
     mean = method(exact.denoise, lambda label: silent, levels)
     return mean.flatten(), _outer(method(exact.linear, lambda label: exact.root(), levels))

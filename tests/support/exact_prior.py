@@ -58,6 +58,6 @@ class GaussianPrior(Prior):
 def last_step(
     name: str, prior: Prior, measurement: Measurement, sigma: float, noise: Tensor, **settings: float
 ) -> Tensor:
-    """A walk of one step of a zero-shot solver, from sigma to zero."""
+    """One step of a zero-shot solver, from noise level sigma to zero."""
     solver = SOLVERS[name].model_validate({"prior": "exact", **settings})
     return solver.walk(prior, measurement, lambda _: noise, torch.tensor([sigma, 0.0], dtype=torch.float64))

@@ -61,7 +61,7 @@ class Heard(Listener):
 
 
 def killed() -> None:
-    raise KeyError("killed")  # nothing may catch this and tidy up
+    raise KeyError("killed")  # no clean-up code may handle this
 
 
 def go(recipe: Path, *overrides: str, listener: Listener | None = None, **options) -> Path:

@@ -1,4 +1,4 @@
-"""Input files of `invkit reconstruct`: found by path, and images and masks read from them."""
+"""Input files of `invkit reconstruct`: search by path, and reading of images and masks."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ class InputFile:
 
     @property
     def key(self) -> int:
-        """Its random-number key: a hash of the name, so that other inputs do not change its samples."""
+        """Id of its random numbers: a hash of the name, so that other inputs do not change its samples."""
         return int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=7).digest(), "little")
 
     def __str__(self) -> str:
@@ -40,43 +40,43 @@ class InputFile:
 
 
 def find_inputs(given: Sequence[Path]) -> list[InputFile]:
-    """The given files and the images in the given folders, in order, each with a unique name.
+    """The given files, and the images in the given folders, in order, each with a unique name.
 
     A name is the file's without its suffix; for files in a folder, prefixed by their subfolders. A second file of the same
     name gets the suffix `-2`. Raises DataError for missing files and unknown kinds.
     """
-    found: list[InputFile] = []
+    files: list[InputFile] = []
     taken: set[str] = set()
     for path in given:
         if path.is_dir():
             inside = image_names(path)
             if not inside:
-                raise DataError(f"{printable(str(path))}: no picture in it ({', '.join(sorted(SUFFIXES))})")
+                raise DataError(f"{printable(str(path))}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
         else:
             inside = [path.name]
             _check_file(path)
         for name in inside:
-            stem = _plain("-".join(Path(name).with_suffix("").parts))
-            own, number = stem, 2
-            while own.lower() in taken:  # some file systems ignore case
-                own, number = f"{stem}-{number}", number + 1
-            taken.add(own.lower())
-            found.append(InputFile(path / name if path.is_dir() else path, own))
-    return found
+            stem = _valid_name("-".join(Path(name).with_suffix("").parts))
+            unique, number = stem, 2
+            while unique.lower() in taken:  # some file systems ignore case
+                unique, number = f"{stem}-{number}", number + 1
+            taken.add(unique.lower())
+            files.append(InputFile(path / name if path.is_dir() else path, unique))
+    return files
 
 
 def _check_file(path: Path) -> None:
     where = printable(os.fspath(path))
     if not path.exists():
-        raise DataError(f"{where}: there is no such file")
+        raise DataError(f"{where}: no such file")
     if not path.is_file():
         raise DataError(f"{where}: not a file")
     if path.suffix.lower() not in (*SUFFIXES, *POINTS):
         kinds = ", ".join(sorted(SUFFIXES) + list(POINTS))
-        raise DataError(f"{where}: neither a picture nor points; the kinds that are read end in {kinds}")
+        raise DataError(f"{where}: neither an image nor points; supported suffixes are {kinds}")
 
 
-def _plain(stem: str) -> str:
+def _valid_name(stem: str) -> str:
     """A name that is valid in any file system and printable."""
     kept = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in stem)
     return kept.strip(". ")[:100] or "_"
@@ -90,14 +90,14 @@ def image_grid(path: Path, channels: int) -> Grid:
     except MemoryError:
         raise
     except Exception as error:  # decoders of broken files raise nearly anything
-        raise DataError(f"{printable(str(path))}: cannot be read as a picture ({error_line(error)})") from None
+        raise DataError(f"{printable(str(path))}: cannot be read as an image ({error_line(error)})") from None
 
 
 def read_image(path: Path, grid: Grid) -> Tensor:
     """An image, centre-cropped to the grid's aspect and averaged over its cells: (1, C, H, W) in [-1, 1]; grey for one channel."""
     if grid.channels not in (1, 3):
         raise DataError(
-            f"{printable(str(path))}: a picture has 3 channels or 1, and the run's have {grid.channels}; give points"
+            f"{printable(str(path))}: image files have 1 or 3 channels, and the run has {grid.channels}; give points"
         )
     try:
         check_size(path)
@@ -106,7 +106,7 @@ def read_image(path: Path, grid: Grid) -> Tensor:
         raise
     except Exception as error:
         raise DataError(
-            f"{printable(str(path))}: cannot be used as a picture on {grid} ({error_line(error)}); save it anew, or give "
+            f"{printable(str(path))}: cannot be read as an image on {grid} ({error_line(error)}); save it again, or give "
             "another --grid"
         ) from None
     if grid.channels == 1:
@@ -117,15 +117,15 @@ def read_image(path: Path, grid: Grid) -> Tensor:
 def read_mask(path: Path) -> Tensor:
     """A mask from an image that is white at observed pixels: (1, 1, H, W) bool. Raises DataError if none is observed."""
     if not path.is_file():
-        raise DataError(f"{printable(str(path))}: there is no such mask")
+        raise DataError(f"{printable(str(path))}: no such mask")
     observed = read_image(path, image_grid(path, 1)) > 0
     if not bool(observed.any()):
-        raise DataError(f"{printable(str(path))}: the mask is black everywhere; it is white where pixels are seen")
+        raise DataError(f"{printable(str(path))}: the mask is black everywhere; it must be white at observed pixels")
     return observed
 
 
 def check_size(path: Path) -> None:
-    """Raises ValueError, or OSError, for anything but a file of at most 128 MiB."""
+    """Raise ValueError or OSError unless the path is a file of at most 128 MiB."""
     if not path.is_file():  # opening a pipe would block
         raise ValueError("not a file")
     if path.stat().st_size > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""The job of `invkit reconstruct`: posterior mean, samples, standard deviation and intervals of each input, in a folder."""
+"""`invkit reconstruct`: posterior mean, samples, standard deviation and intervals of each input, written to a folder."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ from invkit.reconstructors.posterior import Posterior
 SCHEMA = "invkit.reconstruct/1"
 RECORD = "reconstruct.json"
 INTERVAL = 90  # per cent
-WHOLE = 2  # images of at most so many times the training grid are reconstructed as a whole
+WHOLE = 2  # images of at most this multiple of the training grid are reconstructed as a whole
 Notify = Callable[[str], None]
 
 
@@ -38,16 +38,16 @@ def reconstruct(
     wrong inputs. The same inputs, options and weights give the same bytes.
     """
     files = find_inputs(inputs)
-    for option, value, kind in (("--mask", options.mask, "pictures"), ("--range", options.span, "points")):
+    for option, value, kind in (("--mask", options.mask, "images"), ("--range", options.span, "points")):
         if value is not None and not any(file.is_points == (kind == "points") for file in files):
-            raise RecipeError(f"{option} is for {kind}, and there are none; leave it out")
+            raise RecipeError(f"{option} is for {kind}, and no input is of that kind; leave it out")
     request = Request.of(trained, options)
     _claim(out, inputs)
     with locked(out):
         prepared_inputs = [prepare(request, file) for file in files]
         record = {"schema": SCHEMA, "run": run, "step": trained.step, "samples": options.samples, "seed": options.seed}
         outputs: list[dict[str, Any]] = []
-        write_json(out / RECORD, record | {"outputs": outputs})  # marks the folder as ours
+        write_json(out / RECORD, record | {"outputs": outputs})  # identifies the folder as an output of this command
         for prepared in prepared_inputs:
             outputs.append(_reconstruct_one(request, prepared, out, notify))
             write_json(out / RECORD, record | {"outputs": outputs})
@@ -55,19 +55,19 @@ def reconstruct(
 
 
 def _claim(out: Path, inputs: Sequence[Path]) -> None:
-    """Make the output folder. Raises RecipeError if it lies in an input folder or holds other files."""
+    """Make the output folder. Raises RecipeError if it lies in an input folder or contains other files."""
     for path in inputs:
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-            raise RecipeError(f"{out} lies in {path}, whose pictures are read; give another folder with --out DIR")
+            raise RecipeError(f"{out} lies in the input folder {path}; give another folder with --out DIR")
     if out.exists() and not (out / RECORD).is_file() and any(p.name[0] != "." for p in out.iterdir()):
         raise RecipeError(
-            f"{out} is not empty and holds no earlier reconstructions; give another folder with --out DIR"
+            f"{out} is not empty and contains no earlier reconstructions; give another folder with --out DIR"
         )
     make_folder(out)
 
 
 def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notify: Notify) -> dict[str, Any]:
-    """Measure, plan, infer, score and write one input; return its entry of the record."""
+    """Measure, reconstruct, score and write one input; return its entry in `reconstruct.json`."""
     file = prepared.file
     measurement, truth = measure_input(request, prepared)
     tiles = plan_tiles(request, file, measurement)
@@ -77,14 +77,14 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
         "degraded_by": None if truth is None else request.degradation, "noise": measurement.sigma,
     }  # fmt: skip
     if truth is not None:
-        notify(f"{file}: degraded by the recipe ({request.degradation}); give --mask FILE if it is already")
+        notify(f"{file}: degraded with the recipe's {request.degradation}; give --mask FILE if it is degraded already")
     if tiles is None and not _kriging_is_dense(measurement):
         notify(
-            f"{file}: a mask of so many pixels is beyond what the run was trained on: its deviation is not to be trusted; "
+            f"{file}: the mask has more observed pixels than exact kriging can solve, so the standard deviation is unreliable; "
             "give a coarser --grid N"
         )
-    how = f"by {len(tiles)} tiles of {tiles.grid}" if tiles else "as a whole"
-    notify(f"{file}: {request.options.samples} samples on {prepared.grid}, {how}")
+    mode = f"{len(tiles)} tiles of {tiles.grid}" if tiles else "whole image"
+    notify(f"{file}: {request.options.samples} samples on {prepared.grid}, {mode}")
     posterior = infer(request, file, measurement, tiled=tiles is not None)
     if truth is not None:
         entry["scores"] = scores(truth, posterior)
@@ -99,26 +99,26 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
 
 
 def plan_tiles(request: Request, file: InputFile, measurement: Measurement) -> Tiles | None:
-    """The tiles to reconstruct an input by; None for all of it at once. Raises DataError if --tiles cannot be met."""
-    wanted, grid, side = request.options.tiles, measurement.grid, request.trained.model.constants.reference
-    if wanted is False or (wanted is None and min(grid.shape) <= WHOLE * side):
+    """The tiles of a tiled reconstruction; None for a whole-image one. Raises DataError if --tiles is not possible."""
+    requested, grid, side = request.options.tiles, measurement.grid, request.trained.model.constants.reference
+    if requested is False or (requested is None and min(grid.shape) <= WHOLE * side):
         return None
     tiles = Tiles.of(grid, side)
     if measurement.observed is None:
-        if wanted:
-            raise DataError(f"{file}: {request.degradation} is no mask, and tiles are for masks; leave --tiles out")
+        if requested:
+            raise DataError(f"{file}: tiles require a mask, and {request.degradation} is none; leave --tiles out")
         return None
     if (blind := blind_tile(measurement, tiles)) is None:
         return tiles
-    if wanted:
+    if requested:
         raise DataError(
-            f"{file}: the tile of {tiles.grid} cells at row {blind[0]}, column {blind[1]} sees nothing; leave --tiles out"
+            f"{file}: the tile of {tiles.grid} cells at row {blind[0]}, column {blind[1]} has no observed pixel; leave --tiles out"
         )
     return None
 
 
 def _kriging_is_dense(measurement: Measurement) -> bool:
-    """Whether a mask is small enough for dense kriging, which gives the exact standard deviation of the initial estimate."""
+    """Whether dense kriging, which gives the exact standard deviation of the initial estimate, can solve a mask."""
     if measurement.observed is None:
         return True
     observed, (height, width) = int(measurement.observed.sum()), measurement.grid.shape
@@ -127,17 +127,19 @@ def _kriging_is_dense(measurement: Measurement) -> bool:
 
 
 def infer(request: Request, file: InputFile, measurement: Measurement, tiled: bool) -> Posterior:
-    """Posterior mean and samples, keyed by the input's name. Raises NonFiniteError if any value is not finite."""
+    """Posterior mean and samples, keyed by the name of the input. Raises NonFiniteError if a value is not finite."""
     options = request.options
     posterior = request.trained.posterior(measurement, options.samples, options.seed, [file.key], tiled)
     if not bool(posterior.mean.isfinite().all() and posterior.samples.isfinite().all()):
-        raise NonFiniteError(f"{file}: the result is not finite; look at its values, or at the run's training")
+        raise NonFiniteError(
+            f"{file}: the result is not finite; check the values of the input and the training of the run"
+        )
     return posterior
 
 
 def scores(truth: Tensor, posterior: Posterior) -> dict[str, float]:
-    """PSNR of the posterior mean and CRPS of the samples, as in the table; undefined ones are left out."""
-    found: dict[str, float] = {}
+    """PSNR of the posterior mean and CRPS of the samples, as in the table; undefined values are omitted."""
+    values: dict[str, float] = {}
     rows: list[tuple[str, Readout, Tensor, Tensor | None]] = [
         ("psnr", "mean", posterior.mean, None), ("crps", "sample", posterior.samples[0], posterior.samples),
     ]  # fmt: skip
@@ -150,5 +152,5 @@ def scores(truth: Tensor, posterior: Posterior) -> dict[str, float]:
         with np.errstate(invalid="ignore"):
             value = float(metric.reduce({key: part.numpy().mean() for key, part in parts.items()}))
         if np.isfinite(value):
-            found[name] = float(f"{value:.6g}")
-    return found
+            values[name] = float(f"{value:.6g}")
+    return values

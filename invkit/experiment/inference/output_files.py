@@ -24,7 +24,7 @@ def write_outputs(
     images, scale = _images(posterior, truth, interval)
     for stem, data in images.items():
         write_atomic(out / name / f"{stem}.png", data)
-    for old in (out / name).glob("*.png"):  # of an earlier call with more samples
+    for old in (out / name).glob("*.png"):  # written by an earlier call with more samples
         if old.stem not in images:
             old.unlink()
     packed = io.BytesIO()
@@ -38,7 +38,7 @@ def write_outputs(
 def _images(
     posterior: Posterior, truth: Tensor | None, interval: Interval | None
 ) -> tuple[dict[str, bytes], float | None]:
-    """Encoded images by name, and the standard deviation that the brightest colour of theirs stands for."""
+    """PNG images by name, and the standard deviation at the brightest colour of `deviation.png`."""
     measurement, mean, samples = posterior.measurement, posterior.mean, posterior.samples
     images = {"measured": measured_png(measurement), "mean": image_png(mean[0])}
     images |= {f"sample_{k + 1}": image_png(x[0]) for k, x in enumerate(samples[:SHOWN])}

@@ -1,4 +1,4 @@
-"""Inputs of `invkit reconstruct`, prepared once: checked before any work, then measured."""
+"""Inputs of `invkit reconstruct`: checked before any computation, then measured."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ MAX_VALUES = 1 << 28  # of all samples of one input
 
 @dataclass(frozen=True, eq=False)
 class PreparedInput:
-    """A checked input: the points of its file, or the header of its image, whose pixels are decoded when it is measured."""
+    """A checked input: the points of its file, or the size of its image, whose pixels are decoded when it is measured."""
 
     file: InputFile
     grid: Grid  # of the reconstruction
@@ -27,19 +27,19 @@ class PreparedInput:
 
 
 def prepare(request: Request, file: InputFile) -> PreparedInput:
-    """Read the header or the points of an input. Raises DataError or RecipeError for what can be refused before any work."""
+    """Read the header or the points of an input, and check it. Raises DataError or RecipeError."""
     prepared = _prepare_points(request, file) if file.is_points else _prepare_image(request, file)
     grid, count = prepared.grid, request.options.samples
     if grid.pixels * grid.channels * count > MAX_VALUES:
         raise DataError(
-            f"{file}: {count} samples on {grid} are more than {MAX_VALUES:,} values; give a coarser --grid or fewer --samples"
+            f"{file}: {count} samples on {grid} have more than {MAX_VALUES:,} values; give a coarser --grid or fewer --samples"
         )
     return prepared
 
 
 def _prepare_points(request: Request, file: InputFile) -> PreparedInput:
     if request.options.grid == "picture":
-        raise RecipeError(f"{file}: points have no grid of their own; give --grid N or HxW, or leave it out")
+        raise RecipeError(f"{file}: points have no pixel grid; give --grid N or HxW, or leave it out")
     sizes = [request.size] if request.size else request.trained.recipe.train.grids
     finest = max((as_grid(size, request.channels) for size in sizes), key=lambda grid: grid.pixels)
     return PreparedInput(file, finest, points=read_points(file.path, request.channels, *request.span))
@@ -48,17 +48,17 @@ def _prepare_points(request: Request, file: InputFile) -> PreparedInput:
 def _prepare_image(request: Request, file: InputFile) -> PreparedInput:
     if isinstance(request.size, tuple):
         return PreparedInput(file, Grid(*request.size, request.channels))
-    own = grid = image_grid(file.path, request.channels)
+    pixels = grid = image_grid(file.path, request.channels)
     if request.size is not None:
-        height, width = (max(1, round(length * request.size)) for length in own.extent)
+        height, width = (max(1, round(length * request.size)) for length in pixels.extent)
         grid = Grid(height, width, request.channels)
-    if request.mask is not None and own.shape != tuple(request.mask.shape[2:]):
+    if request.mask is not None and pixels.shape != tuple(request.mask.shape[2:]):
         height, width = request.mask.shape[2:]
         raise DataError(
-            f"{file}: {own.width}x{own.height} pixels, and the mask {request.options.mask} has {width}x{height}; "
-            "they must be the same"
+            f"{file}: {pixels.width}x{pixels.height} pixels, and the mask {request.options.mask} has {width}x{height}; "
+            "they must be equal"
         )
-    return PreparedInput(file, grid, own)
+    return PreparedInput(file, grid, pixels)
 
 
 def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measurement, Tensor | None]:

@@ -1,4 +1,4 @@
-"""The options of `invkit reconstruct`, checked against the trained run."""
+"""Options of `invkit reconstruct`, checked against the trained run."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Options:
     """How inputs are read, measured and sampled."""
 
     mask: Path | None = None  # of images that are already degraded
-    grid: str | None = None  # N, HxW or picture; None: an image's own, or the training grid for points
+    grid: str | None = None  # N, HxW or picture; None: the pixels of an image, or the finest training grid for points
     tiles: bool | None = None  # None: for a large masked image, if every tile has observed pixels
     samples: int = 19
     seed: int = 0
@@ -36,13 +36,15 @@ class Request:
 
     @classmethod
     def of(cls, trained: Trained, options: Options) -> "Request":
-        """Raises RecipeError for options that do not fit the run or each other, DataError for a mask that cannot be used."""
+        """Check the options. Raises RecipeError if they contradict the run or each other, DataError for an unusable mask."""
         size = parse_grid(options.grid) if options.grid else None
         mask = read_mask(options.mask) if options.mask else None
         if mask is not None and isinstance(size, tuple):
-            raise RecipeError("--mask goes with the aspect that a picture has; give --grid N, or leave it out")
+            raise RecipeError("--mask keeps the aspect ratio of the image; give --grid N, or leave it out")
         if isinstance(trained.recipe.degradation, Nothing):
-            raise RecipeError("this run learned what pictures look like and nothing of measurements; give another one")
+            raise RecipeError(
+                "this run is an unconditional prior (degradation: nothing) and cannot reconstruct; give another run"
+            )
         low, high = span = options.span or (-1.0, 1.0)
         if not low < high:
             raise RecipeError(f"--range {low:g} {high:g}: the first number must be the smaller one")
@@ -69,7 +71,7 @@ def parse_grid(text: str) -> int | tuple[int, int] | None:
     """
     if text == "picture":
         return None
-    found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
-    if not found:
-        raise RecipeError(f"--grid {text}: want a number, height x width as in 48x64, or picture")
-    return (int(found[1]), int(found[2])) if found[2] else int(found[1])
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
+    if not match:
+        raise RecipeError(f"--grid {text}: must be N, HxW as in 48x64, or picture")
+    return (int(match[1]), int(match[2])) if match[2] else int(match[1])

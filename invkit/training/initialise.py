@@ -71,9 +71,7 @@ def _residual(
         sums.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
     squares, counts, misfits = torch.cat(sums, 1)
     if not squares.isfinite().all():
-        raise NonFiniteError(
-            "the images or their measurements are not finite; check the data set and the degradation"
-        )
+        raise NonFiniteError("the images or their measurements are not finite; check the data set and the degradation")
     scale = ResidualScale.fit(squares, counts, misfits)
     z = torch.cat(parts) / scale(misfits).to(x).view(-1, 1, 1, 1)
     ranges = bounds(torch.cat(found))

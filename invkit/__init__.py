@@ -6,9 +6,10 @@ loaded run can answer. Nothing here imports torch before it is used.
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from invkit.plugins.entry_points import version_of
 
 if TYPE_CHECKING:
     from invkit.core.grid import Grid
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Grid", "__version__", "evaluate", "load", "measure_points", "run"]
 
-try:
-    __version__ = version("invkit")
-except PackageNotFoundError:  # a source tree that was not installed
-    __version__ = "0+unknown"
+__version__ = version_of("invkit") or "0+unknown"  # a source tree that was not installed
 
 
 def run(

@@ -25,7 +25,7 @@ from invkit.evaluation.metrics import METRICS
 from invkit.physics.degradation import Degradation
 from invkit.physics.operators.base import LinearOperator
 from invkit.plugins.loader import registry
-from invkit.plugins.registry import Registry
+from invkit.plugins.registry import CORE, Registry
 from invkit.reconstructors import METHODS
 
 
@@ -65,7 +65,8 @@ class Folder(Dataset):
 
 @pytest.fixture
 def stand_ins() -> Registry:
-    return Registry({"sparse-random": Some, "both": Both}, {"photos": Folder, "images": Folder}, METHODS, METRICS)
+    own = {"degradation": {"sparse-random": Some, "both": Both}, "dataset": {"photos": Folder, "images": Folder}}
+    return Registry({**CORE, "method": METHODS, "metric": METRICS, **own})
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 import torch
 from invkit_sparse import RandomPixels
 from support import ROOT
+from support.runs import Heard
 
 from invkit.core.device import autocast, pick_device
 from invkit.core.distributed import join
@@ -18,7 +19,6 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.samplers import SAMPLERS
-from invkit.experiment.callbacks import Listener
 from invkit.experiment.run import load, profile, run
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior
@@ -76,13 +76,13 @@ def test_gaussian_posterior(fraction, sigma, what):
     both(work, rtol=1e-3, atol=1e-3)
 
 
-NAMES = sorted(set(plugins.registry().degradations) - {"mixture", "compose"})
+NAMES = sorted(set(plugins.registry().names("degradation")) - {"mixture", "compose"})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_operators(name):
     """Forward, adjoint and pseudo-inverse of every degradation that needs no settings."""
-    cls = plugins.registry().degradations[name]
+    cls = plugins.registry().names("degradation")[name]
     try:
         degradation = cls()
     except ValueError:
@@ -149,20 +149,12 @@ def test_a_run_ends_where_it_would_have_ended_on_a_cpu(tmp_path):
     torch.testing.assert_close(*means, rtol=0, atol=2e-3)
 
 
-class Stopping(Listener):
-    """Asks the run to stop after its third step."""
-
-    def trained(self, record):
-        if record.step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole = trained(tmp_path / "a")
     with pytest.raises(Interrupted):
-        trained(tmp_path / "b", listener=Stopping())
+        trained(tmp_path / "b", listener=Heard(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     parts = trained(tmp_path / "b")
     a, b = (load(folder, "cpu").model.state_dict() for folder in (whole, parts))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

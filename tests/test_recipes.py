@@ -9,7 +9,7 @@ from support import ROOT
 from invkit.data.cifar10 import Cifar10
 from invkit.experiment.run import run
 from invkit.plugins import loader as plugins
-from invkit.recipe.recipe import CHOICES, load_recipe
+from invkit.recipe.recipe import load_recipe
 from invkit.recipe.resolve import plain
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -25,7 +25,7 @@ def test_there_are_recipes():
 
 def settings(name):
     """A recipe's settings, but for its task; `nearest` reads masks only, so that other tasks have no such row."""
-    found = plain(load_recipe(name), plugins.registry(), CHOICES)
+    found = plain(load_recipe(name), plugins.registry())
     del found["degradation"], found["noise"]
     found["eval"]["methods"] = [m for m in found["eval"]["methods"] if m["name"] != "nearest"]
     return found
@@ -66,7 +66,7 @@ def test_no_line_of_the_core_knows_a_task():
 
 
 def methods(recipe):
-    return plain(recipe, plugins.registry(), CHOICES)["eval"]["methods"]
+    return plain(recipe, plugins.registry())["eval"]["methods"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

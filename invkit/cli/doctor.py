@@ -3,12 +3,13 @@
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from invkit.cli.options import echo, installed_version, json_output
+from invkit import __version__
+from invkit.cli.options import echo, json_output
+from invkit.plugins.entry_points import version_of
 
 if TYPE_CHECKING:  # this imports torch, which takes seconds
     from invkit.plugins.registry import Registry
@@ -20,7 +21,7 @@ _LIBRARIES = ("torch", "torchvision", "pydantic", "pluggy", "click", "numpy", "k
 @json_output
 def doctor(as_json: bool) -> None:
     """Print versions, devices, memory and the state of every plugin."""
-    report = doctor_report(installed_version())
+    report = doctor_report(__version__)
     echo(report if as_json else doctor_text(report))
 
 
@@ -36,7 +37,7 @@ def doctor_report(own_version: str) -> dict[str, Any]:
         "invkit": own_version,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "libraries": {name: _installed(name) for name in _LIBRARIES},
+        "libraries": {name: version_of(name) for name in _LIBRARIES},
         "device": "cuda" if cuda else "cpu",
         "cuda": [{"name": device.name, "memory_gib": round(device.total_memory / gib, 1)} for device in cuda],
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
@@ -57,10 +58,3 @@ def doctor_text(report: dict[str, Any]) -> str:
 def _states(found: "Registry") -> dict[str, str]:
     states = {str(origin): "loaded" for origin in found.origins.values()}
     return states | {str(failure.origin): failure.error for failure in found.failures}
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -8,8 +8,9 @@ from typing import NoReturn
 
 import click
 
+from invkit import __version__
 from invkit.cli.doctor import doctor
-from invkit.cli.options import complain, installed_version
+from invkit.cli.options import complain
 from invkit.cli.plugins import plugins
 from invkit.cli.recipes import show, validate
 from invkit.cli.reconstruct import reconstruct
@@ -17,7 +18,7 @@ from invkit.cli.run import evaluate, run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(installed_version(), prog_name="invkit")
+@click.version_option(__version__, prog_name="invkit")
 def cli() -> None:
     """Image inverse problems with operator-space diffusion: from a recipe to posterior samples and an honest table."""
 

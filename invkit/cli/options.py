@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invkit.core.errors import InvkitError, explained
+from invkit.core.errors import InvkitError, to_user_error
 from invkit.recipe.read import read_recipe
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
@@ -21,15 +21,6 @@ plugin_files = click.option(
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 device_name = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-
-
-def installed_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("invkit")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def registry_of(plugins: Sequence[str]) -> "Registry":
@@ -64,7 +55,7 @@ def complain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    error = explained(error)
+    error = to_user_error(error)
     if not isinstance(error, InvkitError):
         traceback.print_exception(error)
         click.echo("error: this is a bug in invkit or in a plugin; the lines above say where", err=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invkit.cli.options import echo, installed_version, json_output, plugin_files, registry_of
+from invkit import __version__
+from invkit.cli.options import echo, json_output, plugin_files, registry_of
 from invkit.core.errors import PluginError, RecipeError
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
@@ -94,7 +95,7 @@ def plugins_new(name: str, folder: Path | None) -> None:
     from invkit.plugins.scaffold import names, new_plugin
 
     words = names(name)
-    made = new_plugin(name, folder, registry_of(()), installed_version())
+    made = new_plugin(name, folder, registry_of(()), __version__)
     click.echo(made)
     click.echo(
         f"next: cd {made} && pip install -e '.[test]' && invkit plugins check {words['name']} && "
@@ -114,9 +115,8 @@ def plugins_check(name: str, draws: int, plugins: tuple[str, ...], as_json: bool
 
     from invkit.testing import check_degradation
 
-    found = registry_of(plugins)
-    found.get("degradation", name)  # what is unknown is refused with a hint
-    report = replace(check_degradation(found.degradations[name], draws=draws), degradation=name)
+    cls = registry_of(plugins).get("degradation", name)
+    report = replace(check_degradation(cls, draws=draws), degradation=name)
     if as_json:
         echo(report.as_dict())
     else:

@@ -55,7 +55,7 @@ def run(
             raise click.exceptions.Exit(distributed.launch([sys.executable, "-m", "invkit", *sys.argv[1:]], nproc))
         with _progress(device) as listener:
             folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
-        if not distributed.speaks():
+        if not distributed.is_first_process():
             return
         click.echo(_render(_saved(folder), "table"), nl=False)
     _console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
@@ -85,7 +85,7 @@ def evaluate(
     with _progress(device) as listener:
         registry = registry_of(plugins)
         tables = [experiment.evaluate(folder, overrides, device, listener, registry, from_saved) for folder in folders]
-    if not distributed.speaks():
+    if not distributed.is_first_process():
         return
     # Figures of each picture are those of the runs' own tables.
     whole = len(folders) > 1 and not overrides and not from_saved

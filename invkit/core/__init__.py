@@ -1,4 +1,4 @@
-"""What every package stands on: grids, keyed random numbers, settings, errors, files, devices and processes.
+"""Foundations used by every package: grids, keyed random numbers, settings, errors, files, devices and processes.
 
-Imports nothing else of invkit, and neither torch.nn, YAML nor pluggy.
+Imports no other package of invkit, and neither torch.nn, YAML nor pluggy.
 """

@@ -1,4 +1,4 @@
-"""Device, precision and determinism, decided in one place."""
+"""Device, precision and determinism."""
 
 import os
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ Precision = Literal["auto", "bf16", "float32"]
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one; there float32 is float32 from then on: TF32 would ruin kriging."""
+    """The torch device of a name; `auto` is CUDA if available. On CUDA this disables TF32, which is too coarse for kriging."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
         if not torch.cuda.is_available():
-            raise RecipeError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+            raise RecipeError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
         torch.backends.cuda.matmul.fp32_precision = "ieee"
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     return torch.device(name)
@@ -32,39 +32,39 @@ def _fast_bf16(device: torch.device) -> bool:
 
 
 def fast_dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    """What products that bear rounding are computed in: bfloat16 where asked for, or where the device is fast at it."""
+    """The dtype for products that tolerate rounding: bfloat16 if requested, or with `auto` if the device supports it well."""
     on = precision == "bf16" or (precision == "auto" and _fast_bf16(device))
     return torch.bfloat16 if on else torch.float32
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """Mixed precision for the network."""
+    """Autocast context for the network: bfloat16, or disabled; see `fast_dtype`."""
     on = fast_dtype(device, precision) == torch.bfloat16
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
 
 
 def place(model: M, device: torch.device) -> M:
-    """Move a model to a device, in place, its convolutions in the layout that is fastest there."""
+    """Move a model to a device in place, with its 2-D convolutions in channels-last layout, the fastest one."""
     for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):  # spectral weights of five axes have no such layout
+        if isinstance(module, torch.nn.Conv2d):  # five-dimensional spectral weights do not support it
             module.to(memory_format=torch.channels_last)
     return model.to(device)
 
 
 def set_determinism(strict: bool) -> None:
-    """Ask torch for deterministic kernels; on CUDA an operation without one raises, naming itself."""
+    """Make torch use deterministic kernels; on CUDA an operation without one raises an error that names it."""
     if strict:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(strict)
     torch.backends.cudnn.benchmark = not strict
 
 
-_awaited: torch.device | None = None  # by every span, see `awaiting`
+_awaited: torch.device | None = None  # the device to wait for at the end of a span
 
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """A named part of a step, for `invkit run --profile`."""
+    """Mark a named part of a step in the profile of `invkit run --profile`."""
     with torch.profiler.record_function(f"invkit/{name}"):
         yield
         if _awaited is not None:
@@ -72,8 +72,8 @@ def span(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def awaiting(device: torch.device) -> Iterator[None]:
-    """Within, a span lasts until the device has done its work, whichever thread asked for it."""
+def synchronised_spans(device: torch.device) -> Iterator[None]:
+    """Within this context every span waits for the device to finish its work, whichever thread launched it."""
     global _awaited
     _awaited = device
     try:
@@ -83,6 +83,6 @@ def awaiting(device: torch.device) -> Iterator[None]:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for the device, so that a clock read now is right."""
+    """Wait until the device has finished its queued work, so that timings are correct."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

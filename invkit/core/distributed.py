@@ -1,7 +1,7 @@
-"""Several processes that train and evaluate as one: all of torch.distributed, and their launcher on one machine.
+"""Data-parallel training and evaluation with torch.distributed, and a launcher for one machine.
 
-Every process holds the whole model, takes its share of the pictures and makes the same update. Nothing that arrives from
-another process is unpickled: what is sent are tensors, and bytes that the receiver reads as JSON or safetensors.
+Every process holds the whole model, processes its share of the images and makes the same update. Nothing received from
+another process is unpickled: messages are tensors, or bytes that the receiver parses as JSON or safetensors.
 """
 
 import os
@@ -23,14 +23,14 @@ from torch import Tensor
 
 from invkit.core.errors import DataError, PeerError, RecipeError
 
-TIMEOUT = timedelta(minutes=30)  # the last resort: a process that ends is noticed at once
-BUCKET = 64 << 20  # bytes that are sent at a time
-GRACE = 15.0  # seconds in which the others may end by themselves after one process failed
+TIMEOUT = timedelta(minutes=30)  # only for hangs: a process that ends is detected at once
+BUCKET = 64 << 20  # bytes per collective operation
+GRACE = 15.0  # seconds that the other processes have to end by themselves after one failed
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 class Sliced(Protocol):
-    """A sequence whose slices are of its own kind: a list, a range, a tensor."""
+    """A sequence whose slices have its own type: a list, a range, a tensor."""
 
     def __len__(self) -> int: ...
 
@@ -42,7 +42,7 @@ S = TypeVar("S", bound=Sliced)
 
 @dataclass(frozen=True)
 class World:
-    """This process among all that work on a run; alone, every method returns at once what it was given.
+    """The processes of a run, and the rank of this one. With a single process every method returns its input unchanged.
 
     >>> [World(rank, 3).share(range(7)) for rank in range(3)]
     [range(0, 3), range(3, 5), range(5, 7)]
@@ -53,20 +53,20 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and speaks to the person."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def share(self, items: S) -> S:
-        """This process's contiguous part; over all processes they are the whole in order, and differ by one at most."""
+        """This process's contiguous part of the items; in order of rank the parts form the whole, and sizes differ by at most 1."""
         begin, end = (-(-len(items) * rank // self.size) for rank in (self.rank, self.rank + 1))
         return items[begin:end]
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
-        """Add up tensors over all processes, in place; the sums are the same bits everywhere."""
+        """Sum tensors over all processes, in place; the result is bit-identical in all of them."""
         self._flat(tensors, dist.all_reduce)
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes the values of the first, in place."""
+        """Copy the values of the first process to all others, in place."""
         self._flat(tensors, partial(dist.broadcast, src=0))
 
     @torch.no_grad()
@@ -75,30 +75,30 @@ class World:
             return
         for bucket in _buckets(tensors):
             flat = torch.cat([t.reshape(-1) for t in bucket])
-            with _reaching_peers():
+            with _peer_errors():
                 collective(flat)
             for t, values in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
                 t.copy_(values.view(t.shape))
 
     def any(self, flag: bool) -> bool:
-        """Whether it holds in any process; all are told the same, at the same place."""
+        """Whether the flag is set in any process; a collective operation with the same result in all."""
         if self.size == 1:
             return flag
-        found = torch.tensor([int(flag)])
-        with _reaching_peers():
-            dist.all_reduce(found, dist.ReduceOp.MAX)
-        return bool(found)
+        result = torch.tensor([int(flag)])
+        with _peer_errors():
+            dist.all_reduce(result, dist.ReduceOp.MAX)
+        return bool(result)
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes reach this call."""
         self.any(False)
 
     def gather(self, data: bytes) -> list[bytes]:
-        """What every process gives, in the order of ranks, in every process."""
+        """The data of all processes, in the order of their ranks; the same list in every process."""
         if self.size == 1:
             return [data]
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        with _reaching_peers():
+        with _peer_errors():
             dist.all_gather(sizes, torch.tensor([len(data)]))
             longest = max(map(int, sizes))
             own = torch.zeros(longest, dtype=torch.uint8)
@@ -109,22 +109,22 @@ class World:
 
     def agree(self, value: int, what: str) -> None:
         """Raise DataError unless all processes have the same value."""
-        found = [int(text) for text in self.gather(str(value).encode())]
-        if len(set(found)) > 1:
-            raise DataError(f"{what} differs between the processes: {', '.join(map(str, found))}")
+        values = [int(text) for text in self.gather(str(value).encode())]
+        if len(set(values)) > 1:
+            raise DataError(f"{what} differs between the processes: {', '.join(map(str, values))}")
 
 
 ALONE = World()
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one kind together, up to about `BUCKET` bytes."""
+    """Tensors grouped by device and dtype, in buckets of about `BUCKET` bytes."""
     kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for t in tensors:
         kinds.setdefault((t.device, t.dtype), []).append(t)
-    for alike in kinds.values():
+    for group in kinds.values():
         bucket: list[Tensor] = []
-        for t in alike:
+        for t in group:
             bucket.append(t)
             if sum(t.nbytes for t in bucket) >= BUCKET:
                 yield bucket
@@ -134,8 +134,8 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def _reaching_peers() -> Iterator[None]:
-    """A connection that breaks is another process's end, which has its own message."""
+def _peer_errors() -> Iterator[None]:
+    """Turn a broken connection into a PeerError: the process that ended reports the cause itself."""
     try:
         yield
     except RuntimeError as error:
@@ -144,10 +144,10 @@ def _reaching_peers() -> Iterator[None]:
 
 @contextmanager
 def join(device: torch.device) -> Iterator[tuple[World, torch.device]]:
-    """The world that torchrun or `launch` describes in the environment, and this process's own device; else `ALONE`.
+    """The world described by the environment variables of torchrun or `launch`, else `ALONE`, and this process's device.
 
-    Raises RecipeError where there are more processes than GPUs. After an error the group is left as it is: to take leave
-    of processes that wait for something else would be to wait for them.
+    Raises RecipeError if there are more processes than GPUs. After an error the process group is not destroyed, since
+    that would wait for processes that are blocked elsewhere.
     """
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
@@ -160,19 +160,19 @@ def join(device: torch.device) -> Iterator[tuple[World, torch.device]]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     _end_with_launcher()
-    with _reaching_peers():
+    with _peer_errors():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     yield World(rank, size), device
     dist.destroy_process_group()
 
 
-def speaks() -> bool:
-    """Whether this is the process that prints: the first, or the only one."""
+def is_first_process() -> bool:
+    """Whether this process prints: the one of rank 0, or the only one. Reads the environment; needs no `World`."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _end_with_launcher() -> None:
-    """Where the launcher was killed, ask this process to stop: nobody else can reach it any more."""
+    """Send SIGTERM to this process once its launcher is gone, since nothing else would stop it."""
     launcher = int(os.environ.get("INVKIT_LAUNCHER", 0))
 
     def watch() -> None:
@@ -185,9 +185,9 @@ def _end_with_launcher() -> None:
 
 
 def launch(command: Sequence[str], count: int) -> int:
-    """Run a command as a world of `count` processes on this machine; returns 0, or the exit code of the one that failed.
+    """Run a command in `count` processes on this machine; returns 0, or the exit code of the first that failed.
 
-    Signals that ask to stop are passed on to all. When one fails, the others have `GRACE` seconds to end.
+    Stop signals are forwarded to all processes. When one fails, the others have `GRACE` seconds to end.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -200,7 +200,7 @@ def launch(command: Sequence[str], count: int) -> int:
 
     def forward(number: int, _: object) -> None:
         for process in processes:
-            process.send_signal(number)  # nothing, to one that has ended
+            process.send_signal(number)  # no effect on a process that has ended
 
     before = {number: signal.signal(number, forward) for number in STOPS}
     try:
@@ -216,7 +216,7 @@ def launch(command: Sequence[str], count: int) -> int:
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
-    """The codes of processes that failed, in the order of their ends, until all ended or the grace is over."""
+    """Exit codes of the failed processes, in the order in which they ended; waits for all, or `GRACE` seconds after a failure."""
     running, failed, until = list(processes), list[int](), float("inf")
     while running and time.monotonic() < until:
         for process in [p for p in running if p.poll() is not None]:
@@ -229,6 +229,9 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
 
 
 def _code(failed: Sequence[int]) -> int:
-    """The first code that is not 1, with which those end that were left alone; of a signal as a shell has it."""
+    """The exit code of the launcher: the first failure other than 1, with which processes end that lost a peer; else 1, or 0.
+
+    A process that was ended by signal n counts as 128 + n, as in a shell.
+    """
     code = next((code for code in failed if code != 1), 1 if failed else 0)
     return 128 - code if code < 0 else code

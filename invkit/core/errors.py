@@ -1,7 +1,9 @@
-"""What can go wrong for a user, each with the exit code that the command line documents."""
+"""Exceptions reported to the user, each with its documented exit code."""
 
 import errno
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -10,12 +12,12 @@ _REFUSED = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
 }  # fmt: skip
 
-# What allocators say whose errors have no class of their own: the CPU's, CUDA's and its libraries'.
+# Messages of out-of-memory errors that have no class of their own: of the CPU allocator, CUDA and its libraries.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "_ALLOC_FAILED")
 
 
 class InvkitError(Exception):
-    """One clear line for the person in front of the screen: what, where, the way out."""
+    """An error whose message is one line for the user: what is wrong, where, and how to fix it."""
 
     exit_code = 1
 
@@ -27,19 +29,19 @@ class RecipeError(InvkitError, ValueError):
 
 
 class DataError(InvkitError, ValueError):
-    """A data set, a picture or a checkpoint cannot be used."""
+    """A data set, an image or a checkpoint cannot be used."""
 
     exit_code = 3
 
 
 class PluginError(InvkitError):
-    """A plugin failed to load, or a name is unknown while one did."""
+    """A plugin failed to load, or a name is unknown and a plugin that failed to load may define it."""
 
     exit_code = 4
 
 
 class NonFiniteError(InvkitError):
-    """A loss, a gradient or an output was not finite; `cause` holds what is known of it."""
+    """A loss, a gradient or an output is not finite; `cause` holds diagnostic values."""
 
     exit_code = 5
 
@@ -55,23 +57,36 @@ class ResourceError(InvkitError):
 
 
 class Interrupted(InvkitError):
-    """A signal stopped the run; its state is saved."""
+    """A signal stopped the run; the state is saved."""
 
     exit_code = 75
 
 
 class PeerError(InvkitError):
-    """Another process of a run ended or cannot be reached; its own message says why."""
+    """Another process of the run ended or cannot be reached; that process reports the cause."""
 
 
-def explained(error: BaseException) -> BaseException:
-    """The same error as one line for the person, where it is of disk, memory or a path that the system refuses."""
+def first_line(error: BaseException) -> str:
+    """The first line of the message of an error, or the name of its class if the message is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def suggest(word: str, known: Iterable[str], listed: Iterable[str] | None = None) -> str:
+    """Suffix of a message about an unknown word: the closest known word; if none is close, all known words, or `listed`."""
+    known = list(known)
+    if near := get_close_matches(word, known, 1):
+        return f" (did you mean {near[0]!r}?)"
+    return f" (known: {', '.join(sorted(known if listed is None else listed)) or 'none'})"
+
+
+def to_user_error(error: BaseException) -> BaseException:
+    """Convert an error of disk space, memory or file access to an InvkitError; other errors are returned unchanged."""
     if isinstance(error, InvkitError):
         return error
-    first = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    first = first_line(error)[:300]
     if isinstance(error, OSError) and error.errno in _FULL:
         return ResourceError(
-            f"the disk is full: {first}; what was saved is intact: free space and give the same command again"
+            f"the disk is full: {first}; saved files are intact: free space and run the same command again"
         )
     torch = sys.modules.get("torch")
     memory = isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
@@ -79,13 +94,13 @@ def explained(error: BaseException) -> BaseException:
         memory = error.errno == errno.ENOMEM
     if memory or (isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)):
         return ResourceError(
-            "out of memory; what was saved is intact: lower train.batch or eval.batch, or raise train.accumulate, and "
-            f"give the same command again: {first}"
+            "out of memory; saved files are intact: lower train.batch or eval.batch, or raise train.accumulate, and "
+            f"run the same command again: {first}"
         )
     if isinstance(error, OSError) and error.filename and error.errno in _REFUSED:
-        return RecipeError(f"{error.filename}: {error.strerror}; give a path that can be used")
+        return RecipeError(f"{error.filename}: {error.strerror}; use another path")
     return error
 
 
 class Unavailable(Exception):
-    """A metric has no value for a row, or a method none for such measurements; the message is the reason that the table states."""
+    """A metric is undefined for a method, or a method does not apply to a measurement; the table states the message."""

@@ -1,18 +1,20 @@
-"""Files that are whole or not there, and a folder that one process holds at a time."""
+"""Atomic, synced file writes, and an exclusive lock of a folder."""
 
 import errno
+import json
 import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from invkit.core.errors import RecipeError
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
+    """Write a file and sync it to disk."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -20,7 +22,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the system can do that."""
+    """Sync the entries of a folder to disk, on POSIX systems."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -30,7 +32,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those it is in, each of whose names is then on the disk."""
+    """Create a folder and its missing parents, and sync each new entry to disk."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -38,7 +40,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write or replace a file so that a reader, or a crash, meets the old one or the new one; makes its folder."""
+    """Write or replace a file atomically: a reader, or a crash, finds the old or the new content. Creates its folder."""
     make_folder(path.parent)
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -49,17 +51,21 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     sync_folder(path.parent)
 
 
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as JSON, atomically; see `write_atomic`."""
+    write_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
 NAME = ".lock"
 
-_UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # of file systems without locks
+_UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of file systems without locks
 
 
 @contextmanager
 def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold a folder alone, by `flock` on its file `.lock`, which the system releases when the process ends in any way.
+    """Lock a folder exclusively by `flock` on its file `.lock`; the system releases the lock when the process ends.
 
-    Where another process holds it, raises RecipeError with who does and the way out; or, with `waiting`, tells that who does
-    and waits.
+    If another process holds the lock, raises RecipeError, naming it; or, with `waiting`, calls that with its name and waits.
     """
     try:
         import fcntl
@@ -74,7 +80,7 @@ def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterat
             holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
             if waiting is None:
                 raise RecipeError(
-                    f"{folder} is in use by {holder!r}; wait until that ends or stop it, or give another folder with --out DIR"
+                    f"{folder} is in use by {holder!r}; wait until it ends, stop it, or choose another folder with --out DIR"
                 ) from None
             waiting(holder)
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -82,7 +88,8 @@ def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterat
             if error.errno not in _UNKNOWN:
                 raise
             warnings.warn(
-                f"{folder} cannot be locked ({error.strerror}); let one process at a time use it", stacklevel=4
+                f"{folder} cannot be locked ({error.strerror}); make sure that only one process uses it at a time",
+                stacklevel=4,
             )
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)

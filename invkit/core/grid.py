@@ -1,13 +1,13 @@
-"""The domain: square cells on a rectangle whose shorter side has length one."""
+"""The grid: square cells on a rectangle whose shorter side has length 1."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A sampling of the picture domain by `height x width` square cells; a picture holds cell averages.
+    """A discretisation of the image domain by `height x width` square cells; an image holds cell averages.
 
-    Lengths (blur widths, box sides) are shares of the shorter side, so the same setting means the same on every grid.
+    Lengths (blur widths, box sides) are relative to the shorter side, so that a setting has the same meaning on every grid.
 
     >>> Grid(32, 64).extent
     (1.0, 2.0)
@@ -29,7 +29,7 @@ class Grid:
 
     @property
     def picture(self) -> tuple[int, int, int]:
-        """Shape of one picture, `(C, H, W)`."""
+        """Shape of one image, `(C, H, W)`."""
         return self.channels, self.height, self.width
 
     @property
@@ -38,7 +38,7 @@ class Grid:
 
     @property
     def cell(self) -> float:
-        """Side of a cell, in shares of the shorter side."""
+        """Side of a cell, relative to the shorter side."""
         return 1.0 / min(self.height, self.width)
 
     @property
@@ -48,7 +48,7 @@ class Grid:
 
     @property
     def extent(self) -> tuple[float, float]:
-        """Height and width of the domain."""
+        """Height and width of the domain; the smaller is 1."""
         return self.height * self.cell, self.width * self.cell
 
     def __str__(self) -> str:
@@ -56,5 +56,6 @@ class Grid:
 
 
 def as_grid(size: int | tuple[int, int], channels: int) -> Grid:
+    """The grid of a size in a recipe: a number for a square, or height and width."""
     height, width = (size, size) if isinstance(size, int) else size
     return Grid(height, width, channels)

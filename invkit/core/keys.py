@@ -1,8 +1,8 @@
-"""Keyed randomness: every draw is a function of (seed, purpose, item id, label), never of batch cut, order or device.
+"""Keyed random numbers: a draw depends on (seed, purpose, item id, label) only, not on batching, order or device.
 
-The generator is SplitMix64 (Steele, Lea & Flood 2014) started, for every item, at a hash of its key; integers wrap
-modulo 2**64 alike on every device. Normals come from Box & Muller (1958) with logarithm, sine and cosine written as
-polynomials in single IEEE operations, so that they too are the same bits on CPU and CUDA.
+The generator is SplitMix64 (Steele, Lea & Flood 2014), started for every item at a hash of its key; integer arithmetic
+modulo 2**64 is the same on every device. Normal numbers use the method of Box & Muller (1958), with logarithm, sine and
+cosine as polynomials of single IEEE operations, so that they too are bit-identical on CPU and CUDA.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _hash(*parts: object) -> int:
-    """A signed 64-bit hash of some words, the same in every process."""
+    """A signed 64-bit hash of the arguments, the same in every process."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
 def _log(x: Tensor) -> Tensor:
-    """Natural logarithm of positive normal float32 by exactly rounded operations only."""
+    """Natural logarithm of positive normal float32 numbers, by exactly rounded operations only."""
     bits = x.view(torch.int32)
     mantissa = ((bits & 0x7FFFFF) | 0x3F800000).view(torch.float32)  # [1, 2)
     exponent = (bits >> 23) - 127
@@ -50,16 +50,16 @@ def _log(x: Tensor) -> Tensor:
 
 
 def _sqrt(x: Tensor) -> Tensor:
-    """Root of float32, exactly rounded, which torch's own is neither on CUDA nor on every CPU."""
+    """Exactly rounded square root of float32; `torch.sqrt` is not exactly rounded on CUDA and some CPUs."""
     return x.double().sqrt().float()
 
 
 def _circle(bits: Tensor) -> tuple[Tensor, Tensor]:
-    """A uniform point of the unit circle from 32 random bits."""
+    """A uniformly distributed point on the unit circle from 32 random bits."""
     quadrant = bits >> 30
     angle = ((bits & 0x3FFFFFFF).to(torch.float32) * 2.0**-30 - 0.5) * (math.pi / 2)
     a2 = angle * angle
-    # Over a number CUDA multiplies by the inverse, which rounds twice; over a tensor it divides.
+    # CUDA divides by a Python number as a product with its inverse, which rounds twice; by a tensor it divides exactly.
     eighth, ninth = (a2 / a2.new_full((1,), math.factorial(n)) for n in (8, 9))
     sin = ((((ninth - 1 / 5040) * a2 + 1 / 120) * a2 - 1 / 6) * a2 + 1) * angle
     cos = (((eighth - 1 / 720) * a2 + 1 / 24) * a2 - 1 / 2) * a2 + 1
@@ -70,10 +70,10 @@ def _circle(bits: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Keys:
-    """The randomness of a batch: one key per item.
+    """Random numbers of a batch: one key per item.
 
-    A label names one draw and may be used once; results have a leading batch dimension and depend on nothing but
-    the item's key, the label and the shape.
+    A label names one draw and may be used once. Results have a leading batch dimension and depend only on the item's
+    key, the label and the shape.
 
     >>> keys = Keys.of(0, "doc", [3, 4, 5])
     >>> keys.uniform("u", 2).shape
@@ -87,7 +87,7 @@ class Keys:
 
     @classmethod
     def of(cls, seed: int, purpose: str, ids: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> "Keys":
-        """Keys for a purpose and some item ids (images or steps) under a seed."""
+        """Keys of items (ids of images or steps) for a purpose and a seed."""
         ids = torch.as_tensor(ids, dtype=torch.int64, device=device)
         return cls(_mix(_mix(ids * _GOLDEN + _hash(seed, purpose))))
 
@@ -98,16 +98,16 @@ class Keys:
         return Keys(self.state[index])
 
     def child(self, name: str) -> "Keys":
-        """Independent keys for a part of the work, with labels of their own."""
+        """Independent keys for a subtask, whose labels may repeat those used here."""
         return Keys(_mix(self.state ^ _hash("child", name)))
 
     def fork(self, count: int) -> "Keys":
-        """`count` independent keys for each item, as a batch of `count * B`: copy 0 of every item, then copy 1 ..."""
+        """`count` independent keys for each item, as a batch of `count * B`: copy 0 of all items, then copy 1, ..."""
         copies = torch.arange(1, count + 1, device=self.state.device).view(-1, 1)
         return Keys(_mix(self.state ^ _mix(copies * _GOLDEN)).view(-1))
 
     def chunks(self, count: int, size: int) -> Iterator[tuple[int, "Keys"]]:
-        """`fork(count)` in parts of at most `size` keys, but of one copy at least: how many copies, and their keys."""
+        """`fork(count)` in chunks of at most `size` keys, but at least one copy: pairs of the number of copies and their keys."""
         forked, most = self.fork(count), max(1, size // len(self))
         for first in range(0, count, most):
             copies = min(most, count - first)
@@ -115,7 +115,7 @@ class Keys:
 
     def _bits(self, label: str, count: int) -> Tensor:
         if label in self._used:
-            raise ValueError(f"the label {label!r} was used twice in one draw; give each draw its own label")
+            raise ValueError(f"the label {label!r} was used twice; each draw needs its own label")
         self._used.add(label)
         counters = torch.arange(1, count + 1, device=self.state.device) * _GOLDEN
         return _mix(_mix(self.state ^ _hash("label", label)).view(-1, 1) + counters)  # (B, count)
@@ -126,7 +126,7 @@ class Keys:
         return (bits.to(torch.float32) * 2.0**-24).view(-1, *shape)
 
     def normal(self, label: str, *shape: int) -> Tensor:
-        """Standard normal: `(B, *shape)` float32. A longer draw of one dimension begins with the shorter one."""
+        """Standard normal: `(B, *shape)` float32. In one dimension a longer draw starts with the shorter one."""
         count = math.prod(shape)
         bits = self._bits(label, (count + 1) // 2)
         open_unit = (_shift(bits, 32).to(torch.float32) + 0.5) * 2.0**-32
@@ -140,7 +140,7 @@ class Keys:
         return (bits % n).view(-1, *shape)
 
     def permutation(self, label: str, n: int) -> Tensor:
-        """A random order of 0..n-1, n <= 2**24, without ties on any device: `(B, n)` int64."""
+        """A random permutation of 0..n-1, n <= 2**24, the same on any device: `(B, n)` int64."""
         width = max(n - 1, 1).bit_length()
         bits = self._bits(label, n)
         unique = (_shift(bits, width + 1) << width) | torch.arange(n, device=bits.device)

@@ -1,30 +1,71 @@
-"""The base of everything a recipe can set."""
+"""Base classes and markers of recipe settings."""
 
+import os
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 class Settings(BaseModel):
-    """Frozen, strict settings whose typed fields are the recipe's schema.
+    """Frozen, strict settings; their typed fields define the schema of the recipe.
 
-    Validate values that come from YAML in JSON mode (`model_validate_json`), where a list may become a tuple
-    but `"3"` never becomes `3`.
+    Validate values from YAML in JSON mode (`model_validate_json`), in which a list may become a tuple but `"3"` does not
+    become `3`.
+
+    A base class that defines `kind` is chosen by name in recipes: a field of this type accepts any registered class.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    kind: ClassVar[str]
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if not cls.__pydantic_complete__:  # the schema of the class itself
+            return handler(source)
+        return core_schema.with_info_before_validator_function(
+            cls._read, core_schema.any_schema(), metadata={"settings": cls}
+        )
 
-class IsPath:
-    """Marks a string that is a path: relative to the recipe, or to the working directory on the command line."""
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(cls.__pydantic_core_schema__)
+
+    @classmethod
+    def _read(cls, value: Any, info: ValidationInfo) -> "Settings":
+        """Validate a field of this class: an instance, or data that the context (`invkit.recipe.resolve`) converts to one."""
+        if not isinstance(value, cls) and info.context is not None:
+            value = info.context.read(cls, value)
+        if not isinstance(value, cls):
+            raise PydanticCustomError("settings", f"should be an instance of {cls.__name__}")
+        return value
 
 
 @dataclass(frozen=True)
 class IsName:
-    """Marks a string that names an implementation of a kind whose settings stand elsewhere."""
+    """Marks a string as the name of an implementation of `kind` whose settings are elsewhere in the recipe."""
 
     kind: str
 
+    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def known(name: str, info: ValidationInfo) -> str:
+            if info.context is not None:
+                info.context.get(self.kind, name)
+            return name
 
-PathSetting = Annotated[str, IsPath()]
+        return core_schema.with_info_after_validator_function(known, handler(source), metadata={"kind": self.kind})
+
+
+RELATIVE_PATH = "relative_path"
+
+
+def _absolute(path: str, info: ValidationInfo) -> str:
+    if info.context is not None and path and path != os.path.abspath(path):
+        raise PydanticCustomError(RELATIVE_PATH, "should be an absolute path")
+    return path
+
+
+# A path: relative to the recipe, or to the working directory if given on the command line.
+PathSetting = Annotated[str, AfterValidator(_absolute)]

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGUSR1 as a request to stop with everything saved."""
+"""SIGINT, SIGTERM and SIGUSR1 as requests to save the state and stop."""
 
 import signal
 import threading
@@ -7,58 +7,58 @@ from contextlib import contextmanager
 
 from invkit.core.errors import Interrupted
 
-NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # what a person, a machine that goes down and a queue's time limit send
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # sent by Ctrl-C, by a shutdown and at the time limit of a queue
 
 
 class _StopError(KeyboardInterrupt):
-    """Ends what runs, past everything that catches errors."""
+    """Stops the running block; no `except Exception` catches it."""
 
 
 class Stop:
-    """Whether somebody asked to stop. A request ends what runs at once, except while it is held back."""
+    """A stop request: stops the running block at once, or is deferred within `hold`. Calling it tells if one was received."""
 
     def __init__(self) -> None:
-        self.asked = self.held = False
+        self.requested = self.deferred = False
 
     def __call__(self) -> bool:
-        return self.asked
+        return self.requested
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """In this block requests wait until they are asked for; what is left of them ends what runs after it."""
-        self.held = True
+        """Defer requests in this block, which has to query them; a pending one takes effect at its end."""
+        self.deferred = True
         try:
             yield
         finally:
-            self.held = False
-        if self.asked:
+            self.deferred = False
+        if self.requested:
             raise _StopError
 
     @contextmanager
     def release(self) -> Iterator[None]:
-        """Inside of `hold`, a block that a request ends at once; what follows it has to ask."""
-        self.held = False
+        """Within `hold`, a block that a request ends at once without an error; the code after it has to query the request."""
+        self.deferred = False
         try:
             yield
         except _StopError:
             pass
         finally:
-            self.held = True
+            self.deferred = True
 
     def receive(self, number: int, _: object = None) -> None:
-        """A signal came: a second Ctrl-C ends at once, held back or not; other repetitions change nothing."""
-        again, self.asked = self.asked, True
-        if again and number == signal.SIGINT:
+        """Handle a signal: a second Ctrl-C stops at once even if deferred; other repetitions have no effect."""
+        repeated, self.requested = self.requested, True
+        if repeated and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not again and not self.held:
+        if not repeated and not self.deferred:
             raise _StopError
 
 
 @contextmanager
 def stop_requests() -> Iterator[Stop]:
-    """Receive the signals in this block; raises Interrupted, at the end of it, where one stopped what ran."""
+    """Handle the stop signals in this block; raises Interrupted if one stopped it."""
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield stop
         return
     numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
@@ -66,7 +66,7 @@ def stop_requests() -> Iterator[Stop]:
     try:
         yield stop
     except _StopError:
-        raise Interrupted("stopped; what was done is saved, and the same command goes on from there") from None
+        raise Interrupted("stopped; the state is saved, and the same command resumes from it") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Data sets: where images come from, how they are decoded and resampled, and batches of them on the device.
+"""Data sets: sources of images, decoding, resampling, and batches on the device.
 
 Imports `core` and `physics`.
 """

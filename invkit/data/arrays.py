@@ -1,4 +1,4 @@
-"""Pictures that are held in memory."""
+"""Images in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from invkit.data.resampling import area_table, cell_averages, centre_box, to_bat
 
 @dataclass(frozen=True, eq=False)
 class ArrayImages(Images):
-    """Pictures of one size in an array; id `i` is row `order[i]`, centre-cropped to the grid's aspect and averaged."""
+    """Images of one size in an array; id `i` is row `order[i]`, centre-cropped to the grid's aspect and area-averaged."""
 
     pixels: NDArray[np.uint8]  # (N, h, w, C)
-    order: NDArray[np.int64]  # (number of pictures,)
-    names: Sequence[str]  # of the N rows
+    order: NDArray[np.int64]  # (number of images,)
+    names: Sequence[str]  # of the N rows; used as groups
     grid: Grid
     notes: tuple[str, ...] = ()
 
@@ -26,11 +26,11 @@ class ArrayImages(Images):
         return len(self.order)
 
     def __getitem__(self, ids: Sequence[int]) -> Tensor:
-        pictures = self.pixels[self.order[np.asarray(ids, dtype=np.int64)]]
-        size = pictures.shape[1:3]
+        images = self.pixels[self.order[np.asarray(ids, dtype=np.int64)]]
+        size = images.shape[1:3]
         if size == self.grid.shape:
-            return to_batch(pictures, self.grid)
-        return to_batch(cell_averages(area_table(pictures), centre_box(size, self.grid), self.grid), self.grid)
+            return to_batch(images, self.grid)
+        return to_batch(cell_averages(area_table(images), centre_box(size, self.grid), self.grid), self.grid)
 
     def group(self, image_id: int) -> str:
         return self.names[self.order[image_id]]

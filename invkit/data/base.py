@@ -1,9 +1,9 @@
-"""What a data set is: settings in a recipe that open to indexed pictures on a grid."""
+"""Base classes: a data set of a recipe, and its images on a grid, by index."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -15,26 +15,26 @@ Split = Literal["train", "test"]
 
 
 class Images(ABC):
-    """The opened pictures of one split on one grid. Any prefix of the ids is a fair sample of the split."""
+    """The images of one split on one grid. The first n ids are a representative sample of the split, for any n."""
 
     grid: Grid
-    notes: tuple[str, ...] = ()  # what the person should know: pictures left out, data replaced
+    notes: tuple[str, ...] = ()  # for the user: images left out, data replaced
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def __getitem__(self, ids: Sequence[int]) -> Tensor:
-        """The pictures of some ids: (B, C, H, W) float32 in [-1, 1], area-averaged to the grid; a pure function."""
+        """The images of some ids: (B, C, H, W) float32 in [-1, 1], area-averaged to the grid; a pure function of the ids."""
 
     @abstractmethod
     def group(self, image_id: int) -> str:
-        """The name of what a picture was cut from; pictures that share one are not independent."""
+        """Name of the photograph or file that an image was cut from; images of the same group are not independent."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part(Images):
-    """`count` pictures of others, from `first` on."""
+    """A range of other images: `count` of them, from id `first`."""
 
     images: Images
     first: int
@@ -55,23 +55,25 @@ class Part(Images):
 
 
 class Dataset(Settings, ABC):
-    """A source of pictures; its typed fields are its settings in a recipe."""
+    """A source of images; its typed fields are its settings in a recipe."""
+
+    kind: ClassVar[str] = "dataset"
 
     @property
     def channels(self) -> int:
         return 3
 
     def law(self) -> GaussianField | None:
-        """The Gaussian field that the pictures are drawn from, where they are: their posterior is then known in closed form."""
+        """The Gaussian field of which the images are samples, with a posterior in closed form; None for other images."""
         return None
 
     def missing(self) -> str | None:
-        """What is not on this machine yet, in a few words; None where `open` can start at once."""
+        """A short description of data that `open` would have to download or cannot find; None if all is available."""
         return None
 
     @abstractmethod
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
-        """Open a split on a grid, or only its first `limit` pictures, which may be much faster.
+        """Open a split on a grid, or only its first `limit` images, which may be much faster.
 
-        Raises DataError, in one line with the way out, where the data cannot be used.
+        Raises DataError, with one line on the cause and how to fix it, if the data cannot be used.
         """

@@ -1,8 +1,8 @@
-"""CIFAR-10 (Krizhevsky 2009): from files on this machine, or fetched once.
+"""CIFAR-10 (Krizhevsky 2009), from local files or downloaded once.
 
-Both published forms are read: `cifar-10-batches-bin` (a record is a label byte and 3072 pixel bytes) and
-`cifar-10-batches-py`, as torchvision keeps it. The latter are pickles, which are never loaded: the one byte string
-that holds the pixels is found by walking the opcodes, which runs and builds nothing.
+Both published formats are read: `cifar-10-batches-bin` (a record is a label byte and 3072 pixel bytes) and
+`cifar-10-batches-py`, which torchvision uses. The latter are pickles, which are not unpickled: the byte string of the
+pixels is extracted by parsing the opcodes, without executing them.
 """
 
 import os
@@ -28,8 +28,8 @@ from invkit.data.resampling import enlarges
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 DIGEST = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 SIZE = 170_052_171
-BATCH = 10_000  # pictures in a file
-PICTURE = 3 * 32 * 32
+BATCH = 10_000  # images per file
+VALUES = 3 * 32 * 32  # bytes per image
 WAY_OUT = "set data.root=PATH to a copy that you have (its folder or .tar.gz), or data.name=images or photos"
 
 Reader = Callable[[str], bytes]
@@ -41,30 +41,30 @@ def batch_names(split: Split) -> list[str]:
 
 def from_binary(data: bytes) -> NDArray[np.uint8]:
     """Pixels `(BATCH, 3072)` of a batch file of the binary version."""
-    if len(data) != BATCH * (PICTURE + 1):
-        raise ValueError(f"{len(data)} bytes instead of {BATCH * (PICTURE + 1)}")
-    return np.frombuffer(data, np.uint8).reshape(BATCH, PICTURE + 1)[:, 1:]
+    if len(data) != BATCH * (VALUES + 1):
+        raise ValueError(f"{len(data)} bytes instead of {BATCH * (VALUES + 1)}")
+    return np.frombuffer(data, np.uint8).reshape(BATCH, VALUES + 1)[:, 1:]
 
 
 def from_pickled(data: bytes) -> NDArray[np.uint8]:
     """Pixels `(BATCH, 3072)` of a batch file of the Python version, without unpickling it."""
-    flags = {"NEWTRUE": True, "NEWFALSE": False, "INT": False}  # the state of an array says whether columns come first
+    flags = {"NEWTRUE": True, "NEWFALSE": False, "INT": False}  # the state of a pickled array holds its memory order
     columns_first = False
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name == "PROTO" and argument is not None and argument > 4:
-            raise ValueError(f"pickle protocol {argument}, which is not read; save it with protocol 4")
+            raise ValueError(f"pickle protocol {argument} is not supported; save it with protocol 4")
         if opcode.name in flags:
             columns_first = argument is True or flags[opcode.name]
-        elif isinstance(argument, str | bytes | bytearray) and len(argument) == BATCH * PICTURE:
-            # Pickles of Python 2 and of protocol 2 hold bytes as a Latin-1 string.
+        elif isinstance(argument, str | bytes | bytearray) and len(argument) == BATCH * VALUES:
+            # Pickles of Python 2 and of protocol 2 store bytes as a Latin-1 string.
             pixels = np.frombuffer(argument.encode("latin-1") if isinstance(argument, str) else argument, np.uint8)
-            return pixels.reshape(PICTURE, BATCH).T if columns_first else pixels.reshape(BATCH, PICTURE)
-    raise ValueError(f"no array of {BATCH} pictures in it")
+            return pixels.reshape(VALUES, BATCH).T if columns_first else pixels.reshape(BATCH, VALUES)
+    raise ValueError(f"it holds no array of {BATCH} images")
 
 
 FORMS = {"cifar-10-batches-bin": (".bin", from_binary), "cifar-10-batches-py": ("", from_pickled)}
-_LARGEST = 64 << 20  # bytes of a batch file: twice what any has
-_TOTAL = 512 << 20  # bytes of a whole archive: as well
+_LARGEST = 64 << 20  # bytes of a batch file: twice the size of the largest
+_TOTAL = 512 << 20  # bytes of a whole archive: likewise
 
 
 def members(form: str, splits: tuple[Split, ...]) -> set[str]:
@@ -72,7 +72,7 @@ def members(form: str, splits: tuple[Split, ...]) -> set[str]:
 
 
 def read_split(place: Path, split: Split) -> NDArray[np.uint8]:
-    """All pictures of a split `(N, 32, 32, 3)` from a folder or an archive of either form."""
+    """All images of a split `(N, 32, 32, 3)` from a folder or an archive of either format."""
     for form, (suffix, decode) in FORMS.items():
         if place.is_dir():
             folder = next((f for f in (place / form, place) if (f / (batch_names(split)[0] + suffix)).is_file()), None)
@@ -111,27 +111,29 @@ def obtain(
     say: Callable[[str], None] = say_on_stderr,
     pause: float = 2.0,
 ) -> None:
-    """Fetch the binary version into `folder`, keep its batch files there and drop the archive."""
+    """Download the binary version, extract its batch files to `folder` and delete the archive."""
     archive, wanted = folder / "cifar-10-binary.tar.gz", members("cifar-10-batches-bin", ("train", "test"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ResourceError(f"cifar10: {folder} cannot be made ({error}); set XDG_CACHE_HOME, or {WAY_OUT}") from None
-    with locked(folder, lambda holder: say(f"cifar10: waiting for {holder}, which fetches CIFAR-10 to {folder}")):
-        if has_all(folder):  # by the process that was waited for
+        raise ResourceError(
+            f"cifar10: {folder} cannot be created ({error}); set XDG_CACHE_HOME, or {WAY_OUT}"
+        ) from None
+    with locked(folder, lambda holder: say(f"cifar10: waiting for {holder}, which downloads CIFAR-10 to {folder}")):
+        if has_all(folder):  # downloaded by the process that held the lock
             return
         if not archive.exists():
-            say(f"cifar10: fetching CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; it may take an hour.")
-            say(f"  Stopped, it goes on from where it was. To avoid it, {WAY_OUT}.")
+            say(f"cifar10: downloading CIFAR-10 ({size / 1e6:.0f} MB) from {url} to {folder}; it may take an hour.")
+            say(f"  An interrupted download is resumed. To avoid it, {WAY_OUT}.")
             fetch(url, archive, digest, size, WAY_OUT, say, pause)
         try:
             found = read_members(archive, wanted, _LARGEST, _TOTAL)
             if missing := wanted - found.keys():
-                raise ValueError(f"no {min(missing)} in it")
+                raise ValueError(f"{min(missing)} is missing")
         except UNREADABLE as error:
             archive.unlink()
             raise DataError(
-                f"cifar10: {archive} is damaged ({error}) and was removed; run again to fetch it, or {WAY_OUT}"
+                f"cifar10: {archive} is damaged ({error}) and was removed; run again to download it, or {WAY_OUT}"
             ) from None
         for name, data in found.items():
             write_atomic(folder / name, data)
@@ -139,13 +141,13 @@ def obtain(
 
 
 class Cifar10(Dataset):
-    """The 60,000 colour pictures of 32x32 pixels of CIFAR-10: 50,000 to train on, 10,000 to test on.
+    """The 60,000 colour images of 32x32 pixels of CIFAR-10: 50,000 for training, 10,000 for testing.
 
-    They come in a keyed order, that of the test pictures the same under every seed.
+    They are shuffled; the order of the test images does not depend on the seed.
     """
 
     root: PathSetting | None = Field(
-        None, description="cifar-10-batches-py or -bin, the folder it is in, or a .tar.gz of it; fetched where not set"
+        None, description="cifar-10-batches-py or -bin, its parent folder, or a .tar.gz of it; null: downloaded"
     )
 
     def missing(self) -> str | None:
@@ -156,8 +158,8 @@ class Cifar10(Dataset):
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
         if enlarges((32, 32), grid):
             raise DataError(
-                f"cifar10: its pictures have 32x32 pixels and would only be enlarged to {grid}; "
-                "choose at most 32x32, or finer pictures with data.name=images or photos"
+                f"cifar10: its images have 32x32 pixels and would only be enlarged to {grid}; "
+                "choose at most 32x32, or finer images with data.name=images or photos"
             )
         place = Path(self.root) if self.root is not None else cache_folder()
         if missing := self.missing():
@@ -167,7 +169,7 @@ class Cifar10(Dataset):
         try:
             pixels = read_split(place, split)
         except UNREADABLE as error:
-            again = f"remove {place / 'cifar-10-batches-bin'} to fetch it again, or " if self.root is None else ""
+            again = f"remove {place / 'cifar-10-batches-bin'} to download it again, or " if self.root is None else ""
             raise DataError(f"cifar10: {place} cannot be used ({error}); {again}{WAY_OUT}") from None
         keys = Keys.of(seed if split == "train" else 0, f"cifar10/{split}", [0])
         order = keys.permutation("order", len(pixels))[0, :limit].numpy()

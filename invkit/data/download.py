@@ -1,4 +1,4 @@
-"""A download that is verified, bounded and goes on where it was cut off."""
+"""Downloads that are resumable, bounded in size and verified by a checksum."""
 
 import hashlib
 import sys
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from invkit.core.errors import DataError, ResourceError
 
 _CHUNK = 1 << 18
-_TRIES = 5  # in a row without a single new byte
+_TRIES = 5  # consecutive attempts without a new byte
 
 
 def say_on_stderr(line: str) -> None:
@@ -23,16 +23,16 @@ def say_on_stderr(line: str) -> None:
 def fetch(
     url: str,
     target: Path,
-    digest: str,  # "md5:..." or "sha256:...", its first digits at least
-    size: int | None,  # None: what the server says
+    digest: str,  # "md5:..." or "sha256:...", possibly only its first digits
+    size: int | None,  # None: the size stated by the server
     way_out: str,
     say: Callable[[str], None] = say_on_stderr,
     pause: float = 2.0,
 ) -> None:
-    """Bring `size` bytes of a URL to `target`, through `target.part`, which a later call goes on from.
+    """Download `size` bytes of a URL to `target`, through `target.part`, from which a later call resumes.
 
-    `say` gets a line on the rate and the time left every five seconds. Raises DataError, which ends in `way_out`, where
-    the server cannot be reached or sends anything but the bytes of the checksum; ResourceError where the disk is full.
+    `say` receives a line with rate and remaining time every five seconds. Raises DataError, ending in `way_out`, if the
+    server cannot be reached or the checksum does not match; ResourceError if the file cannot be written.
     """
     part = target.with_name(target.name + ".part")
     try:
@@ -45,7 +45,7 @@ def fetch(
         if not found.startswith(wanted):
             part.unlink()
             raise DataError(
-                f"what {url} sent has the wrong checksum ({found}, not {wanted}) and was removed; {way_out}"
+                f"the file from {url} has the wrong checksum ({found}, not {wanted}) and was removed; {way_out}"
             )
         part.replace(target)
     except OSError as error:
@@ -57,7 +57,7 @@ def _fill(url: str, file: BinaryIO, size: int | None, way_out: str, say: Callabl
     while size is None or file.tell() < size:
         if tries >= _TRIES:
             raise DataError(
-                f"{url} could not be fetched ({reason}); run again to go on at {file.tell()} bytes, or {way_out}"
+                f"{url} could not be downloaded ({reason}); run again to resume at {file.tell()} bytes, or {way_out}"
             )
         if reason:
             time.sleep(pause)
@@ -65,7 +65,7 @@ def _fill(url: str, file: BinaryIO, size: int | None, way_out: str, say: Callabl
         try:
             request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
             with urllib.request.urlopen(request, timeout=60) as response:
-                if response.status != 206:  # the whole file again: the server does not resume
+                if response.status != 206:  # the server does not support ranges and sends the whole file
                     file.truncate(0)
                     file.seek(0)
                 size = size or file.tell() + (response.length or 0)
@@ -73,9 +73,9 @@ def _fill(url: str, file: BinaryIO, size: int | None, way_out: str, say: Callabl
         except (OSError, HTTPException) as error:
             reason = str(getattr(error, "reason", "") or error)
             if isinstance(error, urllib.error.HTTPError):
-                if have and error.code == 416:  # nothing lies beyond what is there
+                if have and error.code == 416:  # the file is complete
                     return
-                tries = _TRIES  # the server answered; asking again changes nothing
+                tries = _TRIES  # the server answered; another attempt would not help
         tries = 0 if file.tell() > have else tries + 1
 
 
@@ -86,7 +86,7 @@ def _copy(response: HTTPResponse, file: BinaryIO, size: int, say: Callable[[str]
         try:
             file.write(chunk)
             file.flush()
-        except OSError as error:  # the disk's, not to be taken for the network's
+        except OSError as error:  # an error of the disk, not of the network
             raise ResourceError(f"{file.name} cannot be written ({error}); free space and run again") from None
         now = time.monotonic()
         if now - spoken > 5:

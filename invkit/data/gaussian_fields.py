@@ -1,4 +1,4 @@
-"""Draws of a Gaussian field: the data set whose posterior is known in closed form."""
+"""Samples of a Gaussian field: a data set whose posterior is known in closed form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from invkit.physics.gaussian import MaternField, StationaryField
 
 @dataclass(frozen=True, eq=False)
 class FieldDraws(Images):
-    """Pictures drawn when asked for; an id on a finer grid is the same draw, refined."""
+    """Images sampled on access; the same id on a finer grid is the same sample, refined."""
 
     field: StationaryField
     split: Split
@@ -34,14 +34,14 @@ class FieldDraws(Images):
 
 
 class Fields(Dataset):
-    """Draws of a Gaussian field at any resolution; values are not bound to [-1, 1]."""
+    """Samples of a Gaussian field at any resolution; values are not bounded to [-1, 1]."""
 
     field: StationaryField = Field(
-        MaternField(std=0.5, length=0.25, exponent=2.5, color=0.5), description="the law the pictures are drawn from"
+        MaternField(std=0.5, length=0.25, exponent=2.5, color=0.5), description="distribution of the images"
     )
-    train_size: int = Field(65536, ge=1, description="pictures in the training split")
-    test_size: int = Field(1024, ge=1, description="pictures in the test split")
-    colors: int = Field(3, ge=1, le=16, description="channels of a picture")
+    train_size: int = Field(65536, ge=1, description="images in the training split")
+    test_size: int = Field(1024, ge=1, description="images in the test split")
+    colors: int = Field(3, ge=1, le=16, description="channels of an image")
 
     @property
     def channels(self) -> int:

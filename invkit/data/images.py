@@ -23,14 +23,14 @@ from invkit.data.decoding import SUFFIXES, check, decode, error_line, printable,
 from invkit.data.listing import Opener, choose, folder_files, zip_files
 from invkit.data.resampling import area_table, cell_averages, centre_box, enlarges, to_batch
 
-IN_MEMORY = 1 << 30  # bytes of decoded pictures that are kept
+IN_MEMORY = 1 << 30  # bytes of decoded images to keep
 
-Image.init()  # Pillow knows WEBP and TIFF by name only after this
+Image.init()  # registers WEBP and TIFF by name in Pillow
 
 
 @dataclass(frozen=True, eq=False)
-class FilePictures(Images):
-    """Pictures too many to keep: each is decoded whenever it is asked for."""
+class LazyImages(Images):
+    """Images of a set too large for memory, decoded on access."""
 
     names: Sequence[str]
     opener: Opener
@@ -50,7 +50,7 @@ class FilePictures(Images):
             raise
         except Exception as error:  # as below
             raise DataError(
-                f"images: {printable(name)} is broken ({error_line(error)}); remove it, or save it anew"
+                f"images: {printable(name)} is broken ({error_line(error)}); remove it, or save it again"
             ) from None
 
     def group(self, image_id: int) -> str:
@@ -60,16 +60,16 @@ class FilePictures(Images):
 def sift(
     names: Sequence[str], work: Callable[[str], NDArray[np.uint8] | None], limit: int | None
 ) -> Iterator[tuple[str, NDArray[np.uint8] | str | None]]:
-    """Each name, in order, with what `work` makes of it or, as a text, why it failed; ends after `limit` good ones."""
+    """Each name, in order, with the result of `work` or the text of its error; ends after `limit` successes."""
 
     def attempt(part: Sequence[str]) -> list[tuple[str, NDArray[np.uint8] | str | None]]:
         results: list[tuple[str, NDArray[np.uint8] | str | None]] = []
         for name in part:
             try:
                 results.append((name, work(name)))
-            except MemoryError:  # not the picture's fault
+            except MemoryError:  # not caused by the file
                 raise
-            except Exception as error:  # decoders of broken files raise nearly anything
+            except Exception as error:  # decoders of broken files may raise any exception
                 results.append((name, error_line(error)))
         return results
 
@@ -84,19 +84,19 @@ def sift(
                         yield name, result
 
 
-class Pictures(Dataset):
-    """Pictures from a folder (with all folders in it), a .zip or an .npz; sub-folders `train` and `test`, or `val`, are the split.
+class ImageFiles(Dataset):
+    """Images of a folder (recursively), a .zip or an .npz; sub-folders `train` and `test`, or `val`, define the split.
 
-    A picture is turned upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits. Those that
-    are broken, or smaller than the grid, are left out and named in `notes`. Up to 1 GiB of pictures is decoded at once
-    and kept. Of a larger set only the headers are read then, and a picture found broken later is a DataError.
+    An image is turned upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits. Broken images
+    and those smaller than the grid are left out and listed in `notes`. Up to 1 GiB of images is decoded on opening and
+    kept in memory. For a larger set only headers are read on opening; an image that proves broken later is a DataError.
     An .npz holds `images`: 8-bit `(N, H, W, 3)` or `(N, H, W)`.
     """
 
-    root: PathSetting = Field(description="a folder, a .zip or an .npz of pictures")
-    test_share: float = Field(0.1, gt=0, lt=1, description="share of the pictures to test on, where no split is given")
+    root: PathSetting = Field(description="a folder, a .zip or an .npz of images")
+    test_share: float = Field(0.1, gt=0, lt=1, description="share of test images, if the folders define no split")
     test_folder: str | None = Field(
-        None, description="folder of the pictures to test on, beside train; null: test, else val or validation"
+        None, description="folder of the test images, beside train; null: test, else val or validation"
     )
 
     def missing(self) -> str | None:
@@ -105,7 +105,7 @@ class Pictures(Dataset):
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
         path = Path(self.root)
         if missing := self.missing():
-            raise DataError(f"{missing}; set data.root to a folder, a .zip or an .npz of pictures")
+            raise DataError(f"{missing}; set data.root to a folder, a .zip or an .npz of images")
         try:
             if path.suffix.lower() == ".npz":
                 return self._array(path, split, grid, seed, limit)
@@ -117,7 +117,7 @@ class Pictures(Dataset):
                 f"images: {path} cannot be read as a folder, a .zip or an .npz ({error_line(error)})"
             ) from None
         if not names:
-            raise DataError(f"images: {path} holds no picture ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(f"images: {path} holds no image ({', '.join(sorted(SUFFIXES))})")
         return self._files(choose(names, split, seed, self.test_share, self.test_folder), opener, split, grid, limit)
 
     def _files(self, names: list[str], opener: Opener, split: Split, grid: Grid, limit: int | None) -> Images:
@@ -142,10 +142,10 @@ class Pictures(Dataset):
             used.append(name)
         some = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
         if not used:
-            raise DataError(f"images: no usable picture for the {split} split in {self.root}: {some}")
-        notes = (f"images: {len(broken)} pictures of the {split} split are left out: {some}",) if broken else ()
+            raise DataError(f"images: no usable image for the {split} split in {self.root}: {some}")
+        notes = (f"images: {len(broken)} images of the {split} split are left out: {some}",) if broken else ()
         if not keep:
-            return FilePictures(used, opener, grid, notes)
+            return LazyImages(used, opener, grid, notes)
         return ArrayImages(pixels[: len(used)], np.arange(len(used)), [printable(name) for name in used], grid, notes)
 
     def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:
@@ -161,7 +161,7 @@ class Pictures(Dataset):
             )
         if enlarges(pixels.shape[1:3], grid):
             raise DataError(
-                f"images: the pictures of {path} have {pixels.shape[1]}x{pixels.shape[2]} pixels, fewer than {grid}"
+                f"images: the images of {path} have {pixels.shape[1]}x{pixels.shape[2]} pixels, fewer than {grid}"
             )
         rows = np.array(
             [int(name) for name in choose(map(str, range(len(pixels))), split, seed, self.test_share)][:limit]

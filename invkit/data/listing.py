@@ -1,4 +1,4 @@
-"""The image files of a folder or zip, and the test split among them."""
+"""The image files of a folder or zip, and their split into training and test images."""
 
 import hashlib
 import os
@@ -15,32 +15,32 @@ from invkit.data.decoding import MAX_BYTES, SUFFIXES
 Opener = Callable[[str], BinaryIO]
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     parts = name.split("/")
     hidden = any((part.startswith(".") and part.strip(".")) or part == "__MACOSX" for part in parts)
     return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
 
 
 def folder_files(root: Path) -> tuple[list[str], Opener]:
-    """The pictures under a folder and how to open one."""
+    """Relative paths of the images under a folder, and a function that opens one."""
     found = (Path(at, name).relative_to(root).as_posix() for at, _, names in os.walk(root) for name in names)
 
     def opener(name: str) -> BinaryIO:
         path = root / name
-        if not path.is_file():  # a dangling link, or a pipe, which would wait for ever
+        if not path.is_file():  # a dangling link, or a pipe, which would block
             raise ValueError("not a file")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
         return path.open("rb")
 
-    return sorted(filter(_is_picture, found)), opener
+    return sorted(filter(_is_image, found)), opener
 
 
-class _OwnPlace(RawIOBase):
-    """A file whose place is this process's own: after a fork plain files share theirs, and readers would meet."""
+class _ForkSafeFile(RawIOBase):
+    """A file with a read position of its own in each process; forked processes share the position of a plain file."""
 
     def __init__(self, path: Path) -> None:
-        self._file, self._at = path.open("rb"), 0
+        self._file, self._position = path.open("rb"), 0
 
     def readable(self) -> bool:
         return True
@@ -49,17 +49,17 @@ class _OwnPlace(RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = (0, self._at, os.fstat(self._file.fileno()).st_size)[whence]
+        origin = (0, self._position, os.fstat(self._file.fileno()).st_size)[whence]
         if origin + offset < 0:
-            raise ValueError("a place before the file")
-        self._at = origin + offset
-        return self._at
+            raise ValueError("a position before the start of the file")
+        self._position = origin + offset
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        data = os.pread(self._file.fileno(), len(view), self._at)
+        data = os.pread(self._file.fileno(), len(view), self._position)
         view[: len(data)] = data
-        self._at += len(data)
+        self._position += len(data)
         return len(data)
 
     def close(self) -> None:
@@ -68,17 +68,17 @@ class _OwnPlace(RawIOBase):
 
 
 def zip_files(path: Path) -> tuple[list[str], Opener]:
-    """The pictures in a .zip, which is never unpacked to the disk, and how to open one."""
-    archive = open_zip(path, BufferedReader(_OwnPlace(path)) if hasattr(os, "pread") else None)
+    """Names of the images in a .zip, and a function that opens one in memory."""
+    archive = open_zip(path, BufferedReader(_ForkSafeFile(path)) if hasattr(os, "pread") else None)
 
     def opener(name: str) -> BinaryIO:
         return BytesIO(read_entry(archive, name, MAX_BYTES))
 
-    return sorted(set(filter(_is_picture, archive.namelist()))), opener
+    return sorted(set(filter(_is_image, archive.namelist()))), opener
 
 
-def pictures_in(root: Path) -> list[str]:
-    """The names of the pictures under a folder, in order."""
+def image_names(root: Path) -> list[str]:
+    """Relative paths of the images under a folder, sorted."""
     return folder_files(root)[0]
 
 
@@ -88,12 +88,12 @@ TEST_FOLDERS = ("test", "val", "validation")
 def choose(
     names: Iterable[str], split: Split, seed: int, test_share: float, test_folder: str | None = None
 ) -> list[str]:
-    """The names of a split in a keyed order.
+    """The names of a split in pseudo-random order, so that the first n are a representative sample.
 
-    Folders `train` and `test_folder` (by default the first of `TEST_FOLDERS` there is) at the top, or below folders that
-    lie alone, are the split, and the order of its test part is the same under every seed; what lies beside them is left
-    out. Without them the seed splits, to an exact count. Neither depends on what is in the pictures, and the first names
-    are a fair sample of all. Raises DataError where a `test_folder` is named and not there.
+    If there are folders `train` and `test_folder` (default: the first that exists of `TEST_FOLDERS`), at the top or below
+    a chain of single folders, they define the split, and all other files are ignored; the order of the test images then
+    does not depend on the seed. Otherwise the seed splits the names, with an exact count of test images. Both depend on
+    the names only. Raises DataError if a given `test_folder` does not exist beside `train`.
     """
 
     def shuffled(names: Iterable[str], seed: int) -> list[str]:
@@ -115,10 +115,10 @@ def choose(
         own = [name for name in names if name.startswith(f"{prefix}{top}/")]
         return shuffled(own, seed if split == "train" else 0)
     if test_folder is not None:
-        raise DataError(f"images: no folders train and {test_folder} beside each other; leave data.test_folder out")
+        raise DataError(f"images: no folders train and {test_folder} beside each other; remove data.test_folder")
     if len(names) < 2:
         raise DataError(
-            f"images: {len(names)} pictures found; at least two are needed, one to train on and one to test on"
+            f"images: {len(names)} images found; at least two are needed, one for training and one for testing"
         )
     count = min(max(round(test_share * len(names)), 1), len(names) - 1)
     order = shuffled(names, seed)

@@ -1,4 +1,4 @@
-"""From data sets to the device: pictures that fit stay there, others are read when needed, or ahead by processes."""
+"""Batches of images on the device: kept there if they fit, else read on demand or prefetched by worker processes."""
 
 import atexit
 import multiprocessing
@@ -17,40 +17,41 @@ from invkit.core.errors import InvkitError, ResourceError
 from invkit.core.grid import Grid
 from invkit.data.base import Images
 
-RESIDENT = 2 << 30  # bytes of pictures that are kept on a device at most
-AHEAD = 2  # batches that each process reads ahead
+RESIDENT = 2 << 30  # largest number of bytes of images kept on a device
+PREFETCH = 2  # batches that each worker reads in advance
 
 Key = tuple[Grid, list[int]]  # a grid and the ids of a batch
 
 
-def room(device: torch.device) -> int:
-    """Bytes of pictures to keep on a device: a quarter of what is free. None on a CPU, where data sets keep their own."""
+def resident_bytes(device: torch.device) -> int:
+    """Bytes of images to keep on a device: a quarter of its free memory; 0 on a CPU, where data sets keep images themselves."""
     return min(RESIDENT, torch.cuda.mem_get_info(device)[0] // 4) if device.type == "cuda" else 0
 
 
 @dataclass(eq=False)
 class _Resident:
-    """Pictures that have been asked for once, on the device: none is read twice, and none before it is wanted."""
+    """Images kept on the device; each is read once, on first access."""
 
     images: Images
-    pictures: Tensor  # (N, C, H, W)
-    held: set[int] = field(default_factory=set)
+    values: Tensor  # (N, C, H, W)
+    loaded: set[int] = field(default_factory=set)
 
     def take(self, ids: Sequence[int]) -> Tensor:
-        if new := [i for i in dict.fromkeys(ids) if i not in self.held]:
-            self.pictures[self._index(new)] = self.images[new].to(self.pictures)
-            self.held.update(new)
-        return self.pictures[self._index(ids)]
+        if new := [i for i in dict.fromkeys(ids) if i not in self.loaded]:
+            self.values[self._index(new)] = self.images[new].to(self.values)
+            self.loaded.update(new)
+        return self.values[self._index(ids)]
 
     def _index(self, ids: Sequence[int]) -> Tensor:
-        return torch.tensor(ids, device=self.pictures.device)
+        return torch.tensor(ids, device=self.values.device)
 
 
 class Feed:
-    """Batches of pictures on a device, by grid and ids; how they got there changes no bit of them.
+    """Batches of images on a device, by grid and ids; the values do not depend on caching or prefetching.
 
-    `plan` says what will be asked from now on. It only tells what to read ahead: where something else is asked, that is
-    read, and the plan is made anew. Raises what the data sets raise, and ResourceError where a reading process was killed.
+    `plan` yields the batches that will be requested from now on. It only controls prefetching: for any other request the
+    batch is read directly, and `plan` is called again. Raises the errors of the data sets, and ResourceError if a worker
+    process was killed.
     """
 
     def __init__(
@@ -58,49 +59,49 @@ class Feed:
         plan: Callable[[], Iterator[Key]] = lambda: iter(()), limit: int | None = None,
     ) -> None:  # fmt: skip
         self.images, self.device, self.plan = images, device, plan
-        # Data sets hold open files and readers that only a forked process inherits.
+        # Data sets hold open files, which only a forked process inherits.
         self.workers = workers if "fork" in multiprocessing.get_all_start_methods() else 0
         self._resident: dict[Grid, _Resident] = {}
-        left = room(device) if limit is None else limit
+        left = resident_bytes(device) if limit is None else limit
         for grid, opened in images.items():
             size = len(opened) * grid.channels * grid.pixels * 4
             if size <= left:
                 left -= size
                 self._resident[grid] = _Resident(opened, torch.empty(len(opened), *grid.picture, device=device))
-        self._asked: deque[Key] = deque()
-        self._ahead: Iterator[Tensor | InvkitError] | None = None
-        # Readers ignore the signal with which Python ends processes that are left over, and would then be waited for.
+        self._requested: deque[Key] = deque()
+        self._prefetched: Iterator[Tensor | InvkitError] | None = None
+        # Workers ignore SIGTERM, with which Python ends child processes at exit, and would block the exit.
         atexit.register(_close, weakref.ref(self))
 
     def take(self, grid: Grid, ids: list[int]) -> Tensor:
-        """The pictures (B, C, H, W) of some ids."""
+        """The images (B, C, H, W) of some ids."""
         if grid in self._resident:
             return self._resident[grid].take(ids)
-        x = self._read_ahead((grid, ids)) if self.workers else None
+        x = self._take_prefetched((grid, ids)) if self.workers else None
         if x is None:
             x = self.images[grid][ids]
             x = x.pin_memory() if self.device.type == "cuda" else x
         return x.to(self.device, non_blocking=True)
 
     def close(self) -> None:
-        """End the reading processes; they start again when something is asked."""
-        self._ahead = None
-        self._asked.clear()
+        """End the worker processes; they start again at the next request."""
+        self._prefetched = None
+        self._requested.clear()
 
-    def _read_ahead(self, wanted: Key) -> Tensor | None:
-        """The next batch of the plan, or of a new one; None where it is not what is wanted."""
+    def _take_prefetched(self, wanted: Key) -> Tensor | None:
+        """The next batch of the plan, or of a new plan; None if it is not the wanted one."""
         for _ in range(2):
-            if self._ahead is None:
-                self._ahead = self._start()
+            if self._prefetched is None:
+                self._prefetched = self._start()
             try:
-                x = next(self._ahead, None)
+                x = next(self._prefetched, None)
             except RuntimeError as error:
                 if "worker (pid" not in str(error):
                     raise
                 raise ResourceError(
-                    "a process that reads pictures was killed; lower train.workers, or free memory"
+                    "a process that reads images was killed; lower train.workers, or free memory"
                 ) from None
-            if x is not None and self._asked.popleft() == wanted:
+            if x is not None and self._requested.popleft() == wanted:
                 if isinstance(x, InvkitError):
                     raise x
                 return x
@@ -109,17 +110,17 @@ class Feed:
 
     def _start(self) -> Iterator[Tensor | InvkitError]:
         loader: DataLoader[Tensor | InvkitError] = DataLoader(
-            _Readable(self.images), batch_size=None, sampler=self._noted(), num_workers=self.workers,
-            prefetch_factor=AHEAD, collate_fn=_as_it_is, worker_init_fn=_ignore_stops, multiprocessing_context="fork",
+            _Readable(self.images), batch_size=None, sampler=self._pending(), num_workers=self.workers,
+            prefetch_factor=PREFETCH, collate_fn=_identity, worker_init_fn=_ignore_stops, multiprocessing_context="fork",
             pin_memory=self.device.type == "cuda", generator=torch.Generator(),
         )  # fmt: skip
         return iter(loader)
 
-    def _noted(self) -> Iterator[Key]:
-        """The plan but for what is resident; what is given to the readers is noted, and comes back in this order."""
+    def _pending(self) -> Iterator[Key]:
+        """The batches of the plan that are not resident, recorded in the order in which the workers return them."""
         for key in self.plan():
             if key[0] not in self._resident:
-                self._asked.append(key)
+                self._requested.append(key)
                 yield key
 
 
@@ -129,7 +130,7 @@ def _close(feed: "weakref.ref[Feed]") -> None:
 
 
 class _Readable(Dataset[Tensor | InvkitError]):
-    """Batches by key, for torch's loader; an error that a person has to read comes back as it is."""
+    """Batches by key, for torch's loader; an InvkitError is returned, not raised, so that it reaches the parent unchanged."""
 
     def __init__(self, images: Mapping[Grid, Images]) -> None:
         self.images = images
@@ -141,12 +142,12 @@ class _Readable(Dataset[Tensor | InvkitError]):
             return error
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
 def _ignore_stops(_: int) -> None:
-    """Whether to stop is the parent's question, and readers end with it."""
+    """Ignore stop signals in workers: the parent handles them and ends its workers."""
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -18,12 +18,12 @@ from invkit.data.base import Dataset, Images, Split
 from invkit.data.resampling import Box, area_table, cell_averages, enlarges, to_batch
 
 TEST_CROPS = 16  # of each test photograph
-BLOCK = 256  # crops whose groups are found together
+BLOCK = 256  # crops whose groups are computed together
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One photograph, kept as its table of sums."""
+    """One photograph, stored as its summed-area table."""
 
     name: str
     table: NDArray[np.int_]  # (h+1, w+1, 3)
@@ -35,13 +35,13 @@ class Photo:
 
 @cache
 def embedded(split: Split) -> tuple[Photo, ...]:
-    """The photographs of a split, decoded once a process (35 for training, 14 for testing)."""
+    """The photographs of a split (35 for training, 14 for testing), decoded once per process."""
     folder = files("invkit.data") / "embedded"
     photos = []
     for entry in json.loads((folder / "photos.json").read_text("utf-8")):
         if entry["split"] == split:
-            with (folder / entry["file"]).open("rb") as file, Image.open(file) as picture:
-                photos.append(Photo(entry["file"], area_table(np.asarray(picture.convert("RGB")))))
+            with (folder / entry["file"]).open("rb") as file, Image.open(file) as image:
+                photos.append(Photo(entry["file"], area_table(np.asarray(image.convert("RGB")))))
     return tuple(photos)
 
 
@@ -54,9 +54,9 @@ def crop_box(
 ) -> Box:
     """The box of a crop with the grid's aspect in a photograph of `shape` pixels.
 
-    Its shorter side is log-uniform in `scale`, from `min_side` to all of the photograph, and `place` moves it from the
-    upper left to the lower right corner. It is at least the grid's own side, where the photograph is as large as that,
-    so that nothing is enlarged; short of that bound it does not depend on how fine the grid is.
+    Its shorter side grows exponentially with `scale` in [0, 1], from `min_side` to the largest that fits; `place` in
+    [0, 1]^2 moves it from the upper left to the lower right corner. If the photograph is large enough, the side is at
+    least that of the grid, so that pixels are not enlarged; apart from this bound it does not depend on the resolution.
     """
     aspect = grid.height / min(grid.shape), grid.width / min(grid.shape)
     longest = min(shape[0] / aspect[0], shape[1] / aspect[1])
@@ -69,7 +69,7 @@ def crop_box(
 
 @dataclass(frozen=True, eq=False)
 class PhotoCrops(Images):
-    """Crops of photographs, each a function of (seed, split, id) and cut when asked for."""
+    """Crops of photographs, each a function of (seed, split, id) and computed on access."""
 
     split: Split
     grid: Grid
@@ -86,7 +86,7 @@ class PhotoCrops(Images):
 
     def _photos(self, keys: Keys, ids: Sequence[int]) -> list[Photo]:
         photos = embedded(self.split)
-        if self.split == "test":  # round and round: any prefix shows all photographs equally
+        if self.split == "test":  # in turn: the first n ids show all photographs about equally often
             return [photos[i % len(photos)] for i in ids]
         return [photos[i] for i in keys.integers("photo", len(photos)).tolist()]
 
@@ -113,12 +113,12 @@ class PhotoCrops(Images):
 
 
 class Photos(Dataset):
-    """Square-cell crops of 49 photographs that ship with the package: 35 to train on, 14 to test on.
+    """Square-cell crops of 49 photographs that ship with the package: 35 for training, 14 for testing.
 
-    A test crop depends on its number only, so every seed is tested on the same pictures.
+    A test crop depends on its id only, so that the test images are the same for every seed.
     """
 
-    crops: int = Field(65536, ge=1, description="crops in the training split; each is cut when it is asked for")
+    crops: int = Field(65536, ge=1, description="crops in the training split; each is computed on access")
     min_side: int = Field(64, ge=8, le=320, description="shorter side of the smallest crop, in pixels of a photograph")
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:

@@ -1,4 +1,4 @@
-"""Area averages of pictures: exact for any box and any grid, since a picture is constant on its square pixels."""
+"""Area averages of images on a grid, exact for any box: an image is constant on each of its square pixels."""
 
 import numpy as np
 import torch
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from invkit.core.grid import Grid
 
-Box = tuple[float, float, float, float]  # top, left, bottom, right in pixels of the picture
+Box = tuple[float, float, float, float]  # top, left, bottom, right in pixels of the image
 
 
 def area_table(
     pixels: NDArray[np.uint8],  # (..., h, w, C)
 ) -> NDArray[np.int_]:
-    """Sums over all upper left rectangles, `(..., h+1, w+1, C)`: the summed-area table of Crow (1984)."""
+    """The summed-area table of Crow (1984), `(..., h+1, w+1, C)`: sums over all upper left rectangles."""
     h, w = pixels.shape[-3:-1]
     exact = np.int32 if h * w * 255 < 2**31 else np.int64
     table = np.zeros((*pixels.shape[:-3], h + 1, w + 1, pixels.shape[-1]), exact)
@@ -26,7 +26,7 @@ def cell_averages(
     box: Box,
     grid: Grid,
 ) -> NDArray[np.float64]:
-    """The averages in [0, 255] over the grid's cells laid on a box of the picture: `(..., H, W, C)`.
+    """Averages in [0, 255] over the cells of a grid that covers a box of the image: `(..., H, W, C)`.
 
     >>> pixels = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
     >>> cell_averages(area_table(pixels), (0, 0, 4, 4), Grid(2, 2, 1))[..., 0]
@@ -37,7 +37,7 @@ def cell_averages(
     y, x = np.linspace(top, bottom, grid.height + 1), np.linspace(left, right, grid.width + 1)
     row = np.minimum(y.astype(np.int64), table.shape[-3] - 2)
     column = np.minimum(x.astype(np.int64), table.shape[-2] - 2)
-    # The integral of a piecewise constant picture is bilinear within each pixel.
+    # The integral of a piecewise constant image is bilinear within each pixel.
     v, u = (y - row)[:, None, None], (x - column)[:, None]
     lines = table[..., row, :, :] * (1 - v) + table[..., row + 1, :, :] * v
     sums = lines[..., column, :] * (1 - u) + lines[..., column + 1, :] * u
@@ -46,7 +46,7 @@ def cell_averages(
 
 
 def centre_box(shape: tuple[int, ...], grid: Grid) -> Box:
-    """The largest centred box of the grid's aspect in a picture of `shape` (height, width) pixels."""
+    """The largest centred box of the grid's aspect in an image of `shape` (height, width) pixels."""
     height, width = shape
     h = min(height, width * grid.height / grid.width)
     w = h * grid.width / grid.height
@@ -54,7 +54,7 @@ def centre_box(shape: tuple[int, ...], grid: Grid) -> Box:
 
 
 def enlarges(shape: tuple[int, ...], grid: Grid) -> bool:
-    """Whether the grid is finer than the pixels of a picture of `shape` (height, width)."""
+    """Whether the grid is finer than the pixels of an image of `shape` (height, width)."""
     return shape[0] < grid.height or shape[1] < grid.width
 
 
@@ -62,7 +62,7 @@ def to_batch(
     values: NDArray[np.uint8] | NDArray[np.float64],  # (B, H, W, C) in [0, 255]
     grid: Grid,
 ) -> Tensor:
-    """Pictures as the core wants them: `(B, C, H, W)` float32 in [-1, 1]."""
-    assert values.shape[1:] == (*grid.shape, grid.channels), f"{values.shape} pictures for {grid!r}"
+    """Convert images to a batch `(B, C, H, W)` float32 in [-1, 1]."""
+    assert values.shape[1:] == (*grid.shape, grid.channels), f"{values.shape} images for {grid!r}"
     batch = torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
     return batch.to(torch.float32) / 127.5 - 1

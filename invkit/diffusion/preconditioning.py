@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,8 @@ def together(
 
 class Preconditioning(Settings, ABC):
     """At noise level infinity all have `skip = 0` and `into = 0`: the output is the mean."""
+
+    kind: ClassVar[str] = "preconditioning"
 
     @abstractmethod
     def scaling(

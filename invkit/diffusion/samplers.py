@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -21,6 +22,8 @@ Noise = Callable[[str], Tensor]  # a label to an independent draw of the noise f
 
 class Sampler(Settings, ABC):
     """A discretisation of the reverse process along falling noise levels."""
+
+    kind: ClassVar[str] = "sampler"
 
     @abstractmethod
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -12,6 +13,8 @@ from invkit.core.settings import Settings
 
 class Schedule(Settings, ABC):
     """The distribution of noise levels in training, and the decreasing levels of sampling."""
+
+    kind: ClassVar[str] = "schedule"
 
     @abstractmethod
     def scale(self, t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Intervals by the bootstrap, over pictures or over the photographs that pictures were cut from."""
+"""Bootstrap intervals over images, or over the photographs that the images were cut from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from invkit.core.keys import Keys
 from invkit.evaluation.metrics.base import Metric, SetMetric
 
 RESAMPLES = 2000
-CHUNK = 2_000_000  # draws at a time
+CHUNK = 2_000_000  # random integers drawn at a time
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """The keyed resamples of some pictures; every row of the table is computed on the same ones, so rows pair.
+    """Keyed bootstrap resamples of a set of images, the same for all rows of a table, so that differences are paired.
 
-    Whole groups are drawn with replacement, as many as there are: pictures that share one are not independent.
+    Groups are drawn with replacement, as many as there are, because images of one group are not independent.
     """
 
-    members: NDArray[np.intp]  # (N,): the group of every picture
-    counts: NDArray[np.int64]  # (R, G): how often each resample drew each group
+    members: NDArray[np.intp]  # (N,): group index of each image
+    counts: NDArray[np.int64]  # (R, G): number of times each resample contains each group
 
     @classmethod
     def of(cls, groups: Sequence[str], seed: int, resamples: int = RESAMPLES) -> "Bootstrap":
-        """Resamples of pictures whose groups are named, a function of the seed and the number of groups."""
+        """Draw resamples of images with the given group names; they depend on the seed and the number of groups only."""
         order = {name: i for i, name in enumerate(dict.fromkeys(groups))}
         total, step = len(order), max(1, CHUNK // len(order))
         counts = []
@@ -41,7 +41,7 @@ class Bootstrap:
 
     @cached_property
     def _weights(self) -> Array:
-        """How often each group counts, all once and then as drawn: (1 + R, G)."""
+        """Multiplicities of the groups, (1 + R, G): all ones, then those of each resample."""
         return np.concatenate([np.ones_like(self.counts[:1]), self.counts]).astype(np.float64)
 
     @cached_property
@@ -49,13 +49,13 @@ class Bootstrap:
         return self._weights @ np.bincount(self.members, minlength=self.counts.shape[1])
 
     def mean(self, values: Array) -> Array:
-        """The mean of values (N,) over all pictures, then over every resample: (1 + R,)."""
+        """Means of values (N,) over all images, then over each resample: (1 + R,)."""
         return self._weights @ np.bincount(self.members, values, self.counts.shape[1]) / self._sizes
 
     def values(self, metric: Metric, components: Mapping[str, Array]) -> Array:
-        """A metric of all pictures, then of every resample: (1 + R,), not finite where it has no value.
+        """The metric on all images, then on each resample: (1 + R,), not finite where it is undefined.
 
-        A metric of the set alone is not resampled, (1,): a picture that is drawn twice is no set. Raises Unavailable.
+        A `SetMetric` is not resampled, because resamples contain duplicates: (1,). Raises Unavailable.
         """
         if isinstance(metric, SetMetric):
             return np.array([metric.of_set(components)])
@@ -64,7 +64,7 @@ class Bootstrap:
             return metric.reduce(means)
 
     def interval(self, values: Array) -> tuple[float | None, float | None]:
-        """The central 95 % of `values[1:]` by percentiles; none where nothing varies because there is one group."""
+        """The central 95 % percentile interval of `values[1:]`; (None, None) if there is only one group or no finite value."""
         finite = values[1:][np.isfinite(values[1:])]
         if self.counts.shape[1] < 2 or not len(finite):
             return None, None

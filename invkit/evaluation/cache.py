@@ -29,15 +29,15 @@ class BatchResults:
 
     first: int
     count: int
-    facts: list[dict[str, Any]]  # of each row, as JSON has it
+    facts: list[dict[str, Any]]  # of each row, JSON-serialisable
     tensors: dict[str, Tensor]  # masks, metric components and stored images, by path
 
 
 def pack(batches: Sequence[BatchResults]) -> bytes:
-    """Batches as safetensors: lossless, and free of code.
+    """Serialise batches as safetensors, which is lossless and contains no code.
 
-    >>> [found] = unpack(pack([BatchResults(4, 2, [{"memory": None}], {"a/b": torch.ones(2)})]))
-    >>> found.first, found.count, found.facts, found.tensors
+    >>> [batch] = unpack(pack([BatchResults(4, 2, [{"memory": None}], {"a/b": torch.ones(2)})]))
+    >>> batch.first, batch.count, batch.facts, batch.tensors
     (4, 2, [{'memory': None}], {'a/b': tensor([1., 1.])})
     """
     facts = json.dumps([[batch.first, batch.count, batch.facts] for batch in batches]).encode()
@@ -46,7 +46,7 @@ def pack(batches: Sequence[BatchResults]) -> bytes:
 
 
 def unpack(data: bytes) -> list[BatchResults]:
-    """The batches that were packed."""
+    """Deserialise batches packed by `pack`."""
     tensors = load(data)
     head = json.loads(tensors.pop("facts").numpy().tobytes())
     batches = [BatchResults(first, count, facts, {}) for first, count, facts in head]
@@ -57,10 +57,10 @@ def unpack(data: bytes) -> list[BatchResults]:
 
 
 class ResultCache:
-    """A folder of batch results that belong to one fingerprint of weights, settings and versions.
+    """A folder of batch results for one fingerprint of weights, settings and versions.
 
-    Each file is whole or not there, and named after its SHA-256. Damaged files and those of another fingerprint are
-    reported, deleted and computed again.
+    Files are written atomically and named by their SHA-256. Damaged files and those of another fingerprint are reported,
+    deleted and computed again.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -69,7 +69,7 @@ class ResultCache:
         self._next = time.monotonic() + EVERY
 
     def open(self) -> None:
-        """Make the folder this fingerprint's own; results of another one are deleted."""
+        """Create the folder; an existing one with another fingerprint is deleted first."""
         if self.folder.exists():
             try:
                 known = json.loads((self.folder / _STAMP).read_text("utf-8")) == {"fingerprint": self.fingerprint}
@@ -77,16 +77,16 @@ class ResultCache:
                 known = False
             if known:
                 return
-            _warn(f"{self.folder} holds results of other weights, settings or versions: it is deleted")
+            _warn(f"{self.folder} holds results of other weights, settings or versions; it is deleted")
             self.remove()
         write_atomic(self.folder / _STAMP, json.dumps({"fingerprint": self.fingerprint}))
 
     def within(self, name: str) -> "ResultCache":
-        """The cache of one degradation and grid."""
+        """The cache of one degradation and grid, in the subfolder `name`."""
         return ResultCache(self.folder / name, self.fingerprint)
 
     def read(self) -> list[BatchResults]:
-        """All sound batches in the order of their images, without overlaps."""
+        """All intact batches, sorted by image and without overlaps."""
         found: list[BatchResults] = []
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
@@ -95,7 +95,7 @@ class ResultCache:
                     raise ValueError("its checksum does not match its name")
                 found += unpack(data)
             except _DAMAGE as error:
-                _warn(f"{path} is damaged ({error}): it is deleted, and its images are evaluated again")
+                _warn(f"{path} is damaged ({error}); it is deleted, and its images are evaluated again")
                 path.unlink(missing_ok=True)
         found.sort(key=lambda batch: batch.first)
         kept = found[:1]
@@ -105,13 +105,13 @@ class ResultCache:
         return kept
 
     def add(self, batch: BatchResults) -> None:
-        """Add a batch; it is written with the next `flush`, at the latest after `EVERY` seconds."""
+        """Add a batch. Pending batches are written at most every `EVERY` seconds, and by `flush`."""
         self._pending.append(batch)
         if time.monotonic() >= self._next:
             self.flush()
 
     def flush(self) -> None:
-        """Write the batches that are not on disk yet."""
+        """Write the pending batches to disk."""
         if not self._pending:
             return
         start = time.monotonic()
@@ -123,7 +123,7 @@ class ResultCache:
         self._next = end + max(EVERY, (end - start) / SHARE)
 
     def remove(self) -> None:
-        """Delete the folder: the evaluation is done, or starts again."""
+        """Delete the folder, after the evaluation or before starting again."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -132,7 +132,7 @@ def _warn(text: str) -> None:
 
 
 def gaps(covered: Sequence[tuple[int, int]], count: int, batch: int) -> list[tuple[int, int]]:
-    """The images of 0 to `count` - 1 that no (first, count) covers, cut into batches: (first, last + 1) each.
+    """Batches (first, last + 1) of the images 0 to `count` - 1 that no (first, count) in `covered` contains.
 
     >>> gaps([(2, 2), (6, 1)], 12, 3)
     [(0, 2), (4, 6), (7, 10), (10, 12)]
@@ -145,7 +145,7 @@ def gaps(covered: Sequence[tuple[int, int]], count: int, batch: int) -> list[tup
 
 
 def concatenated(batches: Sequence[BatchResults], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose path begins with `prefix`, concatenated over the batches, by the rest of their path."""
+    """Concatenate, over the batches, the tensors whose path starts with `prefix`; returned by the rest of the path."""
     found: dict[str, list[Tensor]] = {}
     for batch in batches:
         for path, t in batch.tensors.items():

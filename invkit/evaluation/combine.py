@@ -1,4 +1,4 @@
-"""Several evaluations as one table: of several operators of a run, or of several runs."""
+"""Combines evaluations into one table: of several degradations of a run, or of several runs."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,23 +12,23 @@ from invkit.evaluation.bootstrap import Bootstrap
 from invkit.evaluation.evaluator import Evaluation
 from invkit.evaluation.table import LISTS, SCHEMA, Table, cell
 
-PerImage = Sequence[Mapping[str, str]]  # the lines of per_image.csv
+PerImage = Sequence[Mapping[str, str]]  # rows of per_image.csv
 
 
 def merge_runs(tables: Sequence[Table], per_image: Sequence[PerImage] = ()) -> dict[str, Any]:
-    """The rows of several tables as one; `protocol` is then a list, and `images` the least number of pictures.
+    """Combine the tables of several runs; `protocol` becomes a list, and `images` the smallest number of images.
 
-    `notes` say where the protocols differ, and, with the figures of every picture of each run, by how much a row of a
-    run that is on the same measurements differs from that of the first run.
+    `notes` list the differences between the protocols. With `per_image` of each run, they also state the paired
+    differences from the first run, for runs with the same measurements.
     """
     if len(tables) == 1:
         return dict(tables[0])
     first = tables[0]
     notes = [f"{_run(table)}: {note}" for table in tables for note in table.get("notes", ())]
     for i, table in enumerate(tables[1:], 1):
-        notes += _apart(first, table)
-        if per_image and _shared(first, table):
-            notes += _differences(first, table, per_image[0], per_image[i])
+        notes += _protocol_differences(first, table)
+        if per_image and _same_measurements(first, table):
+            notes += _metric_differences(first, table, per_image[0], per_image[i])
     return {
         "schema": SCHEMA,
         "images": min(table["images"] for table in tables),
@@ -39,7 +39,7 @@ def merge_runs(tables: Sequence[Table], per_image: Sequence[PerImage] = ()) -> d
 
 
 def per_image(folder: Path) -> PerImage:
-    """The figures of every picture of an evaluation; none where they cannot be read."""
+    """The metrics of each image, read from an evaluation's folder; empty if they cannot be read."""
     try:
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
@@ -51,28 +51,28 @@ def _run(table: Table) -> str:
     return table["rows"][0]["run"]
 
 
-def _shared(first: Table, other: Table) -> bool:
-    """Whether both saw the same measurements of as many pictures."""
+def _same_measurements(first: Table, other: Table) -> bool:
+    """Whether both tables are based on the same measurements of the same number of images."""
     mine, theirs = (table["protocol"].get("masks_sha256") for table in (first, other))
     same = all(first["protocol"].get(key) == other["protocol"].get(key) for key in ("images", "noise", "seed"))
     return mine is not None and mine == theirs and same
 
 
-def _apart(first: Table, other: Table) -> Iterator[str]:
-    """In what the protocols differ."""
+def _protocol_differences(first: Table, other: Table) -> Iterator[str]:
+    """Describe the differences between two protocols."""
     names = f"{_run(first)} and {_run(other)}"
-    if not _shared(first, other):
-        yield f"{names} are not on the same measurements: their rows do not pair"
+    if not _same_measurements(first, other):
+        yield f"{names} have different measurements: their rows are not paired"
     for key in ("images", "samples", "noise", "seed"):
         mine, theirs = first["protocol"].get(key), other["protocol"].get(key)
         if mine != theirs:
             yield f"{names} differ in {key}: {mine} and {theirs}"
 
 
-def _differences(first: Table, other: Table, mine: PerImage, theirs: PerImage) -> Iterator[str]:
-    """Of every row that both have, what the second gained: the mean over pictures and its paired 95 % interval.
+def _metric_differences(first: Table, other: Table, mine: PerImage, theirs: PerImage) -> Iterator[str]:
+    """For each common row, describe the mean difference, second minus first, and its paired 95 % interval.
 
-    Rows that are the same in every picture are left out.
+    Rows that are equal in every image are left out.
     """
 
     def by_row(lines: PerImage) -> dict[tuple[str, ...], list[Mapping[str, str]]]:
@@ -84,38 +84,38 @@ def _differences(first: Table, other: Table, mine: PerImage, theirs: PerImage) -
 
     ours, others = by_row(mine), by_row(theirs)
     for key in [key for key in ours if key in others]:
-        said, changed = [], False
+        differences, changed = [], False
         pairs = list(zip(ours[key], others[key], strict=True))
         if any((a["image"], a["group"]) != (b["image"], b["group"]) for a, b in pairs):
-            yield f"{_run(first)} and {_run(other)} are on other pictures: their rows do not pair"
+            yield f"{_run(first)} and {_run(other)} have different images: their rows are not paired"
             return
         bootstrap = Bootstrap.of([a["group"] for a, _ in pairs], first["protocol"]["seed"])
         for name in ("psnr", "ssim", "crps"):
             if not all(a.get(name) and b.get(name) for a, b in pairs):
                 continue
-            gained = np.array([float(b[name]) - float(a[name]) for a, b in pairs])
-            values, changed = bootstrap.mean(gained), changed or bool(gained.any())
+            difference = np.array([float(b[name]) - float(a[name]) for a, b in pairs])
+            values, changed = bootstrap.mean(difference), changed or bool(difference.any())
             lo, hi = bootstrap.interval(values)
-            said.append(f"{name} {cell({'value': float(values[0]), 'lo': lo, 'hi': hi})}")
+            differences.append(f"{name} {cell({'value': float(values[0]), 'lo': lo, 'hi': hi})}")
         if changed:
-            yield f"{_run(other)} less {_run(first)}, {' '.join(key[1:3])}{_where(key, ours)}: {', '.join(said)} (paired)"
+            row = f"{' '.join(key[1:3])}{_qualifier(key, ours)}"
+            yield f"{_run(other)} minus {_run(first)}, {row}: {', '.join(differences)} (paired)"
 
 
-def _where(key: tuple[str, ...], keys: Mapping[tuple[str, ...], Any]) -> str:
-    """The degradation and the grid of a row, where there are several."""
-    several = [len({other[i] for other in keys}) > 1 for i in (0, 3)]
-    named = [key[i] for i, shown in zip((0, 3), several, strict=True) if shown]
+def _qualifier(key: tuple[str, ...], keys: Mapping[tuple[str, ...], Any]) -> str:
+    """The degradation and grid of a row in brackets, each only if `keys` contains several."""
+    named = [key[i] for i in (0, 3) if len({other[i] for other in keys}) > 1]
     return f" ({', '.join(named)})" if named else ""
 
 
-def combine_degradations(found: Mapping[str, Evaluation], degradation: Mapping[str, Any]) -> Evaluation:
-    """One evaluation of one run, from those of its degradations by name; `degradation` is the recipe's, as plain data.
+def combine_degradations(evaluations: Mapping[str, Evaluation], degradation: Mapping[str, Any]) -> Evaluation:
+    """Combine the evaluations of a run's degradations, given by name; `degradation` is that of the recipe, as plain data.
 
-    Rows, differences, figures of each picture and cost say which they belong to. Hashes and pictures are by grid, and
-    where there are several, by grid and name; files end in the name.
+    Entries of the lists contain their degradation. If there are several, the keys of hashes and examples become
+    "grid, name", and file stems end in the name.
     """
-    first = next(iter(found.values()))
-    several = len(found) > 1
+    first = next(iter(evaluations.values()))
+    several = len(evaluations) > 1
 
     def by_name(values: Mapping[str, Mapping[str, Any]], between: str) -> dict[str, Any]:
         return {
@@ -124,19 +124,19 @@ def combine_degradations(found: Mapping[str, Evaluation], degradation: Mapping[s
             for key, value in entries.items()
         }
 
-    record = by_name({name: one.record for name, one in found.items()}, ", ")
+    record = by_name({name: one.record for name, one in evaluations.items()}, ", ")
     protocol = {
         **first.table["protocol"],
         "degradation": degradation,
         "masks_sha256": {key: entry["masks_sha256"] for key, entry in record.items()},
     }
-    lists = {key: [entry for one in found.values() for entry in one.table.get(key, ())] for key in LISTS}
+    lists = {key: [entry for one in evaluations.values() for entry in one.table.get(key, ())] for key in LISTS}
     return replace(
         first,
         table={**first.table, **lists, "protocol": protocol},
-        cost={**first.cost, "rows": [row for one in found.values() for row in one.cost["rows"]]},
+        cost={**first.cost, "rows": [row for one in evaluations.values() for row in one.cost["rows"]]},
         record=record,
-        per_image=[entry for one in found.values() for entry in one.per_image],
-        examples=by_name({name: one.examples for name, one in found.items()}, ", "),
-        arrays=by_name({name: one.arrays for name, one in found.items()}, "-"),
+        per_image=[entry for one in evaluations.values() for entry in one.per_image],
+        examples=by_name({name: one.examples for name, one in evaluations.items()}, ", "),
+        arrays=by_name({name: one.arrays for name, one in evaluations.items()}, "-"),
     )

@@ -1,9 +1,10 @@
-"""Split-conformal calibration of posterior samples, with one score for each picture.
+"""Split-conformal calibration of posterior samples, with one score per image.
 
-The score of a picture is the least factor f for which mean ± f x deviation of its samples holds a share `SHARE` of its
-pixels (the hidden ones, of a mask). The k-th smallest of n calibration scores, k = ceil((n + 1) LEVEL), then bounds the
-score of one more exchangeable picture with probability at least LEVEL and at most LEVEL + 1 / (n + 1) where scores do not
-tie (Vovk, Gammerman & Shafer 2005; Angelopoulos & Bates 2023, theorem D.1; of pictures: Angelopoulos et al. 2022).
+The score of an image is the smallest factor f for which mean ± f x standard deviation of its samples contains a share
+`SHARE` of its pixels (of the hidden ones, for a mask). The k-th smallest of n calibration scores, k = ceil((n + 1) LEVEL),
+then bounds the score of another exchangeable image with probability at least LEVEL, and at most LEVEL + 1 / (n + 1) if
+there are no ties (Vovk, Gammerman & Shafer 2005; Angelopoulos & Bates 2023, theorem D.1; for images: Angelopoulos et al.
+2022).
 """
 
 import math
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from invkit.core.keys import Keys
 
-SHARE = 0.9  # of a picture's pixels
-LEVEL = 0.9  # of pictures
-LEAST = 100  # pictures of different photographs
+SHARE = 0.9  # of an image's pixels
+LEVEL = 0.9  # of images
+LEAST = 100  # smallest number of images of different photographs
 GUARANTEE = (
-    f"mean ± factor x deviation of the samples holds {SHARE:.0%} of the judged pixels of one more picture with a probability "
-    f"of at least {LEVEL:.0%}, over the draw of the calibration pictures and of that one, where they are exchangeable; "
-    "it says nothing of one given picture or pixel"
+    f"mean ± factor x standard deviation of the samples contains {SHARE:.0%} of the evaluated pixels of another image with "
+    f"probability at least {LEVEL:.0%}, over the random choice of that image and of the calibration images, if they are "
+    "exchangeable; there is no guarantee for a given image or pixel"
 )
 
 Array = NDArray[np.float64]
@@ -32,19 +33,19 @@ Array = NDArray[np.float64]
 def scores(
     error: Tensor,  # (B, C, H, W): truth minus mean
     deviation: Tensor,  # (B, C, H, W)
-    weight: Tensor,  # (B, C, H, W): 1 where pixels are judged, else 0
+    weight: Tensor,  # (B, C, H, W): 1 at evaluated pixels, else 0
 ) -> Tensor:
-    """The score of every picture, (B,) float64: infinite where no factor is enough, NaN where nothing is judged.
+    """Scores of the images, (B,) float64: infinite if no factor suffices, NaN if no pixels are evaluated.
 
     >>> error, deviation = torch.tensor([2.0, 6.0, 1.0, 9.0]).view(1, 1, 2, 2), torch.full((1, 1, 2, 2), 2.0)
     >>> scores(error, deviation, torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 1, 2, 2))
     tensor([3.], dtype=torch.float64)
     """
     found = []
-    ratio = torch.where(error == 0, 0, error.double().abs() / deviation.double())  # 0 / 0: the truth is in the point
+    ratio = torch.where(error == 0, 0, error.double().abs() / deviation.double())  # 0 / 0: contained
     for values, judged in zip(ratio, weight > 0, strict=True):
         chosen = values[judged]
-        rank = math.ceil(SHARE * len(chosen) - 1e-9)  # of 10 pixels 9, whatever .9 is in binary
+        rank = math.ceil(SHARE * len(chosen) - 1e-9)  # 9 of 10 pixels, despite rounding of .9
         found.append(chosen.kthvalue(rank).values if len(chosen) else chosen.new_full((), torch.nan))
     return torch.stack(found)
 
@@ -60,9 +61,9 @@ def threshold(values: Array) -> float:
 
 
 def split(groups: Sequence[str], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which pictures calibrate and which are held out: keyed halves of the first pictures of all photographs.
+    """Indices of calibration and held-out images: random keyed halves of the first images of all photographs.
 
-    Pictures that were cut from one photograph are not exchangeable with those of others, so one of them counts.
+    Only one image per photograph is used, because images of one photograph are not exchangeable with those of others.
     """
     first = np.array(sorted({name: i for i, name in reversed(list(enumerate(groups)))}.values()), dtype=np.intp)
     order = Keys.of(seed, "eval/conformal", [0]).permutation("split", len(first))[0].numpy()
@@ -70,7 +71,7 @@ def split(groups: Sequence[str], seed: int) -> tuple[NDArray[np.intp], NDArray[n
 
 
 def calibrate(
-    values: Array,  # (N,): the score of every picture
+    values: Array,  # (N,): the score of each image
     groups: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
@@ -84,11 +85,11 @@ def calibrate(
     known = [groups[int(i)] for i in judged]
     nothing = {"factor": None, "images": 0, "held_out": 0, "coverage": {"value": None, "lo": None, "hi": None}}
     if (count := len(set(known))) < LEAST:
-        return {**nothing, "reason": f"needs {LEAST} pictures of different photographs; there are {count}"}
+        return {**nothing, "reason": f"needs {LEAST} images of different photographs; there are {count}"}
     chosen, held_out = (values[judged[half]] for half in split(known, seed))
     factor = threshold(chosen)
     if math.isinf(factor):
-        return {**nothing, "reason": "no factor is enough: too many pixels are wrong where the samples do not differ"}
+        return {**nothing, "reason": "no factor suffices: at too many pixels the samples are equal and wrong"}
     hits = int((held_out <= factor).sum())
     bounds = binomtest(hits, len(held_out)).proportion_ci(method="wilson")
     coverage = {"value": hits / len(held_out), "lo": float(bounds.low), "hi": float(bounds.high)}

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from invkit.core.distributed import ALONE, World
-from invkit.core.files import write_atomic
+from invkit.core.files import write_atomic, write_json
 from invkit.core.grid import Grid
 from invkit.data.base import Images
 from invkit.evaluation.bootstrap import Bootstrap
@@ -28,28 +27,28 @@ from invkit.reconstructors import Reconstructor
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A table and what belongs to it."""
+    """A metric table with its cost, per-image metrics, example images and stored reconstructions."""
 
     table: dict[str, Any]  # `invkit.table/1`
     cost: dict[str, Any]  # `invkit.cost/1`: seconds and memory, which differ between runs
-    record: dict[str, Any]  # the masks' hash of every grid
+    record: dict[str, Any]  # hash of the masks by grid
     per_image: list[dict[str, Any]]  # the metrics of each image, row by row
     examples: dict[str, Examples]  # by grid
     arrays: dict[str, dict[str, NDArray[Any]]]  # file stem -> arrays of the first images
 
     def write(self, folder: Path) -> None:
-        """Write the table, its parts and the first reconstructions; each file is whole or not there.
+        """Write all tables and the stored reconstructions atomically.
 
-        All but `cost.json` are the same bytes each time.
+        All files except `cost.json` are reproducible byte for byte.
         """
-        write_atomic(folder / "table.json", _dump(self.table))
+        write_json(folder / "table.json", self.table)
         write_atomic(folder / "table.csv", to_csv(self.table))
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.per_image[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.per_image)
         write_atomic(folder / "per_image.csv", text.getvalue())
-        write_atomic(folder / "cost.json", _dump(self.cost))
+        write_json(folder / "cost.json", self.cost)
         reconstructions = folder / "reconstructions"
         for stem, arrays in self.arrays.items():
             data = io.BytesIO()
@@ -58,10 +57,6 @@ class Evaluation:
         for old in reconstructions.glob("*.npz"):  # of an evaluation with other methods
             if old.stem not in self.arrays:
                 old.unlink()
-
-
-def _dump(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 def evaluate_rows(
@@ -73,12 +68,12 @@ def evaluate_rows(
     world: World = ALONE,
     cache: ResultCache | None = None,
 ) -> Evaluation:
-    """Every estimator of every method on the same measurements of the first test images, grid by grid.
+    """Evaluate every estimator of every method on the same measurements of the first test images, grid by grid.
 
-    Operators, noise and samples are keyed by image, so the batch size changes nothing. The processes of `world` share
-    the batches and all return the whole. `progress(done, total)` is called, in images, after each method's share of a
-    batch. Finished batches are stored in `cache`, and those already there are not computed again. Raises
-    NonFiniteError, or RecipeError where a method cannot handle such measurements.
+    Operators, noise and samples are keyed by image, so results do not depend on the batch size. The processes of `world`
+    share the batches, and each returns the whole result. `progress(done, total)`, in images, is called after each method
+    of a batch. Finished batches are stored in `cache`, and cached ones are not computed again. Raises NonFiniteError,
+    and RecipeError if a method cannot handle the measurements.
     """
     count = min(protocol.settings.images, *(len(opened) for opened in images.values()))
     lists: dict[str, Any] = {key: [] for key in ("rows", "differences", "best", "calibration")}

@@ -32,7 +32,7 @@ SHOWN_SAMPLES = 2
 class Examples:
     """The first images of a grid with the estimates of one method, for the report: on the CPU, in [-1, 1], pasted."""
 
-    method: str  # whose mean, samples and standard deviation these are
+    method: str  # name of the method of `mean`, `samples` and `std`
     measurement: Measurement
     truth: Tensor  # (B, C, H, W)
     reference: Tensor | None  # (B, C, H, W): the mean of the method that the others are compared with
@@ -55,10 +55,10 @@ class EvaluationLoop:
         return [MethodScores(method, cast(Readout, readout)) for method in self.methods for readout in method.readouts]
 
     def run(self, progress: Callable[[int], None], world: World, cache: ResultCache | None = None) -> "GridResults":
-        """All methods on all images, batches already in `cache` left out; finished ones are added to it.
+        """Evaluate all methods on all images, except cached batches; finished batches are added to `cache`.
 
-        Whole batches are shared between processes, so that every figure is the same bits for any number of them.
-        `progress` is called with the number of images that are done.
+        Processes share whole batches, so results are bit-identical for any number of processes. `progress` is called
+        with the number of finished images.
         """
         known = [b for b in cache.read() if b.first + b.count <= self.count] if cache and world.first else []
         covered = world.gather(json.dumps([(batch.first, batch.count) for batch in known]).encode())[0]
@@ -79,7 +79,7 @@ class EvaluationLoop:
                     cache.add(batch)
                 own += last - first
                 report()
-        finally:  # also after a signal, or an image that cannot be read: finished batches are not lost
+        finally:  # keep finished batches, also after a signal or an unreadable image
             if cache:
                 cache.flush()
         if world.size > 1:
@@ -87,7 +87,7 @@ class EvaluationLoop:
         return GridResults(self, sorted(found, key=lambda batch: batch.first))
 
     def batch(self, ids: Sequence[int], report: Callable[[], None]) -> BatchResults:
-        """The scores of some images with what is stored of them; `report` is called after each method."""
+        """Evaluate the images `ids`: their scores and the tensors to store. `report` is called after each method."""
         truth, measurement = self.protocol.measure(self.images, ids)
         tensors: dict[str, Tensor] = {"masks": _mask_bits(measurement), "observed_share": _observed_share(measurement)}
         save, save_samples = self.protocol.settings.kept(self.count)
@@ -108,18 +108,18 @@ class EvaluationLoop:
                 if row.readout == "sample":
                     outcome = self._sample(row, truth, measurement, ids, mean)
                     assert outcome.samples is not None
-                    if ids[0] < SHOWN:  # a pass over the samples that only the report needs
+                    if ids[0] < SHOWN:  # computed for the report only
                         keep(name, SHOWN, std=outcome.samples.std(0, correction=len(outcome.samples) > 1))
                     keep(name, samples=outcome.samples[: max(save_samples, SHOWN_SAMPLES)].transpose(0, 1))
                 else:
-                    mean = row.measured(self.protocol.device, partial(row.method.mean, measurement), ids)
+                    mean = row.timed(self.protocol.device, partial(row.method.mean, measurement), ids)
                     outcome = Outcome(truth, measurement, row.readout, mean)
                     keep(name, mean=mean)
                 row.add(outcome, self.protocol.metrics)
             except Unavailable as why:
                 row.refuse(str(why), self.protocol.metrics)
             if row.readout == row.method.readouts[-1]:
-                mean = None  # the next method's samples have a mean of their own, or none
+                mean = None  # not to be used for the samples of the next method
                 report()
         for i, row in enumerate(scores):
             tensors.update({f"rows/{i}/{path}": x for path, x in row.tensors().items()})
@@ -130,12 +130,12 @@ class EvaluationLoop:
     ) -> Outcome:
         device, count = self.protocol.device, self.protocol.settings.samples
         keys = Keys.of(self.protocol.seed, f"eval/sample/{row.method.name}", ids, device)
-        samples = row.measured(device, lambda: row.method.sample(measurement, keys, count), ids)
+        samples = row.timed(device, lambda: row.method.sample(measurement, keys, count), ids)
         return Outcome(truth, measurement, "sample", samples[0], samples, mean)
 
 
 def _mask_bits(measurement: Measurement) -> Tensor:
-    """What is hashed of a measurement: the mask, one bit per pixel; without a mask, y's shape. uint8."""
+    """The bytes of a measurement that are hashed, uint8: the mask, one bit per pixel; without a mask, the shape of y."""
     if isinstance(measurement.operator, Mask):
         bits = [np.packbits(observed) for observed in measurement.operator.observed.cpu().numpy()]
         return torch.from_numpy(np.concatenate(bits))
@@ -164,14 +164,14 @@ class GridResults:
         self._kept = {name: concatenated(batches, f"kept/{name}/") for name in names}
 
     def arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
-        """By file, what is saved: float32 in [-1, 1] units, nothing pasted; masks, and the images' groups.
+        """The arrays to save, by file: float32 in [-1, 1] units, without pasted values; also masks and the images' groups.
 
-        Samples are (K, B, C, H, W). Enough to compute any metric of these images again.
+        Samples are (K, B, C, H, W). They suffice to compute any metric of these images again.
         """
         save, save_samples = self.loop.protocol.settings.kept(self.loop.count)
         found: dict[str, dict[str, NDArray[Any]]] = {}
         for name, kept in ((name, kept) for name, kept in self._kept.items() if kept):
-            # Sorted: what comes from a file or another process has an order of its own.
+            # Sorted, because the order in a file or from another process may differ.
             tensors = {key: x[:save] for key, x in sorted(kept.items()) if key != "std"}
             if "samples" in tensors:
                 tensors["samples"] = tensors["samples"].transpose(0, 1)[:save_samples]

@@ -15,7 +15,7 @@ from invkit.core.device import synchronise
 from invkit.core.errors import NonFiniteError
 from invkit.evaluation.metrics import Metric, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
-from invkit.evaluation.spread_skill import diagnosed
+from invkit.evaluation.spread_skill import diagnostics
 from invkit.reconstructors import Reconstructor
 
 
@@ -39,19 +39,19 @@ class MethodScores:
                 continue
             for part, values in parts.items():
                 self._put(name, part, values)
-        for name, found in diagnosed(outcome).items():
-            for part, values in found.items():
+        for name, parts in diagnostics(outcome).items():
+            for part, values in parts.items():
                 self._put(name, part, values)
 
     def _put(self, name: str, part: str, values: Tensor) -> None:
         self.components.setdefault(name, {}).setdefault(part, []).append(values.double().cpu().numpy())
 
     def refuse(self, reason: str, metrics: Mapping[str, Metric]) -> None:
-        """Note that the method cannot handle such measurements."""
+        """Record that the method cannot handle the measurements."""
         self.reasons.update(dict.fromkeys(metrics, reason))
 
     def facts(self) -> dict[str, Any]:
-        """Everything besides the components, as JSON holds it."""
+        """Everything except the components, JSON-serialisable."""
         return {"reasons": self.reasons, "timings": self.timings, "memory": self.memory}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -63,7 +63,7 @@ class MethodScores:
         }
 
     def extend(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Add the scores of the images that follow."""
+        """Append the scores of the next images, as returned by `facts` and `tensors`."""
         for path, values in tensors.items():
             name, _, part = path.partition("/")
             self._put(name, part, values)
@@ -72,12 +72,12 @@ class MethodScores:
         self.memory = max(self.memory or 0, facts["memory"] or 0) or None
 
     def values(self, name: str) -> dict[str, NDArray[np.float64]] | None:
-        """Components of all images, (N,) each; None where the metric has no value for this row."""
-        found = None if name in self.reasons else self.components.get(name)
-        return None if not found else {part: np.concatenate(values) for part, values in found.items()}
+        """Components of all images, (N, ...) each; None if the metric is not defined for this row."""
+        parts = None if name in self.reasons else self.components.get(name)
+        return None if not parts else {part: np.concatenate(values) for part, values in parts.items()}
 
-    def measured(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
-        """Call `work` for some images and note its time and memory. Raises NonFiniteError, and what `work` raises."""
+    def timed(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
+        """Call `work` for the images `ids` and record its time and memory. Raises NonFiniteError and the errors of `work`."""
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         synchronise(device)
@@ -88,7 +88,7 @@ class MethodScores:
         self.memory = max(self.memory or 0, _peak_memory(device) or 0) or None
         if not bool(result.isfinite().all()):
             raise NonFiniteError(
-                f"{self.method.name}, {self.readout}: not finite among test images {ids[0]} to {ids[-1]}; "
+                f"{self.method.name}, {self.readout}: the result for test images {ids[0]} to {ids[-1]} is not finite; "
                 "try train.precision=float32, or more sample.steps"
             )
         return result
@@ -96,7 +96,7 @@ class MethodScores:
     def cost(self) -> dict[str, Any]:
         if not self.timings:  # refused
             return {"seconds_per_image": None, "warmed_up": False, "peak_memory_bytes": None}
-        warm = self.timings[1:] or self.timings  # the first batch warms up, unless it is the only one
+        warm = self.timings[1:] or self.timings  # without the first batch, unless it is the only one
         return {
             "seconds_per_image": rounded(sum(t for t, _ in warm) / sum(n for _, n in warm)),
             "warmed_up": len(self.timings) > 1,
@@ -105,7 +105,7 @@ class MethodScores:
 
 
 def _peak_memory(device: torch.device) -> int | None:
-    """CUDA: the most that was allocated since the reset; else the most that this process ever held. Bytes."""
+    """Peak memory in bytes: on CUDA, allocated since the last reset; otherwise, the largest resident size of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
@@ -117,12 +117,12 @@ def _peak_memory(device: torch.device) -> int | None:
 
 
 def rounded(value: float) -> float:
-    """Six significant digits, which neither batch size nor machine changes."""
+    """Round to six significant digits, so that the result does not depend on batch size or machine."""
     return float(f"{value:.6g}")
 
 
 def rounded_tree(node: Any) -> Any:
-    """A tree of plain data with every float rounded."""
+    """Round every float in a tree of dicts and lists."""
     if isinstance(node, dict):
         return {key: rounded_tree(value) for key, value in node.items()}
     if isinstance(node, list):

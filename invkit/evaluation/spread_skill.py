@@ -11,45 +11,46 @@ from invkit.evaluation.conformal import scores
 from invkit.evaluation.metrics import Outcome
 from invkit.evaluation.metrics.calibration import moments
 
-SCORE, SPREAD = "*score", "*spread"  # no metric's names
-LOW, DECADES, BINS = 1e-3, 3, 15  # bins of the predicted deviation, in units of [0, 1] pictures; the ends take the rest
+SCORE, SPREAD = "*score", "*spread"  # not the names of metrics
+LOW, DECADES, BINS = 1e-3, 3, 15  # bins of the predicted std on [0, 1]; the end bins are open
 
 
-def diagnosed(outcome: Outcome) -> dict[str, dict[str, Tensor]]:
-    """Components of every picture, the batch first, as those of a metric; none of a row that does not sample.
+def diagnostics(outcome: Outcome) -> dict[str, dict[str, Tensor]]:
+    """Per-image components, batch first, in the format of a metric's; empty unless there are at least 2 samples.
 
-    `*score`: its conformal score. `*spread`, of at least 4 samples: half of them put each judged pixel into a bin by their
-    deviation; of the others, sums over a bin of the predicted square `(K + 1) / K * variance`, of the squared error of
-    their mean, and the count. Were they the same samples, a bin of small deviations would hold those that came out too
-    small; so, both sums are equal in every bin for a true posterior, whatever K.
+    `*score` is the conformal score. `*spread`, for at least 4 samples: the standard deviation of half of them assigns
+    each evaluated pixel to a bin; the other K yield, for each bin, the sums of the predicted squared error
+    `(K + 1) / K * variance`, of the squared error of their mean, and the number of pixels. With the same samples for
+    both, bins of small standard deviation would collect underestimates; with separate halves both sums are equal in
+    expectation in every bin for a true posterior, for any K.
     """
     if outcome.samples is None or len(outcome.samples) < 2:
         return {}
     mean, variance = moments(outcome.samples)
-    found = {SCORE: {"score": scores(outcome.truth - mean, variance.sqrt(), outcome.weight)}}
+    components = {SCORE: {"score": scores(outcome.truth - mean, variance.sqrt(), outcome.weight)}}
     half = len(outcome.samples) // 2
     if half > 1:
-        found[SPREAD] = _binned(outcome, outcome.samples[:half], outcome.samples[half:])
-    return found
+        components[SPREAD] = _binned(outcome, outcome.samples[:half], outcome.samples[half:])
+    return components
 
 
-def _binned(outcome: Outcome, placing: Tensor, judged: Tensor) -> dict[str, Tensor]:
-    """The sums of one half of the samples in bins by the other half, (B, BINS) float64 each; [0, 1] units."""
-    _, placed = moments(placing)
-    bins = ((placed.sqrt() / 2 / LOW).log10() * (BINS / DECADES)).clamp(0, BINS - 1).long()  # of 0: the first
+def _binned(outcome: Outcome, binning: Tensor, scored: Tensor) -> dict[str, Tensor]:
+    """Sums over the samples `scored`, in bins assigned by the samples `binning`: (B, BINS) float64 each, in [0, 1] units."""
+    _, binned = moments(binning)
+    bins = ((binned.sqrt() / 2 / LOW).log10() * (BINS / DECADES)).clamp(0, BINS - 1).long()  # std 0: the first bin
     places = (bins + BINS * torch.arange(len(bins), device=bins.device).view(-1, 1, 1, 1)).cpu().numpy().ravel()
 
-    def summed(values: Tensor) -> Tensor:  # in the order of the pixels, which a GPU would not keep
+    def summed(values: Tensor) -> Tensor:  # in a fixed order of pixels, unlike on a GPU
         weights = (values * outcome.weight).double().cpu().numpy().ravel()
         return torch.from_numpy(np.bincount(places, weights, BINS * len(bins)).reshape(len(bins), BINS))
 
-    mean, variance = moments(judged)
-    predicted, error = variance * ((len(judged) + 1) / len(judged)) / 4, (outcome.truth - mean).square() / 4
+    mean, variance = moments(scored)
+    predicted, error = variance * ((len(scored) + 1) / len(scored)) / 4, (outcome.truth - mean).square() / 4
     return {"predicted": summed(predicted), "error": summed(error), "count": summed(torch.ones_like(error))}
 
 
-def by_deviation(sums: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
-    """Of every bin that has pixels: their predicted deviation and their error, root mean squares on [0, 1], and count."""
+def binned_errors(sums: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
+    """For each nonempty bin: root mean square predicted standard deviation and error, on [0, 1], and number of pixels."""
     total = {name: values.sum(0) for name, values in sums.items()}
     return [
         {

@@ -1,4 +1,4 @@
-"""The metric table as text: for people, for other programs, for a page."""
+"""Renders the metric table as plain text, CSV, markdown, HTML or JSON."""
 
 import csv
 import html
@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 SCHEMA = "invkit.table/1"
-LISTS = ("rows", "differences", "best", "calibration")  # of entries that say which run and degradation they belong to
+LISTS = ("rows", "differences", "best", "calibration")  # lists whose entries contain their run and degradation
 FORMATS = ("table", "json", "csv", "md", "html")
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _STYLE = """table{border-collapse:collapse;font:14px system-ui,sans-serif;margin:1em 0}
 td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}"""
 
-# How a rank is shown: by signs in text, by type in markdown and HTML.
-_SIGNED = {"best": "{} ●", "alike": "{} ○", "": "{}"}
-_MARKED = {"best": "**{}**", "alike": "*{}*", "": "{}"}
-_TAGGED = {"best": "<strong>{}</strong>", "alike": "<em>{}</em>", "": "{}"}
-_RANKED = (
-    "{}: best of its like; {}: not told from it, the paired difference's interval includes 0 (points and means are compared "
-    "with each other, samples with samples, within a run)"
+# Format of a cell by its rank: signs in text, bold and italic in markdown and HTML.
+_TEXT_RANKS = {"best": "{} ●", "tied": "{} ○", "": "{}"}
+_MARKDOWN_RANKS = {"best": "**{}**", "tied": "*{}*", "": "{}"}
+_HTML_RANKS = {"best": "<strong>{}</strong>", "tied": "<em>{}</em>", "": "{}"}
+_RANK_NOTE = (
+    "{}: best; {}: tied with the best, the interval of the paired difference includes 0 (points and means are compared with "
+    "each other, samples with samples, within a run)"
 )
 
 Table = Mapping[str, Any]
@@ -31,32 +31,32 @@ Key = tuple[str, str, str, str, tuple[int, ...], str]
 
 @dataclass(frozen=True)
 class Layout:
-    """The table as strings: a head of columns, cells, and what has to be said under it."""
+    """The table as strings: column names, cells, and notes below the table."""
 
     head: tuple[str, ...]
-    fixed: int  # how many first columns name a row
+    fixed: int  # number of leading columns that identify a row
     rows: tuple[tuple[str, ...], ...]
-    ranks: tuple[tuple[str, ...], ...]  # of every cell: "best", "alike" or nothing
+    ranks: tuple[tuple[str, ...], ...]  # of each cell: "best", "tied" or ""
     notes: tuple[str, ...]
 
-    def mapped(self, change: Callable[[str], str]) -> "Layout":
-        """With every text changed."""
+    def map(self, change: Callable[[str], str]) -> "Layout":
+        """Apply `change` to every string except the ranks."""
         rows = tuple(tuple(map(change, row)) for row in self.rows)
         return replace(self, head=tuple(map(change, self.head)), rows=rows, notes=tuple(map(change, self.notes)))
 
-    def with_ranks(self, shapes: Mapping[str, str], best: str, alike: str) -> "Layout":
-        """With the ranks in the cells, each in its shape, and a note of what they mean."""
+    def with_ranks(self, formats: Mapping[str, str], best: str, tied: str) -> "Layout":
+        """Apply `formats` to the cells by rank, and add a note that explains the markers `best` and `tied`."""
         if not any(map(any, self.ranks)):
             return self
         rows = [
-            tuple(shapes[rank].format(text) for text, rank in zip(*pair, strict=True))
+            tuple(formats[rank].format(text) for text, rank in zip(*pair, strict=True))
             for pair in zip(self.rows, self.ranks, strict=True)
         ]
-        return replace(self, rows=tuple(rows), notes=(*self.notes, _RANKED.format(best, alike)))
+        return replace(self, rows=tuple(rows), notes=(*self.notes, _RANK_NOTE.format(best, tied)))
 
 
 def render(table: Table, fmt: str = "table", width: int = 100) -> str:
-    """The table as `table` (text of at most `width` columns where that is possible), `json`, `csv`, `md` or `html`."""
+    """Render the table as `table` (text, at most `width` columns if possible), `json`, `csv`, `md` or `html`."""
     if fmt == "json":
         return json.dumps(table, indent=1, allow_nan=False) + "\n"
     if fmt == "csv":
@@ -68,11 +68,11 @@ def render(table: Table, fmt: str = "table", width: int = 100) -> str:
         return f'<!doctype html>\n<meta charset="utf-8">\n<style>{_STYLE}</style>\n{fragment(layout)}'
     if fmt == "table":
         return _text(layout, width)
-    raise ValueError(f"{fmt} is no format of a table; choose {', '.join(FORMATS)}")
+    raise ValueError(f"unknown table format {fmt}; choose from {', '.join(FORMATS)}")
 
 
 def to_csv(table: Table) -> str:
-    """One line for each value: row, metric, value, interval, reason."""
+    """CSV with one line per value: row, metric, value, interval, reason."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     named = ["run", "degradation", "method", "readout"]
@@ -89,25 +89,25 @@ def number(value: float, decimals: int) -> str:
 
 
 def cell(entry: Mapping[str, Any]) -> str:
-    """A value with its interval: `21.04 ±0.31`, or `21.04 [20.50, 21.20]` where that is lopsided."""
+    """A value with its interval: `21.04 ±0.31`, or `21.04 [20.50, 21.20]` if the interval is asymmetric."""
     value, lo, hi = entry["value"], entry["lo"], entry["hi"]
     if lo is None or hi is None or hi <= lo:
         return f"{value:.4g}"
     half = (hi - lo) / 2
-    decimals = next((d for d in range(7) if half * 10**d >= 9.5), 6)  # two digits of the interval
+    decimals = next((d for d in range(7) if half * 10**d >= 9.5), 6)  # two significant digits of the half-width
     if abs(hi + lo - 2 * value) > 0.25 * (hi - lo):
         return f"{number(value, decimals)} [{number(lo, decimals)}, {number(hi, decimals)}]"
     return f"{number(value, decimals)} ±{number(half, decimals)}"
 
 
 def directions(table: Table) -> dict[str, str | None]:
-    """Which way each metric is better: `higher`, `lower`, or None where there is a right value or none at all."""
+    """The better direction of each metric: `higher`, `lower`, or None if there is an optimal value or no preference."""
     protocols = table["protocol"] if isinstance(table["protocol"], list) else [table["protocol"]]
     return {name: better for protocol in protocols for name, better in protocol.get("better", {}).items()}
 
 
 def mark(entry: Mapping[str, Any], better: str | None) -> str:
-    """▲ better, ▼ worse, * different, from a paired difference whose interval excludes 0; else nothing."""
+    """▲ better, ▼ worse or * different if the interval of a paired difference excludes 0, else an empty string."""
     value, lo, hi = entry["value"], entry["lo"], entry["hi"]
     if value is None or lo is None or hi is None or lo <= 0 <= hi:
         return ""
@@ -117,7 +117,7 @@ def mark(entry: Mapping[str, Any], better: str | None) -> str:
 
 
 def lay_out(table: Table) -> Layout:
-    """Rows by their names, metrics as columns, marks and footnotes; columns that say the same everywhere are left out."""
+    """Lay out rows, metric columns, marks and footnotes; constant run, degradation and grid columns are left out."""
     rows = table["rows"]
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     names: dict[str, list[str]] = {
@@ -128,7 +128,7 @@ def lay_out(table: Table) -> Layout:
     names = {key: values for key, values in names.items() if len(set(values)) > 1}
     names["method"] = [f"{row['method']} {row['readout']}" for row in rows]
     names["calls"] = [str(row["nfe"]) for row in rows]
-    only = {"degradation": rows[0]["degradation"]}  # of tables whose differences do not say theirs
+    only = {"degradation": rows[0]["degradation"]}  # for tables whose differences do not contain it
     better = directions(table)
     marks = {
         _key({**only, **entry}, entry["metric"]): mark(entry, better.get(entry["metric"]))
@@ -150,23 +150,23 @@ def lay_out(table: Table) -> Layout:
             else:
                 cells.append(f"{cell(entry)} {marks.get(_key(row, name), '')}".rstrip())
         body.append(tuple(cells))
-    notes = [f"{table['images']} test pictures; ± half of the 95 % interval, [ ] where it is lopsided"]
+    notes = [f"{table['images']} test images; ± half of the 95 % interval, [ ] if it is asymmetric"]
     if any(marks.values()):
         against = ", ".join(dict.fromkeys(entry["against"].split()[0] for entry in table["differences"]))
-        notes.append(f"▲ better, ▼ worse, * different than {against}: the paired difference's interval excludes 0")
+        notes.append(f"▲ better, ▼ worse, * different from {against}: the interval of the paired difference excludes 0")
     notes += table.get("notes", ())
     notes += [f"{str(foot).translate(_SUPERSCRIPT)} {reason}" for reason, foot in reasons.items()]
     return Layout((*names, *metrics), len(names), tuple(body), tuple(ranked), tuple(notes))
 
 
 def _ranks(table: Table) -> dict[Key, str]:
-    """What the best of their like, and those that cannot be told from them, are marked with."""
-    found = {}
+    """The rank of each ranked cell: "best" or "tied"."""
+    ranks = {}
     for entry in table.get("best", ()):
         for row in entry["alike"]:
-            found[_key({**entry, **row}, entry["metric"])] = "alike"
-        found[_key({**entry, **entry["best"]}, entry["metric"])] = "best"
-    return found
+            ranks[_key({**entry, **row}, entry["metric"])] = "tied"
+        ranks[_key({**entry, **entry["best"]}, entry["metric"])] = "best"
+    return ranks
 
 
 def _key(row: Mapping[str, Any], metric: str) -> Key:
@@ -174,8 +174,8 @@ def _key(row: Mapping[str, Any], metric: str) -> Key:
 
 
 def _text(layout: Layout, width: int) -> str:
-    """With rich; as many tables under one another as the width asks for."""
-    layout = layout.with_ranks(_SIGNED, "●", "○")
+    """Plain text by rich, split into several tables if `width` requires it."""
+    layout = layout.with_ranks(_TEXT_RANKS, "●", "○")
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -213,19 +213,19 @@ def _markdown(layout: Layout) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |\n"
 
-    layout = layout.mapped(escaped).with_ranks(_MARKED, "bold", "italic")
+    layout = layout.map(escaped).with_ranks(_MARKDOWN_RANKS, "bold", "italic")
     rule = "|" + "|".join(" :-- " if i < layout.fixed else " --: " for i in range(len(layout.head))) + "|\n"
     notes = "".join("\n" + note + "  " for note in layout.notes)
     return line(layout.head) + rule + "".join(map(line, layout.rows)) + notes + "\n"
 
 
 def fragment(layout: Layout) -> str:
-    """The table and its notes as HTML without a page around them."""
+    """The table and its notes as an HTML fragment."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
         return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in cells) + "</tr>\n"
 
-    layout = layout.mapped(html.escape).with_ranks(_TAGGED, "bold", "italic")
+    layout = layout.map(html.escape).with_ranks(_HTML_RANKS, "bold", "italic")
     body = "".join(line("td", row) for row in layout.rows)
     notes = "<br>\n".join(layout.notes)
     return f"<table>\n<thead>\n{line('th', layout.head)}</thead>\n<tbody>\n{body}</tbody>\n</table>\n<p>{notes}</p>\n"

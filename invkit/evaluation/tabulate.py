@@ -1,4 +1,4 @@
-"""Scores to table entries with intervals."""
+"""Converts scores to table entries with intervals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from invkit.evaluation.metrics import Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.results import MethodScores, rounded, rounded_tree
-from invkit.evaluation.spread_skill import SCORE, SPREAD, by_deviation
+from invkit.evaluation.spread_skill import SCORE, SPREAD, binned_errors
 
 
 class Tabulator:
-    """The table entries of one grid, with intervals on the same resamples for every row."""
+    """Computes the table entries of one grid, with intervals from the same resamples for all rows."""
 
     def __init__(self, scores: Sequence[MethodScores], bootstrap: Bootstrap, protocol: Protocol, grid: Grid) -> None:
         self.scores, self.bootstrap, self.run, self.grid = scores, bootstrap, protocol.run, grid
@@ -26,7 +26,7 @@ class Tabulator:
         self.values = [self._values(row) for row in scores]
 
     def _values(self, row: MethodScores) -> dict[str, NDArray[np.float64]]:
-        """The value and those of the resamples by metric; the reason where a metric has none is noted in `row`."""
+        """By metric, the value on all images and on each resample. If undefined, the reason is added to `row.reasons`."""
         found = {}
         for name, metric in self.metrics.items():
             if (parts := row.values(name)) is not None:
@@ -37,7 +37,7 @@ class Tabulator:
         return found
 
     def head(self, row: MethodScores) -> dict[str, Any]:
-        """What identifies a row, and its number of network calls and samples."""
+        """The keys that identify a row, and its numbers of network calls and samples."""
         samples = self.samples if row.readout == "sample" else 0
         return {
             "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
@@ -58,7 +58,7 @@ class Tabulator:
         ]
 
     def differences(self) -> list[dict[str, Any]]:
-        """Of every row from the row of the paired method with the same estimator; of a point estimate, from its mean."""
+        """Paired differences from the baseline with the same estimator; point estimates are compared with its mean."""
         reference = {
             row.readout: values
             for row, values in zip(self.scores, self.values, strict=True)
@@ -81,18 +81,18 @@ class Tabulator:
         return found
 
     def calibration(self, groups: Sequence[str]) -> list[dict[str, Any]]:
-        """Of every row that samples: its conformal factor, and its error by predicted standard deviation."""
+        """For each row of samples: the conformal factor, and the error binned by predicted standard deviation."""
         return [
             {**self.head(row), "conformal": rounded_tree(calibrate(score["score"], groups, self.seed)),
-             "deviations": rounded_tree(by_deviation(row.values(SPREAD) or {}))}
+             "deviations": rounded_tree(binned_errors(row.values(SPREAD) or {}))}
             for row in self.scores
             if (score := row.values(SCORE)) is not None
         ]  # fmt: skip
 
     def per_image(self, groups: Sequence[str], observed_share: NDArray[np.float64]) -> list[dict[str, Any]]:
-        """Each metric of each image alone; empty where it has no value there."""
+        """All metrics of each single image; an empty string where undefined."""
 
-        def written(value: float) -> float | str:
+        def shortened(value: float) -> float | str:
             return rounded(value) if np.isfinite(value) else ""
 
         found = []
@@ -104,6 +104,6 @@ class Tabulator:
                     columns[name] = np.full(len(groups), np.nan) if parts is None else metric.reduce(parts)
             head = {"run": self.run, "method": row.method.name, "readout": row.readout, "grid": str(self.grid)}
             for i, (group, share) in enumerate(zip(groups, observed_share, strict=True)):
-                about = {"image": i, "group": group, "observed_share": written(share)}
-                found.append({**head, **about, **{name: written(values[i]) for name, values in columns.items()}})
+                about = {"image": i, "group": group, "observed_share": shortened(share)}
+                found.append({**head, **about, **{name: shortened(values[i]) for name, values in columns.items()}})
         return found

@@ -27,7 +27,7 @@ from invkit.evaluation.saved_samples import LARGE, saved_bytes
 from invkit.experiment.run_folder import RunFolder, cache_settings, environment, table_settings, without_secrets
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.trained_model import Trained
-from invkit.recipe.recipe import CHOICES, Recipe
+from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
 from invkit.reconstructors import Method, Reconstructor, Sources
 from invkit.training.problem import Problem
@@ -115,7 +115,7 @@ def evaluate_methods(
         results[protocol.degradation_name] = evaluate_rows(
             methods, images, protocol, progress=progress, world=session.world, cache=cache
         )
-    settings = json.dumps(plain(recipe, recipe.registry, CHOICES)["degradation"])
+    settings = json.dumps(plain(recipe, recipe.registry)["degradation"])
     return combine_degradations(results, json.loads(without_secrets(settings)))
 
 

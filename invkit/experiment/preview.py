@@ -28,9 +28,8 @@ def save_preview(found: Registry, name: str, overrides: Sequence[str], file: Pat
     Raises RecipeError where a setting is wrong or missing or the degradation does not fit the grid, PluginError where
     its code fails.
     """
-    cls = found.get("degradation", name)
-    assert issubclass(cls, Degradation)
-    degradation = resolve(cls, override(Tree({}, {(): COMMAND_LINE + name}), overrides), found, {}, Path())
+    cls: type[Degradation] = found.get("degradation", name)
+    degradation = resolve(cls, override(Tree({}, {(): COMMAND_LINE + name}), overrides), found, Path())
     path = file or Path(f"{name}.png")
     if file is None and path.exists() and not _ours(path):
         raise RecipeError(f"{path} is somebody's own; name another file with --picture FILE")

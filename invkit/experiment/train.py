@@ -1,13 +1,12 @@
 """The training of a run: from its last checkpoint, or the start, to a trained model."""
 
-import json
 import math
 from dataclasses import replace
 from typing import Any
 
 from invkit.core.device import place
 from invkit.core.errors import Interrupted, NonFiniteError
-from invkit.core.files import write_atomic
+from invkit.core.files import write_atomic, write_json
 from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
@@ -109,7 +108,7 @@ class _TrainingLoop:
                 self._save()
             details = folder.path / "nonfinite.json"
             if self.session.world.first:
-                write_atomic(details, json.dumps(_readable(error.cause), indent=1, allow_nan=False) + "\n")
+                write_json(details, _readable(error.cause))
             raise NonFiniteError(f"{error}. What is known of it is in {details}", error.cause) from None
         if self.logger:
             self.logger.close()

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
@@ -12,6 +12,8 @@ from invkit.physics.operators.base import LinearOperator
 
 class Degradation(Settings, ABC):
     """A distribution over forward operators; its typed fields are its settings in a recipe."""
+
+    kind: ClassVar[str] = "degradation"
 
     @abstractmethod
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:

@@ -14,10 +14,10 @@ def invkit_datasets() -> Mapping[str, type[Dataset]]:
     """The core's own data sets."""
     from invkit.data.cifar10 import Cifar10
     from invkit.data.gaussian_fields import Fields
-    from invkit.data.images import Pictures
+    from invkit.data.images import ImageFiles
     from invkit.data.photos import Photos
 
-    return {"photos": Photos, "cifar10": Cifar10, "images": Pictures, "fields": Fields}
+    return {"photos": Photos, "cifar10": Cifar10, "images": ImageFiles, "fields": Fields}
 
 
 @hookimpl

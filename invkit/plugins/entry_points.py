@@ -1,7 +1,7 @@
 """The entry points of installed plugins, read one distribution at a time: a damaged one hides no other."""
 
 from collections.abc import Iterator
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, version
 from pathlib import Path
 
 GROUP = "invkit"
@@ -14,17 +14,25 @@ def entries() -> Iterator[tuple[str, str, EntryPoint | Exception]]:
     """
     seen = set()
     for distribution in distributions():
-        name, version = _name(distribution), _version(distribution)
+        name, release = _name(distribution), _version(distribution)
         if name in seen:
             continue
         seen.add(name)
         try:
             text = distribution.read_text("entry_points.txt") or ""
             found = list(distribution.entry_points.select(group=GROUP)) if f"[{GROUP}]" in text else []
-            yield from ((name, version, point) for point in found)
+            yield from ((name, release, point) for point in found)
         except Exception as error:
             if GROUP in name:  # the damage of others is no business of ours
-                yield name, version, error
+                yield name, release, error
+
+
+def version_of(distribution: str) -> str | None:
+    """The version of a distribution; None where it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def _name(distribution: Distribution) -> str:

@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 
-from invkit.core.errors import PluginError, RecipeError
+from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.core.settings import Settings
-from invkit.plugins.registry import KINDS, Origin, Registry, suggest
+from invkit.plugins.registry import KINDS, Origin, Registry
 
 _LIMITS = {
     "gt": ">",

@@ -9,19 +9,18 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import EntryPoint, PackageNotFoundError, version
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import pluggy
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from invkit.core.errors import PluginError
+from invkit.core.errors import PluginError, first_line, suggest
 from invkit.core.settings import Settings
 from invkit.plugins import builtin, entry_points, hookspecs
-from invkit.plugins.registry import HOOKS, Failure, Origin, Registry, suggest
+from invkit.plugins.registry import CORE, HOOKS, KINDS, Failure, Origin, Registry
 
 
 @functools.cache
@@ -37,7 +36,7 @@ def load(entries: Iterable[tuple[str, str, EntryPoint | Exception]], files: Iter
     that fails raises PluginError.
     """
     loader = _Loader()
-    loader.add(Origin("core", "invkit", _version("invkit")), lambda: builtin)
+    loader.add(Origin("core", "invkit", entry_points.version_of("invkit") or ""), lambda: builtin)
     points: list[tuple[Origin, EntryPoint]] = []
     for distribution, release, found in entries:
         if isinstance(found, Exception):
@@ -108,7 +107,8 @@ class _Loader:
                 self.fail(origin, f"{name} is not marked; write @hookimpl above it")
 
     def _take(self, hook: str, provided: object, origin: Origin) -> None:
-        kind, base = HOOKS[hook]
+        base = HOOKS[hook]
+        kind = base.kind
         if not isinstance(provided, Mapping):
             raise TypeError(f"has to return a mapping of names to classes, got {type(provided).__name__}")
         for name, cls in provided.items():
@@ -119,27 +119,23 @@ class _Loader:
                 self.found.setdefault((kind, name), []).append((origin, cls))
 
     def registry(self, files: Mapping[str, str]) -> Registry:
-        single = {key: providers[0] for key, providers in self.found.items() if len(providers) == 1}
-        rivals = {
-            key: tuple(origin for origin, _ in providers) for key, providers in self.found.items() if len(providers) > 1
-        }
-
-        def of(wanted: str) -> Mapping[str, Any]:
-            return MappingProxyType({name: cls for (kind, name), (_, cls) in single.items() if kind == wanted})
-
-        origins = MappingProxyType({key: origin for key, (origin, _) in single.items()})
-        return Registry(
-            of("degradation"), of("dataset"), of("method"), of("metric"), origins, tuple(self.failures),
-            MappingProxyType(rivals), files,
-        )  # fmt: skip
+        classes: dict[str, dict[str, type[Settings]]] = {kind: dict(CORE.get(kind, {})) for kind in KINDS}
+        origins, rivals = {}, {}
+        for (kind, name), providers in self.found.items():
+            if len(providers) > 1:
+                rivals[kind, name] = tuple(origin for origin, _ in providers)
+            else:
+                origins[kind, name], classes[kind][name] = providers[0]
+        return Registry(classes, origins, tuple(self.failures), rivals, files)
 
 
 def _line(error: BaseException) -> str:
     """An error as one line."""
-    first = (str(error).strip().splitlines() or [""])[0]
+    first = first_line(error)
     if isinstance(error, ImportError) and error.name == "invkit.api":  # it names something that is not there yet
-        first += f"; the plugin needs another version of invkit than {_version('invkit')}"
-    return f"{type(error).__name__}: {first}".removesuffix(": ")
+        first += f"; the plugin needs another version of invkit than {entry_points.version_of('invkit')}"
+    name = type(error).__name__
+    return name if first == name else f"{name}: {first}"
 
 
 def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
@@ -174,10 +170,3 @@ def _load_file(file: str) -> Any:
     sys.modules[module_name] = module  # annotations are resolved through it
     spec.loader.exec_module(module)
     return module
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""

@@ -1,33 +1,32 @@
 """The registry: every implementation that a recipe can name, by kind and name."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from importlib import import_module
+from typing import Any
 
-from invkit.core.errors import PluginError, RecipeError
+from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.core.settings import Settings
 from invkit.data.base import Dataset
+from invkit.diffusion import FIELDS, PRECONDITIONINGS, SAMPLERS, SCHEDULES
+from invkit.diffusion.networks import NETWORKS
 from invkit.evaluation.metrics import Metric
 from invkit.physics.degradation import Degradation
 from invkit.reconstructors import Method
 
-HOOKS: dict[str, tuple[str, type[Settings]]] = {
-    "invkit_datasets": ("dataset", Dataset),
-    "invkit_degradations": ("degradation", Degradation),
-    "invkit_metrics": ("metric", Metric),
-    "invkit_reconstructors": ("method", Method),
+HOOKS: dict[str, type[Settings]] = {  # hook -> the base of what it provides
+    "invkit_datasets": Dataset,
+    "invkit_degradations": Degradation,
+    "invkit_metrics": Metric,
+    "invkit_reconstructors": Method,
 }
-
-_CORE = {  # what no plugin provides yet: kind -> where its table stands
-    "network": ("invkit.diffusion.networks", "NETWORKS"),
-    "field": ("invkit.diffusion", "FIELDS"),
-    "schedule": ("invkit.diffusion", "SCHEDULES"),
-    "preconditioning": ("invkit.diffusion", "PRECONDITIONINGS"),
-    "sampler": ("invkit.diffusion", "SAMPLERS"),
+CORE: dict[str, Mapping[str, type[Settings]]] = {  # the kinds that no plugin provides yet
+    "network": NETWORKS,
+    "field": FIELDS,
+    "schedule": SCHEDULES,
+    "preconditioning": PRECONDITIONINGS,
+    "sampler": SAMPLERS,
 }
-
-KINDS = (*(kind for kind, _ in HOOKS.values()), *_CORE)
+KINDS = (*(base.kind for base in HOOKS.values()), *CORE)
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,7 @@ class Failure:
 class Registry:
     """Everything a recipe can name, where it came from, and what could not be loaded."""
 
-    degradations: Mapping[str, type[Degradation]]
-    datasets: Mapping[str, type[Dataset]]
-    methods: Mapping[str, type[Method]]
-    metrics: Mapping[str, type[Metric]]
+    classes: Mapping[str, Mapping[str, type[Settings]]]  # kind -> name -> class
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)  # (kind, name) -> its provider
     failures: tuple[Failure, ...] = ()
     rivals: Mapping[tuple[str, str], tuple[Origin, ...]] = field(default_factory=dict)  # providers of one name
@@ -74,15 +70,9 @@ class Registry:
 
     def names(self, kind: str) -> Mapping[str, type[Settings]]:
         """The implementations of a kind (one of `KINDS`), by their names."""
-        if kind in _CORE:
-            module, table = _CORE[kind]
-            return getattr(import_module(module), table)
-        own: dict[str, Mapping[str, type[Settings]]] = {
-            "degradation": self.degradations, "dataset": self.datasets, "method": self.methods, "metric": self.metrics,
-        }  # fmt: skip
-        return own[kind]
+        return self.classes[kind]
 
-    def get(self, kind: str, name: str) -> type[Settings]:
+    def get(self, kind: str, name: str) -> type[Any]:
         """The settings class of a name.
 
         Raises RecipeError for an unknown name, PluginError where a plugin that failed to load may be why.
@@ -108,15 +98,16 @@ class Registry:
 
     def _failed(self, kind: str, name: str) -> list[Failure]:
         """The failures that may be why a name is unknown: those of the name itself, else all."""
-        if kind in _CORE:
+        if kind in CORE:
             return []
         own = [failure for failure in self.failures if failure.key == (kind, name)]
         return own or list(self.failures)
 
     def name_of(self, settings: Settings) -> str | None:
         """The name under which the class of some settings is registered, None for a plain section."""
-        found = (name for kind in KINDS for name, cls in self.names(kind).items() if cls is type(settings))
-        return next(found, None)
+        return next(
+            (name for names in self.classes.values() for name, cls in names.items() if cls is type(settings)), None
+        )
 
     def called(self, kind: str, settings: Settings) -> str:
         """The name of a chosen implementation. Raises PluginError where it lost its name: others provide it too."""
@@ -124,11 +115,3 @@ class Registry:
             return name
         conflicts = (self.conflict(of, name) or "" for of, name in self.rivals if of == kind)
         raise PluginError("; ".join(conflicts) or f"the {kind} {type(settings).__name__} is not registered")
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the nearest known one, or all where none is near."""
-    known = list(known)
-    if near := get_close_matches(word, known, 1):
-        return f" (did you mean {near[0]!r}?)"
-    return f" (known: {', '.join(sorted(known)) or 'none'})"

@@ -34,7 +34,7 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
                 message = f"has no effect: {text} comes after it and resets {dotted(reset)}"
                 problems.append(Problem(said, earlier, message))
         try:
-            data, path = _laid(data, path, value.data)
+            data, path = laid(data, path, value.data)
         except ValueError as error:
             problems.append(Problem(place, path, str(error)))
             continue
@@ -51,7 +51,7 @@ def _reset(path: Path) -> Path:
     return path[:-1] if path[-1] == "name" and len(path) > 1 else path
 
 
-def _laid(node: Any, path: Path, value: Any, above: Path = ()) -> tuple[Any, Path]:
+def laid(node: Any, path: Path, value: Any, above: Path = ()) -> tuple[Any, Path]:
     """A copy of `node` with the value at `path`, and the path with list positions as numbers."""
     if not path:
         return value, above
@@ -60,7 +60,7 @@ def _laid(node: Any, path: Path, value: Any, above: Path = ()) -> tuple[Any, Pat
         if not (str(key).isdigit() and int(key) < len(node)):
             raise ValueError(f"{dotted(above)} is a list of {len(node)}; count its items from 0")
         index = int(key)
-        item, path = _laid(node[index], tuple(rest), value, (*above, index))
+        item, path = laid(node[index], tuple(rest), value, (*above, index))
         return [*node[:index], item, *node[index + 1 :]], path
     if isinstance(node, str):
         node = {"name": node}  # a choice written as its name only
@@ -68,5 +68,5 @@ def _laid(node: Any, path: Path, value: Any, above: Path = ()) -> tuple[Any, Pat
         raise ValueError(f"{dotted(above)} is {brief(node)} and has no settings of its own")
     if key == "name" and not rest and above:
         return {"name": value}, (*above, key)
-    child, path = _laid((node or {}).get(key), tuple(rest), value, (*above, key))
+    child, path = laid((node or {}).get(key), tuple(rest), value, (*above, key))
     return {**(node or {}), key: child}, path

@@ -1,9 +1,8 @@
 """Finds recipes, as given or among the installed ones, and reads them; imports nothing heavy."""
 
-from difflib import get_close_matches
 from pathlib import Path
 
-from invkit.core.errors import RecipeError
+from invkit.core.errors import RecipeError, suggest
 from invkit.recipe.yaml_reader import MAX_BYTES, Tree, read
 
 PACKAGE = Path(__file__).parent.parent
@@ -26,10 +25,8 @@ def find(recipe: str | Path) -> Path:
     for candidate in (name.as_posix(), name.as_posix().removeprefix("recipes/")):
         if candidate in shipped:
             return shipped[candidate]
-    beside = {str(p): str(p) for p in sorted(path.parent.glob("*.y*ml"))} if path.parent.is_dir() else {}
-    words = beside | {name: name for name in shipped} | {f"recipes/{name}.yaml": name for name in shipped}
-    near = get_close_matches(str(recipe), words, 1)
-    hint = f" (did you mean {words[near[0]]!r}?)" if near else f" (installed: {', '.join(shipped) or 'none'})"
+    beside = sorted(map(str, path.parent.glob("*.y*ml"))) if path.parent.is_dir() else []
+    hint = suggest(str(recipe), [*beside, *shipped, *(f"recipes/{name}.yaml" for name in shipped)], shipped)
     raise RecipeError(f"{recipe}:1:1: there is no such recipe{hint}")
 
 

@@ -23,19 +23,8 @@ from invkit.plugins.registry import Registry
 from invkit.recipe.overrides import override
 from invkit.recipe.read import read_recipe
 from invkit.recipe.resolve import plain, resolve
-from invkit.recipe.yaml_reader import Path, scalar
+from invkit.recipe.yaml_reader import scalar
 from invkit.training.settings import Log, Train
-
-CHOICES: dict[Path, str] = {  # what chooses an implementation by name, and of which kind; `*` is each item of a list
-    ("data",): "dataset",
-    ("degradation",): "degradation",
-    ("model",): "network",
-    ("diffusion", "schedule"): "schedule",
-    ("diffusion", "preconditioning"): "preconditioning",
-    ("sample", "method"): "sampler",
-    ("eval", "methods", "*"): "method",
-    ("eval", "metrics", "*"): "metric",
-}
 
 
 @dataclass(frozen=True)
@@ -97,9 +86,7 @@ class Recipe(Settings):
 
     def dump(self) -> str:
         """The resolved recipe as YAML: every setting, paths absolute; it loads to an equal recipe."""
-        return yaml.dump(
-            plain(self, self.registry, CHOICES), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-        )
+        return yaml.dump(plain(self, self.registry), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -125,7 +112,7 @@ def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry:
     """
     path, raw, tree = read_recipe(recipe)
     registry = registry or loader.registry()
-    made = resolve(Recipe, override(tree, overrides), registry, CHOICES, path.parent)
-    plain(made, registry, CHOICES)  # a default whose name several plugins provide is nobody's
+    made = resolve(Recipe, override(tree, overrides), registry, path.parent)
+    plain(made, registry)  # a default whose name several plugins provide is nobody's
     made._source = Source(path.stem, raw.decode("utf-8-sig"), registry)
     return made

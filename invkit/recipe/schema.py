@@ -1,26 +1,21 @@
 """The JSON schema of recipes, for editors: what `resolve` accepts, as far as types and limits can say it."""
 
-import inspect
 import json
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic.json_schema import CoreRef, GenerateJsonSchema, JsonRef, JsonSchemaValue
+from pydantic_core import core_schema
 
 from invkit.core.settings import Settings
 from invkit.plugins.registry import Registry
-from invkit.recipe.recipe import CHOICES, Recipe
-from invkit.recipe.resolve import is_list, kind_of, named_kind, nested, plain, shadow
-from invkit.recipe.yaml_reader import Path
-
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+from invkit.recipe.recipe import Recipe
+from invkit.recipe.resolve import plain
 
 
 def recipe_schema(registry: Registry) -> JsonSchemaValue:
     """The schema (draft 2020-12) of recipes over everything that a registry knows."""
-    writer = _Writer(registry)
-    root = writer.settings(Recipe, ())
-    definitions = dict(sorted(writer.definitions.items()))
-    return {"$schema": DIALECT, "title": "invkit recipe", **root, "$defs": definitions}
+    schema = _Generator(registry).generate(Recipe.__pydantic_core_schema__)
+    return {"$schema": GenerateJsonSchema.schema_dialect, "title": "invkit recipe", **schema}
 
 
 def schema_text(registry: Registry) -> str:
@@ -29,85 +24,65 @@ def schema_text(registry: Registry) -> str:
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's schema without the titles that only repeat the keys."""
+    """Pydantic's schema with the implementations of each kind, and without titles, which only repeat the keys."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self.registry = registry
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        metadata = schema.get("metadata", {})
+        if cls := metadata.get("settings"):  # see `invkit.core.settings`
+            return self._choice(cls) if "kind" in vars(cls) else super().generate_inner(cls.__pydantic_core_schema__)
+        made = super().generate_inner(schema)
+        return made | {"enum": sorted(self.registry.names(metadata["kind"]))} if "kind" in metadata else made
 
-class _Writer:
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-        self.definitions: dict[str, JsonSchemaValue] = {}
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        return {key: value for key, value in super().model_schema(schema).items() if key != "title"}
 
-    def settings(self, cls: type[Settings], path: Path) -> JsonSchemaValue:
-        """Settings of a class at a key path."""
-        inner = {name: made for name in cls.model_fields if (made := self._nested(cls, name, (*path, name)))}
-        prefix = f"{'.'.join(map(str, path)) or 'recipe'}/"
-        schema = shadow(cls, tuple(inner)).model_json_schema(
-            schema_generator=_Generator, ref_template=f"#/$defs/{prefix.replace('/', '~1')}{{model}}"
-        )
-        self.definitions |= {prefix + name: made for name, made in schema.pop("$defs", {}).items()}
-        for name, made in inner.items():
-            info = cls.model_fields[name]
-            default = None if info.is_required() else info.get_default(call_default_factory=True)
-            schema["properties"][name] = made | ({"description": info.description} if info.description else {})
-            if default is not None and not isinstance(default, Settings):
-                kind = kind_of(cls, name, (*path, name), CHOICES)
-                schema["properties"][name]["default"] = [self._written(item, kind) for item in default]
-        for name in cls.model_fields:
-            if kind := named_kind(cls, name):
-                schema["properties"][name]["enum"] = sorted(self.registry.names(kind))
-        schema.pop("title", None)
-        return schema | {"description": inspect.cleandoc(cls.__doc__ or "")}
-
-    def _written(self, settings: Settings, kind: str | None) -> Any:
-        own = plain(settings, self.registry, CHOICES)
-        return {"name": self.registry.called(kind, settings), **own} if kind else own
-
-    def _nested(self, cls: type[Settings], name: str, path: Path) -> JsonSchemaValue | None:
-        """A field that holds settings of its own; None for a plain value."""
-        kind, section, optional = nested(cls, name, path, CHOICES)
-        info = cls.model_fields[name]
-        if kind:
-            default = None if info.is_required() else info.get_default(call_default_factory=True)
-            schema = self.choice(kind, default)
-        elif section:
-            schema = self.settings(section, path)
-        else:
-            return None
-        if is_list(cls, name, path, CHOICES):
-            schema = {"type": "array", "items": schema}
-            for item in info.metadata:
-                schema |= {"minItems": n} if (n := getattr(item, "min_length", None)) is not None else {}
-                schema |= {"maxItems": n} if (n := getattr(item, "max_length", None)) is not None else {}
-        return {"anyOf": [schema, {"type": "null"}]} if optional else schema
-
-    def choice(self, kind: str, default: object = None) -> JsonSchemaValue:
-        """A node that names an implementation: its name alone, or `{name: ..., setting: ...}`.
-
-        Where it has a default, settings without a name are that one's.
-        """
-        if kind not in self.definitions:
-            self.definitions[kind] = {}  # an implementation may hold others of its kind
-            names = self.registry.names(kind)
-            made = {name: self._implementation(kind, name, names[name]) for name in sorted(names)}
+    def _choice(self, base: type[Settings]) -> JsonSchemaValue:
+        """The name of an implementation, or its settings with the name."""
+        key, reference = self.get_cache_defs_ref_schema(CoreRef(base.kind))
+        if key not in self.definitions:
+            self.definitions[key] = {}  # an implementation may hold others of its kind
+            found = {name: self._own(cls) for name, cls in sorted(self.registry.names(base.kind).items())}
             bare = [
-                {"const": name, "description": one["description"]}
-                for name, one in made.items()
-                if one["required"] == ["name"]
+                {"const": name, "description": own.get("description", "")}
+                for name, own in found.items()
+                if "required" not in own
             ]
-            self.definitions |= {f"{kind}/{name}": one for name, one in made.items()}
-            parts: list[JsonSchemaValue] = [{"$ref": f"#/$defs/{kind}~1{name}"} for name in made]
-            self.definitions[kind] = {"oneOf": [*([{"type": "string", "oneOf": bare}] if bare else []), *parts]}
-        reference: JsonSchemaValue = {"$ref": f"#/$defs/{kind}"}
-        if not isinstance(default, Settings):
-            return reference
-        own = {key: made for key, made in self.settings(type(default), ("$", kind)).items() if key != "required"}
-        return {"oneOf": [reference, own], "default": self._written(default, kind)}
+            named = [
+                own
+                | {"properties": {"name": {"const": name}, **own["properties"]}}
+                | {"required": ["name", *own.get("required", [])]}
+                for name, own in found.items()
+            ]
+            self.definitions[key] = {"oneOf": [*([{"type": "string", "oneOf": bare}] if bare else []), *named]}
+        return reference
 
-    def _implementation(self, kind: str, name: str, cls: type[Settings]) -> JsonSchemaValue:
-        schema = self.settings(cls, ("$", kind, name))
-        schema["properties"] = {"name": {"const": name}, **schema.get("properties", {})}
-        schema["required"] = ["name", *schema.get("required", [])]
-        return schema
+    def _own(self, cls: type[Settings]) -> JsonSchemaValue:
+        """Settings of a class, without a name."""
+        made = self.generate_inner(cls.__pydantic_core_schema__)
+        return self.definitions[self.json_to_defs_refs[JsonRef(made["$ref"])]]
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """A field; where an implementation is its default, settings without a name are of that one."""
+        factory: Any = schema.get("default_factory")
+        default = factory() if factory else schema.get("default")
+        if not isinstance(default, Settings):
+            return super().default_schema(schema)
+        made = self.generate_inner(schema["schema"])
+        if self.registry.name_of(default) is None:
+            return made
+        own = {key: value for key, value in self._own(type(default)).items() if key != "required"}
+        return {"oneOf": [made, own], "default": self.encode_default(default)}
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, tuple):
+            return [self.encode_default(item) for item in dft]
+        if isinstance(dft, Settings):
+            return {"name": self.registry.name_of(dft), **plain(dft, self.registry)}
+        return super().encode_default(dft)

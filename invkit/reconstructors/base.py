@@ -67,6 +67,8 @@ class Sources:
 class Method(Settings, ABC):
     """Settings of a row of the table."""
 
+    kind: ClassVar[str] = "method"
+
     @abstractmethod
     def build(self, sources: Sources) -> Reconstructor:
         """The reconstructor. Raises RecipeError where what it needs is not there."""
@@ -104,6 +106,6 @@ class ConstantColour:
         """`N+ y`: (B, *range_shape) to (B, C)."""
         return (self._inverse @ (self._images @ y.flatten(1)[:, :, None]))[..., 0]
 
-    def explained(self, y: Tensor) -> Tensor:
+    def to_user_error(self, y: Tensor) -> Tensor:
         """`N N+ y`, what the constant picture explains of y (B, *range_shape)."""
         return (self.fit(y)[:, None] @ self._images).view_as(y)

@@ -13,7 +13,7 @@ from invkit.physics.gaussian import dct, idct
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import ConstantColour, PointEstimate
 
-EXACT = 1e-4  # without noise a measurement is explained to this share of its norm, or as far as STEPS lead
+EXACT = 1e-4  # without noise a measurement is to_user_error to this share of its norm, or as far as STEPS lead
 
 STEPS = 300  # dimensions of the Krylov space in which an operator that is no mask is solved
 
@@ -93,7 +93,7 @@ def _smoothest(measurement: Measurement) -> Tensor:
         return idct(dct(operator.adjoint(w.view_as(y))) * compliance)
 
     def projected(w: Tensor) -> Tensor:
-        return (w - colour.explained(w)).flatten(1)
+        return (w - colour.to_user_error(w)).flatten(1)
 
     r = projected(y)
     size = r.norm(dim=1)

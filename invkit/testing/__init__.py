@@ -1,4 +1,4 @@
-"""The conformance kit: is a degradation what the core believes it to be?
+"""The conformance suite: does a degradation satisfy the assumptions of the core?
 
 In a plugin's test::
 
@@ -7,7 +7,7 @@ In a plugin's test::
     def test_my_blur_conforms():
         check_degradation(MyBlur).raise_for_failures()
 
-`invkit plugins check NAME` does the same on the command line; `docs/conformance.md` says what each check asks.
+`invkit plugins check NAME` does the same on the command line; `docs/conformance.md` describes each check.
 """
 
 from invkit.testing.check import check_degradation

@@ -1,4 +1,4 @@
-"""Checks of the mathematics: linear, adjoint, differentiable, pseudo-inverse."""
+"""Mathematical checks: linearity, adjoint, gradients, pseudo-inverse."""
 
 import contextlib
 
@@ -9,12 +9,12 @@ from invkit.testing.report import Check, Worst
 from invkit.testing.trials import MAPS, Trial, Trials, act
 
 EXACT = {torch.float64: 1e-12, torch.float32: 1e-5}
-PINV = {torch.float64: 1e-10, torch.float32: 1e-4}  # rounding, where the operator states nothing
-LOOSEST = 0.1  # a pseudo-inverse that states more than this is none
+PINV = {torch.float64: 1e-10, torch.float32: 1e-4}  # rounding error, if the operator states no `pinv_tolerance`
+LOOSEST = 0.1  # largest `pinv_tolerance` accepted
 
 
 def relative(difference: Tensor | float, *scales: Tensor | float) -> float:
-    """A norm over the sum of some others; 0 over 0 is no error."""
+    """The norm of a difference relative to the sum of the norms of `scales`; 0/0 is 0."""
     error = float(torch.as_tensor(difference).double().norm())
     scale = sum(float(torch.as_tensor(s).double().norm()) for s in scales)
     return error / scale if scale else (0.0 if error == 0 else float("inf"))
@@ -29,7 +29,7 @@ def _cases(trials: Trials) -> list[tuple[Trial, torch.dtype, str]]:
 
 
 def check_linearity(trials: Trials) -> Check:
-    """`A(a u + b v) = a A u + b A v`, and so for A* and A+."""
+    """`A(a u + b v) = a A u + b A v`, and likewise for A* and A+."""
     worst = Worst()
     for trial, dtype, kind in _cases(trials):
         for name in MAPS:
@@ -38,15 +38,15 @@ def check_linearity(trials: Trials) -> Check:
             from_u, from_v = act(fn, u) * 3.0, act(fn, v) * -1.7
             error = relative(act(fn, 3.0 * u - 1.7 * v) - from_u - from_v, from_u, from_v)
             limit = max(PINV[dtype], trial.tolerance) if name == "pinv" else EXACT[dtype]
-            worst.see(error, limit, f"{name}, {trial}", kind)
+            worst.record(error, limit, f"{name}, {trial}", kind)
     return worst.check("linearity")
 
 
 def check_adjoint(trials: Trials) -> Check:
-    """`<A x, y> range_weight = <x, A* y> area`, and `A*` is what autograd makes of `A`, where it can."""
+    """`<A x, y> range_weight = <x, A* y> area`, and `A*` agrees with the adjoint by autograd, if `forward` is differentiable."""
     worst = Worst()
     for trial, dtype, kind in _cases(trials):
-        x, y = trial.pictures(dtype, 3), trial.measurements(dtype, 4)
+        x, y = trial.images(dtype, 3), trial.measurements(dtype, 4)
         ax, aty = trial.linear("forward", x), trial.linear("adjoint", y)
         w, area = trial.operator.range_weight, trial.grid.area
         scale = max(
@@ -54,12 +54,12 @@ def check_adjoint(trials: Trials) -> Check:
             area * float(x.double().norm()) * float(aty.double().norm()),
         )
         error = relative(w * dot(ax, y) - area * dot(x, aty), scale)
-        worst.see(error, EXACT[dtype], f"inner products, {trial}", kind)
-        with contextlib.suppress(RuntimeError):  # what autograd itself gets wrong is for check_gradients to find
+        worst.record(error, EXACT[dtype], f"inner products, {trial}", kind)
+        with contextlib.suppress(RuntimeError):  # errors of autograd are reported by check_gradients
             transposed = vjp(trial, x, y)
             if transposed is None or _consistent(trial, transposed, y, dtype) > EXACT[dtype]:
                 continue
-            worst.see(relative(aty - transposed * (w / area), aty), EXACT[dtype], f"against autograd, {trial}", kind)
+            worst.record(relative(aty - transposed * (w / area), aty), EXACT[dtype], f"against autograd, {trial}", kind)
     return worst.check("adjoint")
 
 
@@ -67,17 +67,17 @@ def check_gradients(trials: Trials) -> Check:
     """Autograd passes through `forward`, and `<J^T y, v> = <y, A v>`."""
     worst = Worst()
     for trial, dtype, kind in _cases(trials):
-        x, y = trial.pictures(dtype, 3), trial.measurements(dtype, 4)
+        x, y = trial.images(dtype, 3), trial.measurements(dtype, 4)
         transposed = vjp(trial, x, y)
         if transposed is None:
             worst.fault(f"no gradient flows through forward, {kind}, {trial}")
         else:
-            worst.see(_consistent(trial, transposed, y, dtype), EXACT[dtype], str(trial), kind)
+            worst.record(_consistent(trial, transposed, y, dtype), EXACT[dtype], str(trial), kind)
     return worst.check("gradients")
 
 
 def vjp(trial: Trial, x: Tensor, y: Tensor) -> Tensor | None:
-    """`J^T y` of forward at `x` by autograd, None where no gradient flows."""
+    """`J^T y` of forward at `x` by autograd; None if no gradient flows."""
     leaf = x.clone().requires_grad_()
     with torch.enable_grad():
         out = act(trial.operator.forward, leaf)
@@ -88,7 +88,7 @@ def vjp(trial: Trial, x: Tensor, y: Tensor) -> Tensor | None:
 
 
 def _consistent(trial: Trial, transposed: Tensor, y: Tensor, dtype: torch.dtype) -> float:
-    v = trial.pictures(dtype, 5)
+    v = trial.images(dtype, 5)
     av = trial.linear("forward", v)
     scale = max(
         float(av.double().norm()) * float(y.double().norm()),
@@ -98,7 +98,7 @@ def _consistent(trial: Trial, transposed: Tensor, y: Tensor, dtype: torch.dtype)
 
 
 def check_pinv(trials: Trials) -> Check:
-    """The four conditions of Penrose: A A+ A = A, A+ A A+ = A+, A A+ and A+ A self-adjoint."""
+    """The four Penrose conditions: A A+ A = A, A+ A A+ = A+, and A A+ and A+ A are self-adjoint."""
     worst = Worst()
     for trial, dtype, kind in _cases(trials):
         if trial.tolerance > LOOSEST:
@@ -106,14 +106,14 @@ def check_pinv(trials: Trials) -> Check:
             continue
         limit = max(PINV[dtype], trial.tolerance)
         for condition, error in penrose(trial, dtype).items():
-            worst.see(error, limit, f"{condition}, {trial}", kind)
+            worst.record(error, limit, f"{condition}, {trial}", kind)
     return worst.check("pinv")
 
 
 def penrose(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
-    """Relative errors of the four conditions on random arguments.
+    """Relative errors of the four Penrose conditions on random arguments.
 
-    The weights are one number a value and one a pixel, so that they cancel in what is self-adjoint.
+    All values have the same weight, and all pixels, so that the weights cancel in the conditions on self-adjointness.
     """
 
     def a(x: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def penrose(trial: Trial, dtype: torch.dtype) -> dict[str, float]:
     def p(y: Tensor) -> Tensor:
         return trial.linear("pinv", y)
 
-    x, z = trial.pictures(dtype, 6), trial.pictures(dtype, 7)
+    x, z = trial.images(dtype, 6), trial.images(dtype, 7)
     y, v = trial.measurements(dtype, 8), trial.measurements(dtype, 9)
     ax, py = a(x), p(y)
     pax, apy = p(ax), a(py)

@@ -1,31 +1,29 @@
-"""The kit: every check of a degradation, in one report."""
+"""Runs all checks on a degradation and collects them in a report."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from invkit.core.errors import PluginError
+from invkit.core.errors import PluginError, first_line
 from invkit.core.grid import Grid
 from invkit.physics.degradation import Degradation
-from invkit.testing import algebra, batches
-from invkit.testing import contract as conduct
-from invkit.testing import resolution as laws
+from invkit.testing import algebra, batches, contract, resolution
 from invkit.testing.report import Check, Report
-from invkit.testing.trials import Trials, make_trials, steady
+from invkit.testing.trials import Trials, fixed_random_state, make_trials
 
 CHECKS: dict[str, Callable[[Trials], Check]] = {
-    "shapes": conduct.check_shapes,
-    "dtype": conduct.check_dtype,
+    "shapes": contract.check_shapes,
+    "dtype": contract.check_dtype,
     "linearity": algebra.check_linearity,
     "adjoint": algebra.check_adjoint,
     "gradients": algebra.check_gradients,
     "pinv": algebra.check_pinv,
-    "purity": conduct.check_purity,
-    "frozen": conduct.check_frozen,
+    "purity": contract.check_purity,
+    "frozen": contract.check_frozen,
     "keys": batches.check_keys,
     "batch": batches.check_batch,
-    "resolution": laws.check_resolution,
-    "settings": laws.check_settings,
-    "cost": laws.check_cost,
+    "resolution": resolution.check_resolution,
+    "settings": resolution.check_settings,
+    "cost": resolution.check_cost,
 }
 
 
@@ -36,12 +34,12 @@ def check_degradation(
     seed: int = 0,
     grids: Sequence[Grid] | None = None,
 ) -> Report:
-    """Hold a degradation, and the operators it draws, to everything the core relies on.
+    """Check that a degradation, and the operators it samples, satisfy all assumptions of the core.
 
-    A class is checked with settings found from its examples, types and bounds, an instance as it is. `draws` operators
-    are tried on random and special grids (1x1, odd, not square, one channel and three), or on `grids` alone. Nothing
-    is raised for a check that fails: look at the report, or call its `raise_for_failures()`. Raises PluginError where
-    no settings can be found to try.
+    A class is checked with settings derived from the examples, types and bounds of its fields, an instance as it is.
+    `draws` operators are sampled on random and special grids (1x1, odd, not square, one channel and three), or only on
+    `grids`. A failed check raises nothing: read the report, or call its `raise_for_failures()`. Raises PluginError if no
+    valid settings can be found.
 
     >>> import torch
     >>> from invkit.api import Degradation, Grid, Keys, LinearOperator, Mask
@@ -53,7 +51,7 @@ def check_degradation(
     True
     """
     cls = degradation if isinstance(degradation, type) else type(degradation)
-    with steady():
+    with fixed_random_state():
         trials = _prepared(cls, degradation, draws, seed, grids)
         checks = tuple(_guarded(name, check, trials) for name, check in CHECKS.items())
     return Report(cls.__name__, checks)
@@ -65,15 +63,14 @@ def _prepared(cls: type[Degradation], *arguments: Any) -> Trials:
     except PluginError:
         raise
     except Exception as error:
-        raise PluginError(f"{cls.__name__} cannot be tried: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{cls.__name__} cannot be checked: {type(error).__name__}: {error}") from error
 
 
 def _guarded(name: str, check: Callable[[Trials], Check], trials: Trials) -> Check:
-    """The check; whatever it trips over is a failure of the plugin."""
+    """Run a check; an exception counts as a failure."""
     if not trials.usable and name != "shapes":
-        return Check(name, True, None, None, "skipped: no draw could be used")
+        return Check(name, True, None, None, "skipped: no operator could be sampled")
     try:
         return check(trials)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        return Check(name, False, None, None, f"raised {type(error).__name__}: {first}")
+        return Check(name, False, None, None, f"raised {type(error).__name__}: {first_line(error)}")

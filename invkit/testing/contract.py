@@ -1,4 +1,4 @@
-"""Checks of conduct: shapes, dtypes, frozen, pure."""
+"""Checks of the interface: shapes, dtypes, immutability, purity."""
 
 import dataclasses
 import random
@@ -19,8 +19,10 @@ from invkit.testing.trials import MAPS, MAY_REFUSE, Trials
 
 
 def check_shapes(trials: Trials) -> Check:
-    """Every grid is served: 1x1, odd, not square, one channel and three; results have their shapes and are finite."""
-    worst = Worst(seen=1, detail=f"{trials.tried} draws, {len(trials.refused)} of them on grids that are refused")
+    """All grids work (1x1, odd, not square, one channel and three); results are finite and have the right shapes."""
+    worst = Worst(
+        count=1, detail=f"{trials.tried} draws, {len(trials.refused)} of them on grids that the degradation rejects"
+    )
     for text in trials.faults:
         worst.fault(text)
     for grid, message in trials.refused:
@@ -31,21 +33,21 @@ def check_shapes(trials: Trials) -> Check:
 
 
 def check_frozen(trials: Trials) -> Check:
-    """Settings are frozen, strict and closed; operators are frozen dataclasses."""
-    worst = Worst(seen=1, detail="settings and operators")
+    """Settings are frozen and strict and forbid extra fields; operators are frozen dataclasses."""
+    worst = Worst(count=1, detail="settings and operators")
     for cls in {type(subject) for subject in trials.subjects}:
         for key in ("frozen", "strict", "extra"):
             if cls.model_config.get(key) != Degradation.model_config.get(key):
                 worst.fault(f"{cls.__name__} changes {key} in its model_config, which is fixed")
     for kind in {type(trial.operator) for trial in trials.usable}:
         if not (dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen):
-            worst.fault(f"{kind.__name__} is no frozen dataclass; write @dataclass(frozen=True, eq=False) above it")
+            worst.fault(f"{kind.__name__} is not a frozen dataclass; add @dataclass(frozen=True, eq=False)")
     return worst.check("frozen")
 
 
 def check_dtype(trials: Trials) -> Check:
-    """float32 in, float32 out; float64 in, float64 out and computed in it; on the device of the argument."""
-    worst = Worst(seen=1, detail=f"float32 and float64 on {', '.join(_devices())}")
+    """Results have the dtype (float32 or float64) and the device of the argument, and float64 is computed in full precision."""
+    worst = Worst(count=1, detail=f"float32 and float64 on {', '.join(_devices())}")
     for trial in trials.usable:
         for text in trial.dtype_faults:
             worst.fault(text)
@@ -56,12 +58,14 @@ def check_dtype(trials: Trials) -> Check:
                 v = trial.argument(name, trial.dtypes[0]).to(device)
                 try:
                     result = getattr(operator, name)(v)
-                    here = getattr(operator.to("cpu"), name)(v.cpu())
+                    expected = getattr(operator.to("cpu"), name)(v.cpu())
                 except RuntimeError as error:
                     worst.fault(f"{name} on {device} raised {str(error).splitlines()[0]} ({trial})")
                     continue
-                if result.device != v.device or relative(result.cpu() - here, here) > 1e-3:
-                    worst.fault(f"{name} on {device} gave another result, on {result.device} ({trial})")
+                if result.device != v.device or relative(result.cpu() - expected, expected) > 1e-3:
+                    worst.fault(
+                        f"{name} on {device} differs from the result on the CPU, or is on {result.device} ({trial})"
+                    )
     return worst.check("dtype")
 
 
@@ -70,8 +74,8 @@ def _devices() -> list[str]:
 
 
 def check_purity(trials: Trials) -> Check:
-    """Sampling and applying change no argument, no state of degradation or operator, and no global generator."""
-    worst = Worst(seen=1, detail=f"{len(trials.usable)} draws, each map twice")
+    """Sampling and applying operators do not modify arguments, degradation, operator or global random state."""
+    worst = Worst(count=1, detail=f"{len(trials.usable)} draws, each map twice")
     for trial in trials.usable:
         keys = Keys.of(trial.seed, "conformance", trial.ids)
         before = _globals(), _state(trial.degradation), keys.state.clone()
@@ -82,28 +86,29 @@ def check_purity(trials: Trials) -> Check:
                 worst.fault(f"sample changes {what} ({trial})")
         for name in MAPS:
             v = trial.argument(name, trial.dtypes[0])
-            given, state, world = v.clone(), _state(operator), _globals()
+            original, state, random_state = v.clone(), _state(operator), _globals()
             first = getattr(operator, name)(v)
             for what, old, new in (
-                ("its argument", given, v),
+                ("its argument", original, v),
                 ("the operator", state, _state(operator)),
-                ("a global generator", world, _globals()),
+                ("a global generator", random_state, _globals()),
             ):
                 if not _same(old, new):
                     worst.fault(f"{name} changes {what} ({trial})")
-            if not _same(first, getattr(operator, name)(given.clone())):
-                worst.fault(f"{name} gives another result the second time ({trial})")
+            if not _same(first, getattr(operator, name)(original.clone())):
+                worst.fault(f"{name} gives a different result when repeated ({trial})")
     return worst.check("purity")
 
 
 def _globals() -> list[Any]:
+    """The state of all global random generators, and torch's default dtype and grad mode."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     own = [torch.get_rng_state(), *cuda, *np.random.get_state(), random.getstate()]  # noqa: NPY002
     return _state([*own, torch.get_default_dtype(), torch.is_grad_enabled()])
 
 
 def _state(value: Any) -> Any:
-    """A copy of everything that a value is made of."""
+    """A deep copy of a value, reduced to containers, arrays and plain values that `_same` can compare."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""Settings to try: from examples, types and bounds of the fields of a degradation."""
+"""Settings to check, derived from the examples, types and bounds of the fields of a degradation."""
 
 import itertools
 import types
@@ -24,19 +24,19 @@ S = TypeVar("S", bound=Settings)
 
 
 class Lines(Degradation):
-    """Every second line: stands in where a setting is itself a degradation."""
+    """A mask of every n-th line; the value for settings that are themselves degradations."""
 
     every: int = 2
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        seen = torch.arange(grid.height, device=keys.state.device) % self.every == 0
-        return Mask(seen[:, None].expand(len(keys), 1, *grid.shape), grid.channels)
+        observed = torch.arange(grid.height, device=keys.state.device) % self.every == 0
+        return Mask(observed[:, None].expand(len(keys), 1, *grid.shape), grid.channels)
 
 
 def bases(cls: type[S]) -> list[S]:
-    """Settings to start from. Raises PluginError where none can be found."""
-    if issubclass(cls, Degradation) and (given := cls.conformance_examples()):
-        return list(given)
+    """Valid settings to start from. Raises PluginError if none can be found."""
+    if issubclass(cls, Degradation) and (examples := cls.conformance_examples()):
+        return list(examples)
     required = [name for name, info in cls.model_fields.items() if info.is_required()]
     choices = [list(itertools.islice(values(cls.model_fields[name]), _TRIES)) for name in required]
     starts = [dict(zip(required, chosen, strict=True)) for chosen in itertools.islice(itertools.product(*choices), 200)]
@@ -44,20 +44,20 @@ def bases(cls: type[S]) -> list[S]:
         if made := build(cls, start):
             return [made]
     optional = [name for name in cls.model_fields if name not in required]
-    found = []  # a field or another has to be given: one start for each that will do
+    found = []  # some optional field has to be set: one start for each field with which validation succeeds
     for name in optional:
         tried = (build(cls, {**start, name: value}) for start in starts for value in values(cls.model_fields[name]))
         found += [next((made for made in tried if made), None)]
     if not any(found):
         raise PluginError(
-            f"no settings of {cls.__name__} could be found to try; give its fields Field(examples=[...]), "
-            "or the class conformance_examples()"
+            f"no valid settings of {cls.__name__} found; add Field(examples=[...]) to its fields, "
+            "or conformance_examples() to the class"
         )
     return [made for made in found if made]
 
 
 def subjects(starts: Sequence[S]) -> list[S]:
-    """What every check is run on: the starts, and each example and alternative of a field that they do not vary themselves."""
+    """The settings to check: the starts, and copies with each example or alternative of the fields in which the starts agree."""
     cls, found = type(starts[0]), list(starts)
     for name, info in cls.model_fields.items():
         if any(getattr(start, name) != getattr(starts[0], name) for start in starts):
@@ -70,7 +70,7 @@ def subjects(starts: Sequence[S]) -> list[S]:
 
 
 def variations(starts: Sequence[S], name: str) -> Iterator[tuple[S, S]]:
-    """Pairs of settings that differ in one field: of the starts themselves, then of a start and a copy."""
+    """Pairs of settings that differ only in one field: pairs of starts, then starts and modified copies."""
     for start, other in itertools.combinations(starts, 2):
         if [key for key, value in start if value != getattr(other, key)] == [name]:
             yield start, other
@@ -81,11 +81,12 @@ def variations(starts: Sequence[S], name: str) -> Iterator[tuple[S, S]]:
 
 
 def vary(start: S, name: str, value: Any) -> S | None:
-    """The same settings with another value in one field, None where that is not valid."""
+    """A copy of settings with another value in one field; None if that is not valid."""
     return build(type(start), {key: getattr(start, key) for key in start.model_fields_set} | {name: value})
 
 
 def build(cls: type[S], settings: dict[str, Any]) -> S | None:
+    """An instance of a class; None if the settings are not valid."""
     try:
         return cls(**settings)
     except ValidationError:
@@ -93,23 +94,23 @@ def build(cls: type[S], settings: dict[str, Any]) -> S | None:
 
 
 def values(info: FieldInfo) -> Iterator[Any]:
-    """Values that a field may take, its own examples first; not all of them need be valid."""
+    """Candidate values of a field, its examples first; some may be invalid."""
     yield from info.examples or ()
-    yield from _of(info.annotation, info.metadata)
+    yield from _candidates(info.annotation, info.metadata)
 
 
-def _of(annotation: Any, metadata: Sequence[Any]) -> Iterator[Any]:
+def _candidates(annotation: Any, metadata: Sequence[Any]) -> Iterator[Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if hasattr(annotation, "__metadata__"):
-        yield from _of(arguments[0], [*metadata, *annotation.__metadata__])
+        yield from _candidates(arguments[0], [*metadata, *annotation.__metadata__])
     elif origin in (Union, types.UnionType):
         for argument in arguments:
-            yield from _of(argument, metadata)
+            yield from _candidates(argument, metadata)
     elif origin is tuple and arguments[-1:] == (Ellipsis,):
-        some = list(itertools.islice(_of(arguments[0], ()), 3)) or [None]
+        some = list(itertools.islice(_candidates(arguments[0], ()), 3)) or [None]
         yield from ((some[0], some[-1]), (some[-1], some[0]), (some[0],), tuple(some))
     elif origin is tuple:
-        yield from itertools.product(*(list(itertools.islice(_of(argument, ()), 3)) for argument in arguments))
+        yield from itertools.product(*(list(itertools.islice(_candidates(argument, ()), 3)) for argument in arguments))
     elif annotation is Degradation:
         yield from (Lines(), Lines(every=3))
     elif isinstance(annotation, type) and issubclass(annotation, Settings):
@@ -123,7 +124,7 @@ def _of(annotation: Any, metadata: Sequence[Any]) -> Iterator[Any]:
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:
-    """The values of a type that has only a few."""
+    """All values of a type that has only a few: literals, booleans, None, enumerations."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
     elif get_origin(annotation) in (Union, types.UnionType):
@@ -138,7 +139,7 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
 
 
 def _numbers(kind: type[int] | type[float], metadata: Sequence[Any]) -> Iterator[Any]:
-    """Some numbers within bounds, the middling ones first."""
+    """Numbers within the bounds; those of moderate size come first."""
     limits = {key: getattr(item, key) for item in metadata for key in ("gt", "ge", "lt", "le") if hasattr(item, key)}
     low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
     if kind is int:

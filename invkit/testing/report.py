@@ -1,4 +1,4 @@
-"""What the conformance kit found: one line a check."""
+"""Results of the conformance checks, one line per check."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its worst figure against its tolerance. Where it does not apply it passes without a figure."""
+    """Result of one check: its worst figure and its tolerance. A check that does not apply passes without a figure."""
 
     name: str
     passed: bool
@@ -32,7 +32,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The checks of one degradation."""
+    """The results of all checks of one degradation."""
 
     degradation: str
     checks: tuple[Check, ...]
@@ -47,14 +47,14 @@ class Report:
         return not self.failed
 
     def raise_for_failures(self) -> None:
-        """Raise PluginError with a line for each check that failed."""
+        """Raise PluginError with one line per failed check."""
         if self.failed:
             lines = [check.complaint for check in self.checks if not check.passed]
             head = f"{self.degradation} fails {len(lines)} of {len(self.checks)} checks"
             raise PluginError("\n".join([head, *lines]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data; a figure that is not finite is null."""
+        """The report as plain data; figures that are not finite become None."""
         checks = [asdict(check) for check in self.checks]
         for check in checks:
             check["figure"] = check["figure"] if math.isfinite(check["figure"] or 0) else None
@@ -79,32 +79,32 @@ class Report:
 
 @dataclass
 class Worst:
-    """Keeps the figure that is furthest above its tolerance, or nearest below it."""
+    """Accumulates figures, and keeps the one with the largest ratio to its tolerance."""
 
     figure: float = 0.0
     tolerance: float = 0.0
     detail: str = ""
-    seen: int = 0
+    count: int = 0  # of recorded figures
     groups: dict[str, float] = field(default_factory=dict)  # the largest figure of each
     faults: list[str] = field(default_factory=list)
 
-    def see(self, figure: float, tolerance: float, detail: str, group: str = "") -> None:
+    def record(self, figure: float, tolerance: float, detail: str, group: str = "") -> None:
         figure = math.inf if math.isnan(figure) else figure
-        self.seen += 1
+        self.count += 1
         if group:
             self.groups[group] = max(self.groups.get(group, 0.0), figure)
-        if self.seen == 1 or figure * self.tolerance > self.figure * tolerance:
+        if self.count == 1 or figure * self.tolerance > self.figure * tolerance:
             self.figure, self.tolerance, self.detail = figure, tolerance, detail
 
     def fault(self, detail: str) -> None:
-        """Something that is wrong without a figure of its own: counted, none tolerated."""
+        """Record an error without a figure; any such error fails the check."""
         self.faults.append(detail)
 
-    def check(self, name: str, nothing: str = "skipped: there was nothing to try") -> Check:
+    def check(self, name: str, nothing: str = "skipped: nothing to check") -> Check:
         if self.faults:
             more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
             return Check(name, False, len(self.faults), 0, self.faults[0] + more)
-        if not self.seen:
+        if not self.count:
             return Check(name, True, None, None, nothing)
         groups = "".join(f"{group} {_number(figure)}; " for group, figure in self.groups.items())
         return Check(name, self.figure <= self.tolerance, self.figure, self.tolerance, groups + self.detail)

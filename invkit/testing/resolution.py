@@ -1,4 +1,4 @@
-"""Checks of meaning and cost: the same law on every grid, settings that matter, a price that can be paid."""
+"""Checks of consistency between resolutions, of the effect of each setting, and of the cost."""
 
 import itertools
 import math
@@ -16,23 +16,25 @@ from invkit.testing.examples import variations
 from invkit.testing.report import Check, Worst
 from invkit.testing.trials import Trials, act, draw, normal
 
-COST = 200.0  # Fourier transforms of the same pictures, there and back
-LOOSEST_LAW = 0.25
-MODES = 8  # cosine modes of the smooth pictures along each axis: no detail is finer than six cells of the coarse grid
+COST = 200.0  # times a Fourier transform and its inverse, of the same images
+LOOSEST = 0.25  # largest `resolution_law` accepted
+MODES = (
+    8  # cosine modes of the smooth images along each axis: the shortest half-wave is over six cells of the coarse grid
+)
 _PAIRS = 16  # pairs of settings tried for each field
 
 
 def check_resolution(trials: Trials) -> Check:
-    """Where a law is declared: `A* A` of a smooth picture agrees between a grid and one twice as fine.
+    """`A* A` of a smooth image agrees, within `resolution_law`, between a grid and one twice as fine.
 
-    `A* A` maps pictures to pictures in the L2 product of the domain, whatever the range is, so its value on the fine
-    grid, averaged over 2x2 cells, is compared with its value on the coarse one.
+    `A* A` maps images to images, so that its value on the fine grid, averaged over 2x2 cells, can be compared with that
+    on the coarse grid for any range of `A`. Degradations without a `resolution_law` are skipped.
     """
     worst = Worst()
-    lawful = [(subject, law) for subject in trials.subjects if (law := subject.resolution_law) is not None]
-    for (subject, law), size in itertools.product(lawful, ((48, 48), (48, 66))):
-        if law > LOOSEST_LAW:
-            worst.fault(f"resolution_law {law:g} is looser than {LOOSEST_LAW:g}")
+    declared = [(subject, limit) for subject in trials.subjects if (limit := subject.resolution_law) is not None]
+    for (subject, limit), size in itertools.product(declared, ((48, 48), (48, 66))):
+        if limit > LOOSEST:
+            worst.fault(f"resolution_law {limit:g} is looser than {LOOSEST:g}")
             continue
         coarse, fine = (Grid(size[0] * k, size[1] * k, trials.channels[0]) for k in (1, 2))
         normals = []
@@ -40,12 +42,12 @@ def check_resolution(trials: Trials) -> Check:
             operator = draw(subject, range(4), grid, trials.seed)
             normals.append(act(operator.adjoint, act(operator.forward, smooth(grid, 4, trials.seed).to(trials.dtype))))
         averaged = avg_pool2d(normals[1], 2)
-        worst.see(relative(averaged - normals[0], averaged), law, f"{coarse} and {fine}, {subject!r}")
+        worst.record(relative(averaged - normals[0], averaged), limit, f"{coarse} and {fine}, {subject!r}")
     return worst.check("resolution", "skipped: no resolution_law is declared")
 
 
 def smooth(grid: Grid, batch: int, seed: int) -> Tensor:
-    """Cell averages (B, C, H, W), float64, of random pictures of low cosine modes."""
+    """Cell averages (B, C, H, W), float64, of random images of the lowest `MODES` cosine modes along each axis."""
     waves = []
     for cells in grid.shape:
         k = torch.arange(MODES, dtype=torch.float64)[:, None]
@@ -56,15 +58,15 @@ def smooth(grid: Grid, batch: int, seed: int) -> Tensor:
 
 
 def check_settings(trials: Trials) -> Check:
-    """Every setting changes something: for each field, two values give operators that act differently."""
+    """Every setting has an effect: for each field, two values give operators that act differently."""
     fields = type(trials.starts[0]).model_fields
-    worst = Worst(seen=1, detail=f"{len(fields)} settings" if fields else "there are no settings")
+    worst = Worst(count=1, detail=f"{len(fields)} settings" if fields else "there are no settings")
     for name in fields:
         pairs = list(itertools.islice(variations(trials.starts, name), _PAIRS))
         if not pairs:
-            worst.fault(f"{name}: no other valid value was found to try; give the field Field(examples=[...])")
+            worst.fault(f"{name}: no other valid value found; add Field(examples=[...]) to the field")
         elif not any(_differ(start, other, trials) for start, other in pairs):
-            worst.fault(f"{name}: changes nothing; {len(pairs)} other values were tried")
+            worst.fault(f"{name}: has no effect; {len(pairs)} other values were tried")
     return worst.check("settings")
 
 
@@ -72,7 +74,7 @@ def _differ(start: Degradation, other: Degradation, trials: Trials) -> bool:
     for size, channels in itertools.product(((16, 16), (13, 24), (40, 40)), trials.channels):
         try:
             a, b = (draw(d, range(6), Grid(*size, channels), trials.seed) for d in (start, other))
-        except ValueError:  # a grid that the settings do not fit says nothing
+        except ValueError:  # the settings do not fit this grid
             continue
         if a.range_shape != b.range_shape or a.range_weight != b.range_weight:
             return True
@@ -83,18 +85,18 @@ def _differ(start: Degradation, other: Degradation, trials: Trials) -> bool:
 
 
 def check_cost(trials: Trials) -> Check:
-    """`forward` and `adjoint` together take at most the time of `COST` Fourier transforms of the same pictures."""
+    """`forward` and `adjoint` together take at most the time of `COST` Fourier transforms and inverses of the same images."""
     worst = Worst()
     for subject in trials.starts:
         grid = Grid(64, 64, trials.channels[0])
         x = normal((4, *grid.picture), trials.dtype, trials.seed)
         operator = draw(subject, range(4), grid, trials.seed)
-        worst.see(_cost(operator, x), COST, f"Fourier transforms, 4 pictures of {grid}x{grid.channels}, {subject!r}")
+        worst.record(_cost(operator, x), COST, f"Fourier transforms, 4 images of {grid}x{grid.channels}, {subject!r}")
     return worst.check("cost")
 
 
 def _cost(operator: LinearOperator, x: Tensor) -> float:
-    """Best time of several over the best of the reference: what else runs on the machine only ever adds."""
+    """Time of the operator relative to a Fourier transform and its inverse; minima of several runs, robust to other load."""
     own = reference = math.inf
     for _ in range(3):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The draws that a degradation is tried on: grids, operators, pictures and measurements."""
+"""Sampled operators for the checks, with their grids, and random images and measurements to apply them to."""
 
 import contextlib
 import random
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invkit.core.errors import first_line
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
@@ -29,13 +30,13 @@ GRIDS = tuple(
         (3, 3, 3),
     )
 )
-MAY_REFUSE = 8  # a shorter side below this may be refused
+MAY_REFUSE = 8  # grids with a shorter side below this may be rejected
 MAPS = ("forward", "adjoint", "pinv")
 
 
 @contextlib.contextmanager
-def steady() -> Iterator[None]:
-    """The global generators in one fixed state within, as they were before after: what leans on them is repeatable."""
+def fixed_random_state() -> Iterator[None]:
+    """Context with fixed global random states, restored at its end, so that code that uses them is reproducible."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     torch.random.default_generator.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
@@ -49,30 +50,32 @@ def steady() -> Iterator[None]:
 
 
 def draw(degradation: Degradation, ids: Sequence[int], grid: Grid, seed: int) -> LinearOperator:
-    with steady():
+    """Sample the operators of some ids."""
+    with fixed_random_state():
         return degradation.sample(Keys.of(seed, "conformance", ids), grid)
 
 
 def act(fn: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
-    """`fn(v)`, and `v` safe from `fn`."""
-    with steady():
+    """`fn(v)` on a copy of `v`, with fixed random states."""
+    with fixed_random_state():
         return fn(v.clone())
 
 
 def normal(shape: Sequence[int], dtype: torch.dtype, seed: int) -> Tensor:
+    """Standard normal numbers, drawn in float64."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One draw of a degradation on one grid, with what it may be fed."""
+    """Operators sampled from a degradation on one grid, and random arguments for them."""
 
     degradation: Degradation
     grid: Grid
     ids: tuple[int, ...]
     seed: int
     operator: LinearOperator
-    dtypes: tuple[torch.dtype, ...] = ()  # those it keeps
+    dtypes: tuple[torch.dtype, ...] = ()  # for which all results have the right shape and dtype
     dtype_faults: tuple[str, ...] = ()
     at_zero: dict[tuple[str, torch.dtype], Tensor] = field(default_factory=dict)
 
@@ -84,27 +87,27 @@ class Trial:
     def tolerance(self) -> float:
         return self.operator.pinv_tolerance
 
-    def pictures(self, dtype: torch.dtype, salt: int = 0) -> Tensor:
+    def images(self, dtype: torch.dtype, salt: int = 0) -> Tensor:
         return normal((len(self.ids), *self.grid.picture), dtype, 1000 * self.seed + salt)
 
     def measurements(self, dtype: torch.dtype, salt: int = 0) -> Tensor:
         return normal((len(self.ids), *self.operator.range_shape), dtype, 1000 * self.seed + 500 + salt)
 
     def argument(self, name: str, dtype: torch.dtype, salt: int = 0) -> Tensor:
-        """Something that the map `name` takes."""
-        return self.pictures(dtype, salt) if name == "forward" else self.measurements(dtype, salt)
+        """A random argument of the map `name`."""
+        return self.images(dtype, salt) if name == "forward" else self.measurements(dtype, salt)
 
     def linear(self, name: str, v: Tensor) -> Tensor:
-        """The map `name` without its value at zero, which only the check of linearity holds against it."""
-        fn, place = getattr(self.operator, name), (name, v.dtype)
-        if place not in self.at_zero:
-            self.at_zero[place] = act(fn, torch.zeros_like(v))
-        return act(fn, v) - self.at_zero[place]
+        """The map `name` minus its value at zero, so that an affine map fails only the check of linearity."""
+        fn, key = getattr(self.operator, name), (name, v.dtype)
+        if key not in self.at_zero:
+            self.at_zero[key] = act(fn, torch.zeros_like(v))
+        return act(fn, v) - self.at_zero[key]
 
 
 @dataclass
 class Trials:
-    """The trials of a degradation, and what went wrong while they were made."""
+    """The trials of a degradation, and the errors met while sampling them."""
 
     starts: list[Degradation]
     subjects: list[Degradation]
@@ -116,15 +119,16 @@ class Trials:
 
     @property
     def channels(self) -> list[int]:
-        """The channel counts that were accepted, the largest first."""
+        """The accepted numbers of channels, the largest first."""
         return sorted({trial.grid.channels for trial in self.usable}, reverse=True)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The first dtype that is kept."""
+        """The first usable dtype."""
         return self.usable[0].dtypes[0]
 
     def attempt(self, degradation: Degradation, grid: Grid, ids: Sequence[int], seed: int) -> Trial | None:
+        """Sample one trial and add it to `usable`; on failure record the reason and return None."""
         self.tried += 1
         try:
             trial = Trial(degradation, grid, tuple(ids), seed, draw(degradation, ids, grid, seed))
@@ -132,15 +136,15 @@ class Trials:
             self.refused.append((grid, str(error) or "(no message)"))
             return None
         except Exception as error:
-            self.faults.append(f"sample on {grid}x{grid.channels} raised {type(error).__name__}: {_line(error)}")
+            self.faults.append(f"sample on {grid}x{grid.channels} raised {type(error).__name__}: {first_line(error)}")
             return None
         faults = {dtype: fault(trial, dtype) for dtype in (torch.float32, torch.float64)}
-        kept = tuple(dtype for dtype, found in faults.items() if not found)
-        if not kept:
+        dtypes = tuple(dtype for dtype, text in faults.items() if not text)
+        if not dtypes:
             self.faults.append(f"{faults[torch.float32]} ({trial})")
             return None
-        dtype_faults = tuple(f"{dtype}: {found} ({trial})" for dtype, found in faults.items() if found)
-        trial = Trial(degradation, grid, tuple(ids), seed, trial.operator, kept, dtype_faults)
+        dtype_faults = tuple(f"{dtype}: {text} ({trial})" for dtype, text in faults.items() if text)
+        trial = Trial(degradation, grid, tuple(ids), seed, trial.operator, dtypes, dtype_faults)
         self.usable.append(trial)
         return trial
 
@@ -148,7 +152,7 @@ class Trials:
 def make_trials(
     degradation: Degradation | type[Degradation], draws: int, seed: int, grids: Sequence[Grid] | None
 ) -> Trials:
-    """Every subject on every special grid once, then `draws` draws on random grids and the special ones."""
+    """`draws` trials, alternately on special and random grids, and each subject once on every special grid."""
     starts = [degradation] if isinstance(degradation, Degradation) else bases(degradation)
     chosen = starts if isinstance(degradation, Degradation) else subjects(starts)
     trials = Trials(starts, chosen, seed)
@@ -163,44 +167,40 @@ def make_trials(
         ids = [rng.randrange(10**6) for _ in range(rng.randint(1, 3))]
         before = len(trials.refused)
         trials.attempt(subject, grid, ids, seed + number)
-        if len(trials.refused) > before and not grids:  # perhaps the channels are what does not fit
+        if len(trials.refused) > before and not grids:  # perhaps the degradation rejects the number of channels
             trials.attempt(subject, replace(grid, channels=4 - grid.channels), ids, seed + number)
     kept = list(trials.usable)
     for subject in chosen:
         for grid in special:
             trials.attempt(subject, grid, [0, 1], seed)
-    if kept:  # the rest was tried for its shape; the many draws are enough for what costs more
+    if kept:  # the additional trials check shapes only; the expensive checks use the first ones
         trials.usable = kept
     return trials
 
 
 def fault(trial: Trial, dtype: torch.dtype) -> str | None:
-    """What is wrong with the shape, the kind or the finiteness of results for arguments of a dtype."""
+    """An error in shape, dtype, device or finiteness of the results for arguments of a dtype; None if there is none."""
     operator, batch = trial.operator, len(trial.ids)
     if operator.grid != trial.grid or len(operator) != batch:
-        return f"asked for {batch} operators on {trial.grid!r}, got {len(operator)} on {operator.grid!r}"
+        return f"requested {batch} operators on {trial.grid!r}, got {len(operator)} on {operator.grid!r}"
     for name in MAPS:
         v = trial.argument(name, dtype)
         shape = (batch, *(operator.range_shape if name == "forward" else trial.grid.picture))
         try:
             result = act(getattr(operator, name), v)
         except Exception as error:
-            return f"{name} raised {type(error).__name__}: {_line(error)}"
+            return f"{name} raised {type(error).__name__}: {first_line(error)}"
         if tuple(result.shape) != shape:
-            return f"{name} gave {tuple(result.shape)}, want {shape}"
+            return f"{name} gave shape {tuple(result.shape)}, expected {shape}"
         if not bool(result.isfinite().all()):
-            return f"{name} gave values that are not finite"
+            return f"{name} gave non-finite values"
         if result.dtype != dtype or result.device != v.device:
             return f"{name} gave {result.dtype} on {result.device}"
-        if dtype == torch.float64 and name != "pinv" and _rounds(getattr(operator, name), v, result):
+        if dtype == torch.float64 and name != "pinv" and _rounds_to_float32(getattr(operator, name), v, result):
             return f"{name} computes in float32"
     return None
 
 
-def _rounds(fn: Callable[[Tensor], Tensor], v: Tensor, result: Tensor) -> bool:
-    """Whether a map does not see what float32 does not hold."""
+def _rounds_to_float32(fn: Callable[[Tensor], Tensor], v: Tensor, result: Tensor) -> bool:
+    """Whether a map gives the same result for an argument rounded to float32."""
     return bool(result.any()) and torch.equal(act(fn, v.float().double()), result)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -1,4 +1,4 @@
-"""The training of a conditional model: problem, trainer, optimisers, checkpoints and validation.
+"""Training of a conditional model: problem, trainer, optimisers, checkpoints and validation.
 
-Imports the packages below it; knows no YAML and no plugins.
+Imports the packages below it; independent of YAML and plugins.
 """

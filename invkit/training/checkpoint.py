@@ -1,8 +1,8 @@
-"""Checkpoints: safetensors and JSON in a folder that appears whole or not at all.
+"""Checkpoints: folders of safetensors files and a JSON manifest, written atomically.
 
-A checkpoint is staged beside its place, synced, given a manifest of sizes and SHA-256, and renamed; only then are older
-ones pruned. A damaged one is reported and the one before it is used. What is read is data, whoever wrote it: sizes,
-names and headers are checked against each other before a tensor is made.
+A checkpoint is written to a temporary folder with a manifest of sizes and SHA-256, synced, and renamed; only then are
+older ones pruned. A damaged one is reported, and the previous one is used. Files are not trusted: sizes, names and headers
+are checked against each other before tensors are created.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from invkit.core.errors import DataError, NonFiniteError
+from invkit.core.errors import DataError, NonFiniteError, first_line
 from invkit.core.files import make_folder, sync_folder, write_synced
 
-_NAME = re.compile(r"step-(\d{8,16})(\.old)?")  # `.old`: the one before, while the same step is saved again
+_NAME = re.compile(r"step-(\d{8,16})(\.old)?")  # `.old`: the previous one while the same step is saved again
 _FILE = re.compile(r"[a-z]+\.safetensors")
 _TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 _SCHEMA = "invkit.checkpoint/2"  # 1 had no digest of its own
@@ -37,7 +37,7 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionEr
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training state: tensors by file and name, and JSON facts beside them."""
+    """A training state: tensors by file and name, and JSON metadata."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
@@ -53,11 +53,11 @@ def save_checkpoint(
     keep: int = 2,
     score: float | None = None,
 ) -> Path:
-    """Write `folder/step-XXXXXXXX` atomically, then prune all but it, the last `keep` and the best by score.
+    """Write `folder/step-XXXXXXXX` atomically, then delete all checkpoints except the last `keep` and the one of best score.
 
-    A lower score is better; one that is not finite counts as none. Later steps are pruned too: training goes on from an
-    earlier one only where they are damaged. Raises NonFiniteError, and saves nothing, where a tensor is not finite, and
-    OSError where the disk fails, with every earlier checkpoint in its place.
+    A lower score is better; one that is not finite is ignored. Later steps are deleted too: training resumes from an
+    earlier one only if they are damaged. If a tensor is not finite, raises NonFiniteError and saves nothing. If the disk
+    fails, raises OSError and leaves the earlier checkpoints in place.
     """
     for part, group in tensors.items():
         if bad := _not_finite(group):
@@ -65,7 +65,7 @@ def save_checkpoint(
     make_folder(folder)
     place, staged = folder / f"step-{step:08d}", folder / f".staged-{os.getpid()}"
     old = place.with_name(f"{place.name}.old")
-    for leftover in folder.glob(".staged-*"):  # of a process that was killed
+    for leftover in folder.glob(".staged-*"):  # of a killed process
         shutil.rmtree(leftover)
     try:
         staged.mkdir()
@@ -73,7 +73,7 @@ def save_checkpoint(
         for name, group in tensors.items():
             data = save({key: value.detach().cpu().contiguous() for key, value in group.items()})
             file = f"{name}.safetensors"
-            _check_header(file, data)  # what could not be read is not written
+            _check_header(file, data)  # write only what can be read
             write_synced(staged / file, data)
             files[file] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         score = float(score) if score is not None and math.isfinite(score) else None
@@ -88,7 +88,7 @@ def save_checkpoint(
                 shutil.rmtree(old)
             place.rename(old)
         staged.rename(place)
-    except BaseException:  # the disk may be full: give the space back
+    except BaseException:  # free the space, since the disk may be full
         shutil.rmtree(staged, ignore_errors=True)
         raise
     sync_folder(folder)
@@ -102,29 +102,29 @@ def _prune(folder: Path, newest: Path, keep: int) -> None:
     scores = _scores(steps)
     kept = {newest, *earlier[: keep - 1], *sorted(scores, key=lambda p: scores[p])[:1]}
     for i, place in enumerate(p for p in steps if p not in kept):
-        place = place.rename(folder / f".staged-pruned-{i}-{os.getpid()}")  # half of one is never taken for a whole one
+        place = place.rename(folder / f".staged-pruned-{i}-{os.getpid()}")  # so that no partly deleted one is read
         shutil.rmtree(place)
 
 
 def _not_finite(group: Mapping[str, Tensor]) -> str | None:
-    """The name of a tensor that holds infinity or no number."""
+    """The name of a tensor with infinite or NaN values, or None."""
     return next((name for name, x in group.items() if x.is_floating_point() and not torch.isfinite(x).all()), None)
 
 
 def _order(place: Path) -> tuple[int, bool]:
-    """The step, and whether this is its last save; (-1, False) for what is no checkpoint."""
+    """The step, and whether the folder is not an `.old` one; (-1, False) if it is no checkpoint."""
     match = _NAME.fullmatch(place.name)
     return (int(match[1]), not match[2]) if match else (-1, False)
 
 
 def _steps(folder: Path) -> list[Path]:
-    """Checkpoint folders, the newest first."""
+    """Checkpoint folders, newest first."""
     found = [p for p in folder.iterdir() if _order(p) >= (0, False) and p.is_dir()] if folder.is_dir() else []
     return sorted(found, key=_order, reverse=True)
 
 
 def _scores(places: Iterable[Path]) -> dict[Path, float]:
-    """The scores of those that have one and a manifest that can be read."""
+    """The scores of the checkpoints with a readable manifest and a score."""
     found = {}
     for place in places:
         try:
@@ -137,19 +137,19 @@ def _scores(places: Iterable[Path]) -> dict[Path, float]:
 
 
 def _contents(path: Path, most: int) -> bytes:
-    """The bytes of a regular file; never of what a link leads to, nor of more than `most`."""
+    """Read a regular file; raises ValueError for a link or a file of more than `most` bytes."""
     facts = path.lstat()
     if not stat.S_ISREG(facts.st_mode):
         raise ValueError(f"{path.name} is not a file")
     if facts.st_size > most:
-        raise ValueError(f"{path.name} is not what was written: it has {facts.st_size} bytes")
+        raise ValueError(f"{path.name} is too large: {facts.st_size} bytes")
     return path.read_bytes()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object without double names, of which other readers might take the other one."""
+    """A JSON object; raises ValueError for duplicate names, which parsers resolve differently."""
     if len(dict(pairs)) != len(pairs):
-        raise ValueError("a name stands twice in it")
+        raise ValueError("it contains a duplicate name")
     return dict(pairs)
 
 
@@ -159,13 +159,13 @@ def _json(text: bytes) -> dict[str, Any]:
 
     found = json.loads(text, object_pairs_hook=_object, parse_constant=refuse)
     if not isinstance(found, dict):
-        raise ValueError("it holds no JSON object")
+        raise ValueError("it is not a JSON object")
     return found
 
 
 def _count(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 48:
-        raise ValueError(f"{str(value)[:40]!r} is no size")
+        raise ValueError(f"{str(value)[:40]!r} is not a size")
     return value
 
 
@@ -179,16 +179,16 @@ def _manifest(place: Path) -> dict[str, Any]:
     manifest = _json(_contents(place / "manifest.json", _MANIFEST))
     step, score, schema = _count(manifest["step"]), manifest.get("score"), manifest["schema"]
     if schema not in (_SCHEMA, "invkit.checkpoint/1") or f"step-{step:08d}" != place.name.removesuffix(".old"):
-        raise ValueError("its manifest is of another kind, or of another step")
+        raise ValueError("its manifest has another schema or another step")
     if schema == _SCHEMA and manifest.pop("sha256") != _digest(manifest):
-        raise ValueError("manifest.json is not what was written")
+        raise ValueError("manifest.json does not match its digest")
     if not isinstance(manifest["files"], dict) or not isinstance(manifest["meta"], dict):
-        raise ValueError("its manifest is of another kind")
+        raise ValueError("its manifest has another structure")
     if score is not None and not (type(score) is float and math.isfinite(score)):
         raise ValueError("its score is not a number")
     for name in manifest["files"]:
         if not _FILE.fullmatch(name):
-            raise ValueError(f"its manifest names a file {name[:80]!r}")
+            raise ValueError(f"its manifest contains the file name {name[:80]!r}")
     return manifest
 
 
@@ -209,11 +209,11 @@ def _read(place: Path, names: Collection[str] | None) -> Checkpoint:
     tensors = {}
     for file in [f"{name}.safetensors" for name in names] if names is not None else manifest["files"]:
         if file not in manifest["files"]:
-            raise ValueError(f"it holds no {file}")
+            raise ValueError(f"it has no {file}")
         facts = manifest["files"][file]
         data = _contents(place / file, _count(facts["bytes"]))
         if len(data) != facts["bytes"] or hashlib.sha256(data).hexdigest() != facts["sha256"]:
-            raise ValueError(f"{file} is not what was written")
+            raise ValueError(f"{file} does not match the manifest")
         _check_header(file, data)
         group = load(data)
         if bad := _not_finite(group):
@@ -228,38 +228,38 @@ def _first_intact(folder: Path, places: Iterable[Path], names: Collection[str] |
         try:
             return _read(place, names)
         except _DAMAGE as error:
-            text = "it says no " * isinstance(error, KeyError) + (str(error).splitlines() or [type(error).__name__])[0]
+            text = "it says no " * isinstance(error, KeyError) + first_line(error)
             reason = reason or f"{place.name}: {text}"
-            warnings.warn(f"{place} is damaged ({text}); trying the one before it", stacklevel=3)
+            warnings.warn(f"{place} is damaged ({text}); trying the previous one", stacklevel=3)
     if reason:
         raise DataError(f"{folder}: every checkpoint is damaged ({reason}); start again with --fresh")
     return None
 
 
 def latest_checkpoint(folder: Path, names: Collection[str] | None = None) -> Checkpoint | None:
-    """The newest checkpoint that is intact, or None where there is none at all; only the files `names`, where given.
+    """Load the newest intact checkpoint, or None if there are none; if `names` is given, only these files.
 
-    Warns of every damaged one it passes over; raises DataError where all are damaged.
+    Warns of each damaged one that is skipped; raises DataError if all are damaged.
     """
     return _first_intact(folder, _steps(folder), names)
 
 
 def best_checkpoint(folder: Path, names: Collection[str] | None = None) -> Checkpoint | None:
-    """The checkpoint of the lowest score that is intact, or None where none has a score; otherwise as above."""
+    """Load the intact checkpoint of lowest score, or None if none has a score; otherwise like `latest_checkpoint`."""
     scores = _scores(_steps(folder))
     return _first_intact(folder, sorted(scores, key=lambda p: scores[p]), names)
 
 
 def check_fit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Raises DataError, with the first difference, unless a checkpoint's weights have a model's names and shapes."""
+    """Raises DataError, with the first difference, unless `weights` have the names and shapes of the model's own."""
 
-    def said(x: Tensor | None) -> str:
+    def describe(x: Tensor | None) -> str:
         return "absent" if x is None else f"{x.dtype} {tuple(x.shape)}".removeprefix("torch.")
 
     for name in [*own, *weights]:
         ours, theirs = own.get(name), weights.get(name)
         if ours is None or theirs is None or ours.shape != theirs.shape or not theirs.is_floating_point():
             raise DataError(
-                f"the checkpoint does not fit the recipe's model: {name[:80]!r} is {said(theirs)} in it and "
-                f"{said(ours)} in the model; start again with --fresh"
+                f"the checkpoint does not match the recipe's model: {name[:80]!r} is {describe(theirs)} in it and "
+                f"{describe(ours)} in the model; start again with --fresh"
             )

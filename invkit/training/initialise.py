@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from invkit.core.device import Precision, place
-from invkit.core.errors import NonFiniteError, RecipeError
+from invkit.core.errors import NonFiniteError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import initial_estimate, unknown
@@ -16,7 +16,6 @@ from invkit.diffusion.out_of_distribution import bounds, statistics
 from invkit.diffusion.residual_scale import ResidualScale
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import FittedField
-from invkit.physics.measurement import Measurement
 from invkit.training.problem import Problem
 
 FIT_IMAGES = 4096  # images that the prior is fitted to
@@ -80,21 +79,3 @@ def _residual(
         z = z[middle]
     residual = FittedField.fit(z, grid, torch.zeros(grid.channels, dtype=torch.float64))
     return residual, scale, ranges
-
-
-def _like(value: Tensor, p: Tensor) -> Tensor:
-    """A saved moment with the parameter's memory layout, which fused optimisers take for granted."""
-    return torch.empty_like(p).copy_(value) if value.shape == p.shape else value.to(p.device, copy=True)
-
-
-def query(measurement: Measurement, keys: Keys, fraction: float) -> Tensor:
-    """A keyed share of all pixels, disjoint from the observed: weights (B, 1, H, W) in {0, 1}."""
-    if measurement.observed is None:
-        raise RecipeError("train.query_fraction needs a mask degradation; leave it out for this one")
-    grid = measurement.grid
-    observed = measurement.observed.any(1).flatten(1)
-    count = round(fraction * grid.pixels)
-    rank = keys.permutation("query", grid.pixels).argsort(1)
-    order = torch.where(observed, grid.pixels, rank).argsort(1)  # hidden pixels first, in random order
-    chosen = torch.zeros_like(observed).scatter_(1, order[:, :count], True) & ~observed
-    return chosen.view(-1, 1, *grid.shape).to(measurement.y)

@@ -1,4 +1,4 @@
-"""Muon for matrices and convolutions, beside torch's AdamW for everything else."""
+"""Optimisers: Muon for convolutions, torch's AdamW for all other parameters; averaging of the weights."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # maps singular values into about [0.7, 1.2] in five steps
+_QUINTIC = (3.4445, -4.7750, 2.0315)  # five steps map singular values to about [0.7, 1.2]
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The nearest semi-orthogonal matrices (..., rows, columns), roughly, by five quintic Newton-Schulz steps in `dtype`."""
+    """Approximate the nearest semi-orthogonal matrices (..., rows, columns) by five quintic Newton-Schulz steps in `dtype`."""
     a, b, c = _QUINTIC
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = (matrices.mT if tall else matrices).to(dtype)
@@ -24,10 +24,10 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose every update is orthogonalised (Jordan et al. 2024, Muon); kernels count as matrices (out, rest).
+    """Muon: momentum with orthogonalised updates (Jordan et al. 2024); kernels are reshaped to matrices (out, rest).
 
-    Kernels of one shape are orthogonalised together, in `dtype`. As with torch's fused optimisers, a step changes nothing
-    where the tensor `found_inf` is one.
+    Kernels of equal shape are orthogonalised as one batch, in `dtype`. As with torch's fused optimisers, a step changes
+    nothing if the tensor `found_inf` is one.
     """
 
     found_inf: Tensor | None = None
@@ -42,41 +42,42 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            alike: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    alike.setdefault(p.shape, []).append(p)
-            for params in alike.values():
+                    by_shape.setdefault(p.shape, []).append(p)
+            for params in by_shape.values():
                 self._update(params, group)
 
     def _update(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        updates, sound = [], torch.ones((), device=params[0].device) if self.found_inf is None else 1 - self.found_inf
+        updates: list[Tensor] = []
+        finite = torch.ones((), device=params[0].device) if self.found_inf is None else 1 - self.found_inf
         for p in params:
             assert p.grad is not None
             average = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            grad = torch.where(sound > 0, p.grad, 0)
-            average.lerp_(grad, (1 - group["momentum"]) * sound)
+            grad = torch.where(finite > 0, p.grad, 0)
+            average.lerp_(grad, (1 - group["momentum"]) * finite)
             updates.append(grad.lerp(average, group["momentum"]).flatten(1))
-        whole = orthogonalise(torch.stack(updates), self.dtype)
-        whole *= max(1.0, whole.shape[1] / whole.shape[2]) ** 0.5 * group["lr"] * sound
-        for p, update in zip(params, whole, strict=True):
-            p.mul_(1 - group["lr"] * group["weight_decay"] * sound).sub_(update.view(p.shape))
+        batch = orthogonalise(torch.stack(updates), self.dtype)
+        batch *= max(1.0, batch.shape[1] / batch.shape[2]) ** 0.5 * group["lr"] * finite
+        for p, update in zip(params, batch, strict=True):
+            p.mul_(1 - group["lr"] * group["weight_decay"] * finite).sub_(update.view(p.shape))
 
 
-def guard(optimisers: Iterable[torch.optim.Optimizer], sound: Tensor) -> None:
-    """Let the next steps change something only where `sound`, a boolean on the device, is true; nothing waits for it."""
-    for optimiser in optimisers:  # the protocol of torch.amp with its fused optimisers
-        optimiser.found_inf = (~sound).float()  # type: ignore[attr-defined]
+def guard(optimisers: Iterable[torch.optim.Optimizer], finite: Tensor) -> None:
+    """Make the next steps conditional on `finite`, a boolean tensor on the device, without synchronisation."""
+    for optimiser in optimisers:  # the attribute by which torch.amp controls fused optimisers
+        optimiser.found_inf = (~finite).float()  # type: ignore[attr-defined]
 
 
 def average_decay(
-    step: int,  # updates made before this one
+    step: int,  # number of previous updates
     decay: float,
     length: float | None,
 ) -> float:
-    """Weight of the old average: a constant after a ramp, or a power function of relative `length`.
+    """Weight of the previous average in the next: `decay` after a ramp, or, given `length`, a power-function profile.
 
-    The latter is that of Karras et al. (2024, EDM2, section 3.1).
+    `length` is the relative standard deviation of the profile (Karras et al. 2024, EDM2, section 3.1).
 
     >>> average_decay(10**6, 0.99, None), round(average_decay(99, 0.0, 0.1), 3)
     (0.99, 0.923)
@@ -88,14 +89,14 @@ def average_decay(
 
 @lru_cache
 def _exponent(length: float) -> float:
-    """The power whose profile has this relative standard deviation: the root of a cubic."""
+    """The exponent of the power-function profile with relative standard deviation `length`, a root of a cubic."""
     return float(np.roots([1, 7, 16 - length**-2, 12 - length**-2]).real.max())
 
 
 def optimisers(
     model: nn.Module, lr: float, muon_lr: float | None, weight_decay: float, dtype: torch.dtype = torch.float32
 ) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the inner convolutions where `muon_lr` is given; `base` in each group is its own rate."""
+    """AdamW, and Muon for the inner convolutions if `muon_lr` is given; `base` in each group is its base learning rate."""
     inner = {
         id(module.weight)
         for name, module in model.named_modules()
@@ -103,12 +104,12 @@ def optimisers(
     }
     matrices = [p for p in model.parameters() if id(p) in inner]
     others = [p for p in model.parameters() if id(p) not in inner]
-    made: list[torch.optim.Optimizer] = [
+    result: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
     ]
     if matrices and muon_lr is not None:
-        made.append(Muon(matrices, muon_lr, weight_decay, dtype=dtype))
-    for optimiser in made:
+        result.append(Muon(matrices, muon_lr, weight_decay, dtype=dtype))
+    for optimiser in result:
         for group in optimiser.param_groups:
             group["base"] = group["lr"]
-    return made
+    return result

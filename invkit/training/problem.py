@@ -1,12 +1,14 @@
-"""What a model is trained on: images, degradation, noise and the order in which they come."""
+"""The training problem: images, degradation and noise; order of the images and quantiles of the noise levels."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import torch
 from torch import Tensor
 
+from invkit.core.errors import RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
@@ -14,18 +16,18 @@ from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Measurement, Noise, measure
 
 
-@lru_cache(maxsize=4)  # of two epochs on two grids: pictures are read ahead
+@lru_cache(maxsize=4)  # two epochs on two grids, because images are prefetched
 def _epoch(seed: int, epoch: int, count: int) -> Tensor:
     return Keys.of(seed, "epoch", [epoch]).permutation("order", count)[0]
 
 
-def picture_ids(seed: int, positions: Tensor, count: int) -> list[int]:
-    """Which picture stands at each position of the endless stream of keyed epochs."""
+def image_ids(seed: int, positions: Tensor, count: int) -> list[int]:
+    """Image indices at the given positions of the infinite sequence of keyed epochs."""
     return [int(_epoch(seed, p // count, count)[p % count]) for p in positions.tolist()]
 
 
 def quantiles(seed: int, positions: Tensor) -> Tensor:
-    """A low-discrepancy sequence in [0, 1) over the stream: any run of n positions has about one in every interval 1 / n.
+    """A low-discrepancy sequence in [0, 1): any n consecutive positions have about one value in each interval of length 1 / n.
 
     Multiples of the golden ratio, shifted by the seed (Niederreiter 1992, section 3.1).
     """
@@ -35,7 +37,7 @@ def quantiles(seed: int, positions: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is learned: pictures on one or more grids, how they are measured, and the seed of every draw."""
+    """The training problem: images on one or more grids, the degradation and noise, and the seed of all random numbers."""
 
     images: Mapping[Grid, Images]
     degradation: Degradation
@@ -47,5 +49,18 @@ class Problem:
         return list(self.images)
 
     def measure(self, x: Tensor, keys: Keys, grid: Grid) -> Measurement:
-        """Measure pictures (B, C, H, W) with operators and noise of their own keys."""
+        """Measure images (B, C, H, W) with operators and noise sampled from `keys`."""
         return measure(self.degradation.sample(keys.child("operator"), grid), x, self.noise, keys.child("noise"))
+
+
+def query(measurement: Measurement, keys: Keys, fraction: float) -> Tensor:
+    """A random keyed subset of the pixels, disjoint from the observed: weights (B, 1, H, W) in {0, 1}."""
+    if measurement.observed is None:
+        raise RecipeError("train.query_fraction needs a mask degradation; leave it out for this one")
+    grid = measurement.grid
+    observed = measurement.observed.any(1).flatten(1)
+    count = round(fraction * grid.pixels)
+    rank = keys.permutation("query", grid.pixels).argsort(1)
+    order = torch.where(observed, grid.pixels, rank).argsort(1)  # hidden pixels first, in random order
+    chosen = torch.zeros_like(observed).scatter_(1, order[:, :count], True) & ~observed
+    return chosen.view(-1, 1, *grid.shape).to(measurement.y)

@@ -1,20 +1,20 @@
-"""Where a training step's time goes."""
+"""Profiles the parts of a training step."""
 
 from itertools import islice
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
-from invkit.core.device import awaiting, synchronise
+from invkit.core.device import synchronise, synchronised_spans
 from invkit.training.trainer import Trainer
 
 WARM, STEPS = 3, 10
 PARTS = {
-    "pictures": "pictures, read and moved to the device",
-    "measure": "degradation: operators drawn and applied",
-    "condition": "Gaussian fill and the network's inputs",
+    "images": "images, read and moved to the device",
+    "measure": "degradation: operators sampled and applied",
+    "condition": "initial estimate and conditioning inputs",
     "network": "network, forward",
-    "loss": "noise, preconditioning, loss",  # what is left of the loss
+    "loss": "noise, preconditioning, loss",  # the rest of the loss
     "backward": "backward",
     "optimiser": "gradient norm, optimiser",
     "average": "averaged weights",
@@ -22,18 +22,18 @@ PARTS = {
 
 
 def profile_steps(trainer: Trainer, steps: int = STEPS) -> list[dict[str, Any]]:
-    """Milliseconds a step and share of each part, after `WARM` steps; the last row is the whole, timed by the records.
+    """Milliseconds per step and share of each part, after `WARM` steps; the last row is the whole step, by its records.
 
-    On CUDA every part is waited for, so that a step takes longer than in a training, where the host runs ahead.
+    On CUDA the device is synchronised after each part, so a step takes longer than in training.
     """
     run, device = trainer.run(), trainer.device
     list(islice(run, WARM))
     synchronise(device)
-    with awaiting(device), profile(activities=[ProfilerActivity.CPU]) as seen:
+    with synchronised_spans(device), profile(activities=[ProfilerActivity.CPU]) as profiler:
         seconds = sum(record.seconds for record in islice(run, steps))
-    events = {e.key.removeprefix("invkit/"): e for e in seen.key_averages() if e.key.startswith("invkit/")}
+    events = {e.key.removeprefix("invkit/"): e for e in profiler.key_averages() if e.key.startswith("invkit/")}
     spent = {key: e.cpu_time_total / 1e3 / steps for key, e in events.items()}
-    inner = ("pictures", "measure", "condition", "network")  # these run inside the loss
+    inner = ("images", "measure", "condition", "network")  # nested in the loss
     spent["loss"] -= sum(spent.get(key, 0) for key in inner)
     whole = 1e3 * seconds / steps
     rows = [{"part": text, "ms": spent.get(key, 0.0)} for key, text in PARTS.items()]
@@ -43,6 +43,6 @@ def profile_steps(trainer: Trainer, steps: int = STEPS) -> list[dict[str, Any]]:
 
 
 def profile_text(rows: list[dict[str, Any]], batch: int) -> str:
-    """The rows as a table, and the pictures a second."""
+    """The rows as a text table, and the images per second."""
     lines = [f"{row['ms']:9.1f} ms {100 * row['share']:5.1f} %  {row['part']}" for row in rows]
     return "\n".join([*lines, f"{1e3 * batch / rows[-1]['ms']:9.1f} images/s at train.batch={batch}"]) + "\n"

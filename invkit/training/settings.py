@@ -1,4 +1,4 @@
-"""Settings of a training."""
+"""The recipe sections `train` and `log`."""
 
 from typing import Literal, Self
 
@@ -9,27 +9,27 @@ from invkit.core.settings import Settings
 
 
 class Train(Settings):
-    """How the model is trained."""
+    """Settings of the training."""
 
-    steps: int | None = Field(None, ge=1, description="optimiser steps; 2000 where neither they nor a budget are given")
+    steps: int | None = Field(None, ge=1, description="optimiser steps; 2000 if neither steps nor budget is given")
     budget: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?[smhd]$",
-        description="time to train for in place of `steps`, such as 90s, 10m, 2h or 1d; not reproducible",
+        description="training time instead of `steps`, such as 90s, 10m, 2h or 1d; not reproducible",
     )
-    batch: int = Field(64, ge=1, description="pictures a step, over all accumulated parts and processes")
-    accumulate: int = Field(1, ge=1, description="parts a batch is computed in; the update is that of the whole")
+    batch: int = Field(64, ge=1, description="images per step, over all accumulated parts and processes")
+    accumulate: int = Field(1, ge=1, description="parts that a batch is split into; there is one update per batch")
     lr: float = Field(1e-3, gt=0, description="learning rate of AdamW")
     muon_lr: float | None = Field(0.02, gt=0, description="learning rate of Muon for convolutions; null: AdamW for all")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
-    warmup: int = Field(50, ge=0, description="steps in which the learning rate rises")
+    warmup: int = Field(50, ge=0, description="steps of linear learning rate warm-up")
     decay: float = Field(
-        0.4, ge=0, le=1, description="share of the steps, at the end, in which the learning rate falls to zero"
+        0.4, ge=0, le=1, description="share of the steps, at the end, of linear decay of the learning rate to zero"
     )
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights, reached after a ramp")
     ema_length: float | None = Field(
-        None, gt=0.01, lt=0.28, description="power-function average of this share of the training, in place of `ema`"
+        None, gt=0.01, lt=0.28, description="relative length of a power-function average, instead of `ema`"
     )
     mean_share: float = Field(
         0.25, ge=0, le=1, description="share of a batch trained on the posterior mean (noise level infinity)"
@@ -38,25 +38,25 @@ class Train(Settings):
         None,
         gt=0,
         le=1,
-        description="take the loss on a second drawn share of the pixels, disjoint from the observed; null: on all hidden",
+        description="share of all pixels, random and disjoint from the observed, that the loss is evaluated on; null: all hidden",
     )
-    flip: bool = Field(True, description="mirror pictures left to right at random")
+    flip: bool = Field(True, description="mirror images left to right at random")
     grids: tuple[int | tuple[int, int], ...] = Field(
-        (32,), min_length=1, description="grids, one drawn for each step: n or [height, width]"
+        (32,), min_length=1, description="grids, one chosen at random for each step: n or [height, width]"
     )
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
-    workers: int = Field(0, ge=0, description="processes that read pictures ahead; 0: read when they are needed")
-    keep: int = Field(2, ge=1, description="checkpoints kept, beside the best one where there are evaluations")
+    workers: int = Field(0, ge=0, description="processes that prefetch images; 0: no prefetching")
+    keep: int = Field(2, ge=1, description="latest checkpoints kept, in addition to the best if there are evaluations")
     sample_every: int = Field(500, ge=1, description="steps between sample grids")
     evaluate_every: int | None = Field(
-        None, ge=1, description="steps between evaluations on held-out training pictures; null: none is held out"
+        None, ge=1, description="steps between evaluations on held-out training images; null: no evaluations"
     )
-    evaluate_images: int = Field(64, ge=2, description="pictures held out for these evaluations")
-    precision: Precision = Field("auto", description="bf16 where the device is fast at it (auto), bf16 or float32")
+    evaluate_images: int = Field(64, ge=2, description="number of images held out for these evaluations")
+    precision: Precision = Field("auto", description="auto: bf16 if the device is fast at it, else float32")
     determinism: Literal["strict", "fast"] = Field("fast", description="strict: deterministic kernels only")
-    compile: bool = Field(False, description="compile the network with torch.compile, where that works")
+    compile: bool = Field(False, description="compile the network with torch.compile; if that fails, train without")
     on_nonfinite: Literal["stop", "skip"] = Field(
-        "stop", description="at a loss or gradient that is not finite: stop, or leave the step out"
+        "stop", description="at a loss or gradient that is not finite: stop, or skip the step"
     )
 
     @model_validator(mode="after")
@@ -67,18 +67,18 @@ class Train(Settings):
 
     @property
     def total(self) -> int | None:
-        """The steps of the training; None where a budget ends it."""
+        """Number of training steps; None if there is a budget."""
         return self.steps or (2000 if self.budget is None else None)
 
     @property
     def seconds(self) -> float | None:
-        """The budget in seconds."""
+        """The budget in seconds; None if there is none."""
         units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
         return None if self.budget is None else float(self.budget[:-1]) * units[self.budget[-1]]
 
 
 class Log(Settings):
-    """What is written down during training."""
+    """Settings of the training log."""
 
     every: int = Field(20, ge=1, description="steps between logged records")
     tensorboard: bool = Field(True, description="write TensorBoard files")

@@ -1,4 +1,4 @@
-"""A small evaluation while a model trains, on held-out images of the training split."""
+"""Evaluation during training, on held-out images of the training split."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from invkit.training.settings import Train
 
 
 def held_out(images: Mapping[Grid, Images], settings: Train) -> tuple[dict[Grid, Images], dict[Grid, Images]]:
-    """Training images, and the last images of the split, held out where the recipe evaluates during training."""
+    """Training images and held-out images; the latter are the last of the split, if the recipe evaluates during training."""
     if settings.evaluate_every is None:
         return dict(images), {}
     count, total = settings.evaluate_images, min(map(len, images.values()))
@@ -31,14 +31,14 @@ def held_out(images: Mapping[Grid, Images], settings: Train) -> tuple[dict[Grid,
 def validate(
     model: ConditionalModel, problem: Problem, sample: Sample, protocol: Protocol, world: World
 ) -> dict[str, Any]:
-    """The table of a model on all images of a problem; masks, noise and samples are the same at every step."""
-    every = protocol.settings.model_copy(update={"images": min(map(len, problem.images.values()))})
+    """The metric table of a model on all images of `problem`; masks, noise and sampling noise are the same at every step."""
+    settings = protocol.settings.model_copy(update={"images": min(map(len, problem.images.values()))})
     return evaluate_rows(
-        [Model("model", model, sample)], problem.images, replace(protocol, settings=every), world=world
+        [Model("model", model, sample)], problem.images, replace(protocol, settings=settings), world=world
     ).table
 
 
 def crps(table: Mapping[str, Any]) -> float | None:
-    """Mean CRPS over the grids of a table, None where it has none."""
-    found = [row["metrics"].get("crps", {}).get("value") for row in table["rows"] if row["readout"] == "sample"]
-    return sum(found) / len(found) if found and None not in found else None
+    """Mean CRPS over the sample rows of a table; None if it is missing."""
+    values = [row["metrics"].get("crps", {}).get("value") for row in table["rows"] if row["readout"] == "sample"]
+    return sum(values) / len(values) if values and None not in values else None

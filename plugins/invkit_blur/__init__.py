@@ -1,4 +1,4 @@
-"""Blur: Gaussian, by motion, or through a kernel of the user's."""
+"""Blur: Gaussian, by motion, or with a kernel from a file."""
 
 from collections.abc import Mapping
 

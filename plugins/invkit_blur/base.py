@@ -1,4 +1,4 @@
-"""What the blurs share."""
+"""Base class of the blurs."""
 
 from abc import ABC
 
@@ -6,11 +6,11 @@ from invkit.api import Degradation, Field
 
 
 class Blur(Degradation, ABC):
-    """A blur: frequencies are attenuated, some beyond recovery."""
+    """A blur: attenuates frequencies; the pseudo-inverse sets the weakest ones to zero."""
 
     cutoff: float = Field(
         0.03,
         gt=0,
         le=0.03,
-        description="the pseudo-inverse leaves out the weakest frequencies, up to this share of the blur's norm",
+        description="the pseudo-inverse omits the weakest frequencies, up to this share of the norm of the blur",
     )

@@ -1,4 +1,4 @@
-"""Gaussian blur with a reflecting border: the heat flow on the domain."""
+"""Gaussian blur with a reflecting border, which solves the heat equation on the domain."""
 
 import math
 from functools import lru_cache
@@ -11,12 +11,12 @@ from invkit_blur.base import Blur
 
 
 class GaussianBlur(Blur):
-    """Blur with a Gaussian, the picture mirrored at its border.
+    """Convolve with a Gaussian; the image is mirrored at its border.
 
-    The cosine of k half-cycles per unit length is damped by `exp(-(pi k width)^2 / 2)`, the same on every grid.
+    The cosine of k half-cycles per unit length is multiplied by `exp(-(pi k width)^2 / 2)`, the same on every grid.
     """
 
-    width: float = Field(0.05, gt=0, le=1, description="standard deviation, as a share of the shorter side")
+    width: float = Field(0.05, gt=0, le=1, description="standard deviation, relative to the shorter side")
 
     @property
     def resolution_law(self) -> float:
@@ -31,7 +31,7 @@ class GaussianBlur(Blur):
 
 @lru_cache(maxsize=64)
 def _matrix(n: int, width: float, device: torch.device) -> Tensor:
-    """The blur (1, n, n) of `n` cells that cover a length of one."""
+    """Matrix (1, n, n) of the blur of `n` cells that cover unit length."""
     k = torch.arange(n, dtype=torch.float64)
     cosines = torch.cos(math.pi / n * k[:, None] * (k + 0.5)) * math.sqrt(2 / n)  # orthonormal DCT-II
     cosines[0] /= math.sqrt(2)

@@ -1,4 +1,4 @@
-"""Blur through a kernel from a file."""
+"""Blur with a kernel from a file."""
 
 import math
 from collections.abc import Sequence
@@ -15,10 +15,14 @@ from invkit_blur.base import Blur
 
 
 class KernelBlur(Blur):
-    """Convolve with a kernel from a file, divided by its sum; beyond its border the picture goes on periodically."""
+    """Convolve with a kernel from a file, divided by its sum, with periodic boundary."""
 
-    file: PathSetting = Field(description="the kernel: a matrix in an npy file, or a picture whose brightness it is")
-    size: float = Field(0.2, gt=0, le=1, description="longer side of the kernel, as a share of the shorter side")
+    file: PathSetting = Field(
+        description="the kernel: a matrix in an npy file, or an image whose grey values are the weights"
+    )
+    size: float = Field(
+        0.2, gt=0, le=1, description="longer side of the kernel, relative to the shorter side of the image"
+    )
 
     @classmethod
     def conformance_examples(cls) -> Sequence[Self]:
@@ -31,21 +35,21 @@ class KernelBlur(Blur):
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         kernel = torch.from_numpy(_read(Path(self.file)))
-        cell = self.size / grid.cell / max(kernel.shape)  # side of a cell of the kernel, in cells of the grid
+        cell = self.size / grid.cell / max(kernel.shape)  # side of a kernel cell, in cells of the grid
         rows, columns = (_spread(m, cell, n) for m, n in zip(kernel.shape, grid.shape, strict=True))
         return Convolution.of(len(keys), grid, (rows @ kernel @ columns.T)[None].to(keys.state.device), self.cutoff)
 
 
 def _read(path: Path) -> NDArray[np.float64]:
-    """A kernel (h, w) that sums to one."""
+    """Read a kernel (h, w), divided by its sum."""
     if path.suffix != ".npy":
         kernel = np.asarray(read_image(path, "F"), np.float64)
     else:
-        try:  # mapped: a header that claims more than the file holds is an error at once
+        try:  # memory-mapped: a header that claims more than the file holds is an error
             kernel = np.array(np.load(path, mmap_mode="r", allow_pickle=False), np.float64)
         except MemoryError:
             raise
-        except Exception as error:  # a broken header raises nearly anything
+        except Exception as error:  # a broken header may raise any exception
             raise DataError(f"{path}: cannot be read as a kernel ({error})") from None
     if kernel.ndim != 2 or not np.isfinite(kernel).all() or not kernel.sum() > 0:
         raise DataError(f"{path}: a kernel is a matrix of finite numbers with a positive sum, got shape {kernel.shape}")
@@ -53,7 +57,7 @@ def _read(path: Path) -> NDArray[np.float64]:
 
 
 def _spread(m: int, cell: float, n: int) -> Tensor:
-    """The shares (n, m) of `m` kernel cells, centred on place 0, that fall into the cells of a circle of `n`."""
+    """Shares (n, m) of each of `m` kernel cells, centred at position 0, in the `n` cells of a periodic axis."""
     reach = math.ceil(max(m * cell - 1, 0) / 2)
     edges = torch.arange(-reach, reach + 2, dtype=torch.float64)[:, None] - 0.5
     left = (torch.arange(m, dtype=torch.float64) - m / 2) * cell

@@ -1,4 +1,4 @@
-"""Motion blur: the picture moves along a straight line while it is exposed."""
+"""Motion blur along a straight line."""
 
 import math
 from typing import Literal
@@ -9,15 +9,15 @@ from torch import Tensor
 from invkit.api import Convolution, Field, Grid, Keys, LinearOperator
 from invkit_blur.base import Blur
 
-POINTS = 16  # of the line, for every cell that it is long
+POINTS = 16  # of quadrature per cell of the length of the line
 
 
 class MotionBlur(Blur):
-    """Move the picture evenly along a line during the exposure; beyond its border it goes on periodically."""
+    """Average the image over a uniform motion along a line, with periodic boundary."""
 
-    length: float = Field(0.2, gt=0, le=1, description="length of the line, as a share of the shorter side")
+    length: float = Field(0.2, gt=0, le=1, description="length of the line, relative to the shorter side")
     angle: float | Literal["random"] = Field(
-        "random", description="degrees from the horizontal, counterclockwise; or random, drawn for each picture"
+        "random", description="degrees from the horizontal, counterclockwise; or random, drawn for each image"
     )
 
     @property
@@ -26,26 +26,30 @@ class MotionBlur(Blur):
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         if self.angle == "random":
-            way = keys.normal("way", 2).double()
-            way = way / way.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)
+            direction = keys.normal("way", 2).double()
+            direction = direction / direction.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)
         else:
-            turn = math.radians(self.angle)
-            way = torch.tensor([[-math.sin(turn), math.cos(turn)]], dtype=torch.float64, device=keys.state.device)
-        return Convolution.of(len(keys), grid, _line(way, self.length / grid.cell, grid), self.cutoff)
+            angle = math.radians(self.angle)
+            direction = torch.tensor(
+                [[-math.sin(angle), math.cos(angle)]], dtype=torch.float64, device=keys.state.device
+            )
+        return Convolution.of(len(keys), grid, _line(direction, self.length / grid.cell, grid), self.cutoff)
 
 
 def _line(
-    way: Tensor,  # (K, 2) float64: unit vectors
+    direction: Tensor,  # (K, 2) float64: unit vectors, row then column
     length: float,  # in cells
     grid: Grid,
 ) -> Tensor:
-    """The kernels (K, H, W): cell averages of a picture of square cells, averaged along the line (a tent each axis)."""
+    """Kernels (K, H, W): the average over the line of a hat function of one cell width in each axis, periodic."""
     count = POINTS * math.ceil(length + 1)
-    t = ((torch.arange(count, dtype=torch.float64, device=way.device) + 0.5) / count - 0.5) * length
-    tents = []
+    t = ((torch.arange(count, dtype=torch.float64, device=direction.device) + 0.5) / count - 0.5) * length
+    hats = []
     for axis, n in enumerate(grid.shape):
-        place = torch.arange(n, dtype=torch.float64, device=way.device)
-        away = (place - way[:, axis, None, None] * t[:, None] + n / 2).remainder(n) - n / 2  # (K, count, n)
-        tent = (1 - away.abs()).clamp(min=0)
-        tents.append(tent / tent.sum(2, keepdim=True))
-    return tents[0].mT @ tents[1] / count
+        position = torch.arange(n, dtype=torch.float64, device=direction.device)
+        distance = (position - direction[:, axis, None, None] * t[:, None] + n / 2).remainder(
+            n
+        ) - n / 2  # (K, count, n)
+        hat = (1 - distance.abs()).clamp(min=0)
+        hats.append(hat / hat.sum(2, keepdim=True))
+    return hats[0].mT @ hats[1] / count

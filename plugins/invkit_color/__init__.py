@@ -1,4 +1,4 @@
-"""Lost colour: grey pictures and the colour mosaic of a camera's sensor."""
+"""Colour degradations: grey images, and the Bayer mosaic of a camera sensor."""
 
 from collections.abc import Mapping
 from typing import Literal, Self
@@ -11,11 +11,11 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, Sep
 
 def _needs_colour(grid: Grid) -> None:
     if grid.channels != 3:
-        raise ValueError(f"pictures of {grid.channels} channels have no red, green and blue; use colour pictures")
+        raise ValueError(f"images of {grid.channels} channels have no red, green and blue; use colour images")
 
 
 class Grey(Degradation):
-    """Measure one weighted sum of red, green and blue in each pixel."""
+    """Measure a weighted sum of red, green and blue in each pixel."""
 
     weights: tuple[float, float, float] = Field(
         (0.299, 0.587, 0.114), description="weights of red, green and blue, not all zero (default: luma of Rec. 601)"
@@ -38,7 +38,7 @@ class Grey(Degradation):
 
 
 class Bayer(Degradation):
-    """See one colour in each pixel, in the repeated 2x2 pattern of a sensor (Bayer 1976)."""
+    """Observe one colour in each pixel, in a periodic 2x2 pattern (Bayer 1976)."""
 
     pattern: Literal["RGGB", "BGGR", "GRBG", "GBRG"] = Field(
         "RGGB", description="colours of the upper left 2x2 pixels in reading order"

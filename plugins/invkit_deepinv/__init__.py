@@ -1,4 +1,4 @@
-"""DeepInverse's linear physics as degradations: an adapter to https://deepinv.github.io, loaded when it is used."""
+"""DeepInverse's linear physics as degradations: an adapter to https://deepinv.github.io, imported on first use."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,16 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, hookimpl
 from invkit_deepinv.operator import Adapted, cast
 from invkit_deepinv.physics import PHYSICS, Physics
 
-CONFORMING = ("inpainting", "downsampling", "structured-random", "mri")  # on every grid; docs/deepinv.md has the others
+CONFORMING = (
+    "inpainting",
+    "downsampling",
+    "structured-random",
+    "mri",
+)  # on every grid; docs/deepinv.md lists the others
 
 
 class DeepInverse(Degradation):
-    """Measure by one of DeepInverse's linear physics; its random masks and matrices are drawn anew for every picture."""
+    """Measure with a linear physics of DeepInverse; its random masks and matrices are drawn for each image."""
 
     physics: Literal[
         "inpainting", "demosaicing", "decolorize", "denoising", "downsampling", "downsampling-matlab", "blur", "blur-fft",
@@ -59,29 +64,29 @@ class DeepInverse(Degradation):
         seeds = keys.integers("deepinv", 2**20, 3)[:count].cpu().tolist() if chosen.random else [[0, 0, 0]]
         item = torch.arange(len(keys)) if chosen.random else torch.zeros(len(keys), dtype=torch.int64)
         domain = chosen.domain(grid)
-        with torch.random.fork_rng(devices=[]):  # some look for their norm with global randomness
-            made, shape = _built(chosen, grid, seeds)
-        return Adapted(grid, shape, made, item.to(keys.state.device), domain != grid.picture, chosen.exact)
+        with torch.random.fork_rng(devices=[]):  # some estimate their norm with the global generator
+            physics, shape = _build(chosen, grid, seeds)
+        return Adapted(grid, shape, physics, item.to(keys.state.device), domain != grid.picture, chosen.exact)
 
 
-def _built(chosen: Physics, grid: Grid, seeds: Sequence[Sequence[int]]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """A physics for each seed, and the shape of what it measures, found by a dry run.
+def _build(chosen: Physics, grid: Grid, seeds: Sequence[Sequence[int]]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """A physics for each seed, and the shape of its measurements, determined by a trial run.
 
-    Raises ValueError, whatever DeepInverse trips over, for a grid that it does not serve.
+    Raises ValueError for a grid on which DeepInverse fails.
     """
     domain, fault = chosen.domain(grid), ""
     try:
-        made = tuple(chosen.build(grid, _generator(seed)) for seed in seeds)
-        first = cast(made[0], torch.device("cpu"), torch.float32)
+        physics = tuple(chosen.build(grid, _generator(seed)) for seed in seeds)
+        first = cast(physics[0], torch.device("cpu"), torch.float32)
         y = first.A(torch.zeros(1, *domain))
-        if (back := tuple(first.A_adjoint(y).shape[1:])) != domain:
-            fault = f"its adjoint gives pictures of shape {back}"
+        if (shape := tuple(first.A_adjoint(y).shape[1:])) != domain:
+            fault = f"its adjoint returns images of shape {shape}"
     except (RuntimeError, IndexError) as error:
         fault = str(error).splitlines()[0]
     if fault:
         raise ValueError(f"deepinv: {type(chosen).__name__} does not work on {grid}: {fault}")
     channels = grid.channels // domain[0]
-    return made, (channels * y.shape[1], *y.shape[2:])
+    return physics, (channels * y.shape[1], *y.shape[2:])
 
 
 def _generator(seed: Sequence[int]) -> torch.Generator:

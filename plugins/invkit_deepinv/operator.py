@@ -1,4 +1,4 @@
-"""A batch of DeepInverse's physics as one of our operators."""
+"""A batch of DeepInverse physics as a `LinearOperator`."""
 
 import copy
 from collections.abc import Callable
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from invkit.api import Grid, LinearOperator, least_squares
 
-TOLERANCE = 2e-4  # of the pseudo-inverse where it has no closed form
+TOLERANCE = 2e-4  # of conjugate gradients, for a pseudo-inverse without a closed form
 
 
 @dataclass(frozen=True, eq=False)
 class Adapted(LinearOperator):
-    """`A`, `A_adjoint` and, where it is a closed form, `A_dagger` of a physics; else conjugate gradients.
+    """`A`, `A_adjoint` and, if it has a closed form, `A_dagger` of a physics; otherwise conjugate gradients.
 
-    Measured values weigh as pixels do, which makes DeepInverse's adjoint the adjoint here too.
+    Measured values have the weight of pixels, so that the adjoint of DeepInverse is the adjoint here too.
     """
 
     domain: Grid
-    shape: tuple[int, ...]  # of what is measured
-    physics: tuple[Any, ...]  # one for all, or one for each picture that was drawn
-    item: Tensor  # (B,) which of them measures a picture
-    channelwise: bool  # the physics sees every channel as a picture of its own
-    exact: bool  # A_dagger is a closed form
+    shape: tuple[int, ...]  # of the measured values
+    physics: tuple[Any, ...]  # one for all images, or one for each
+    item: Tensor  # (B,) index of the physics of each image
+    channelwise: bool  # the physics is applied to each channel as a separate image
+    exact: bool  # A_dagger has a closed form
 
     @property
     def grid(self) -> Grid:
@@ -56,7 +56,7 @@ class Adapted(LinearOperator):
         )
 
     def _each(self, act: Callable[[Any, Tensor], Tensor], v: Tensor) -> Tensor:
-        """Every picture, or measurement, through its own physics."""
+        """Apply a map of its physics to each image, or measurement."""
 
         def one(physics: Any, part: Tensor) -> Tensor:
             physics = cast(physics, part.device, part.dtype)
@@ -76,13 +76,13 @@ class Adapted(LinearOperator):
 
 @lru_cache(maxsize=1024)  # by identity
 def cast(physics: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """A copy of a physics that works in a type; some note theirs beside their tensors."""
+    """A copy of a physics on a device and in a dtype, including the `dtype` attribute that some of its modules have."""
 
     def typed(t: Tensor) -> Tensor:  # `Module.to` makes complex tensors real
         return t.to(device, dtype.to_complex() if t.is_complex() else dtype if t.is_floating_point() else t.dtype)
 
-    made = copy.deepcopy(physics)._apply(typed)
-    for module in made.modules():
+    copied = copy.deepcopy(physics)._apply(typed)
+    for module in copied.modules():
         if "dtype" in vars(module):
             module.dtype = dtype
-    return made
+    return copied

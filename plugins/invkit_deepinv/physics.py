@@ -1,4 +1,4 @@
-"""The physics of DeepInverse that recipes may name: their settings, and how they are built for a grid."""
+"""The physics of DeepInverse that recipes may choose: settings, and construction on a grid."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from invkit.api import Field, Grid, Settings
 
 
 def library() -> Any:
-    """DeepInverse's physics. Raises ValueError where it is not installed."""
+    """The module `deepinv.physics`. Raises ValueError if DeepInverse is not installed."""
     try:
         import deepinv.physics
     except ImportError as error:
@@ -21,33 +21,33 @@ def library() -> Any:
 
 
 class Physics(Settings, ABC):
-    """A physics of DeepInverse and its settings; lengths are in pixels, as DeepInverse has them."""
+    """A physics of DeepInverse and its settings; lengths are in pixels, as in DeepInverse."""
 
-    random: ClassVar[bool] = False  # drawn anew for every picture
-    exact: ClassVar[bool] = False  # A_dagger is a closed form
+    random: ClassVar[bool] = False  # drawn for each image
+    exact: ClassVar[bool] = False  # A_dagger has a closed form
 
     @abstractmethod
     def build(self, grid: Grid, rng: torch.Generator) -> Any:
-        """The physics on a grid. Raises ValueError for a grid that it does not serve."""
+        """The physics on a grid. Raises ValueError for an unsupported grid."""
 
     def domain(self, grid: Grid) -> tuple[int, int, int]:
-        """What one call sees: the picture, or one channel of it."""
+        """Shape of the input of one call: the image, or one channel of it."""
         return grid.picture
 
 
 class Inpainting(Physics):
-    """Each pixel is kept with a probability."""
+    """Keep each pixel with probability `share`."""
 
     random, exact = True, True
     share: float = Field(0.3, gt=0, le=1, description="probability that a pixel is kept")
-    pixelwise: bool = Field(True, description="all channels of a pixel, or each for itself")
+    pixelwise: bool = Field(True, description="whether a pixel is kept or lost in all channels together")
 
     def build(self, grid: Grid, rng: torch.Generator) -> Any:
         return library().Inpainting(grid.picture, mask=float(self.share), pixelwise=self.pixelwise, rng=rng)
 
 
 class Demosaicing(Physics):
-    """One colour a pixel, in Bayer's pattern."""
+    """Measure one colour in each pixel, in the Bayer pattern."""
 
     exact = True
 
@@ -56,7 +56,7 @@ class Demosaicing(Physics):
 
 
 class Decolorize(Physics):
-    """A weighted mean of the channels."""
+    """Measure a weighted mean of the channels."""
 
     exact = True
     srf: Literal["rec601", "flat"] = Field("rec601", description="weights of the channels")
@@ -68,7 +68,7 @@ class Decolorize(Physics):
 
 
 class Denoising(Physics):
-    """The picture itself; the recipe's noise is added."""
+    """Measure the image itself, with the noise of the recipe."""
 
     exact = True
 
@@ -77,7 +77,7 @@ class Denoising(Physics):
 
 
 class Downsampling(Physics):
-    """Every `factor`-th pixel of a filtered picture."""
+    """Measure every `factor`-th pixel of a filtered image."""
 
     factor: int = Field(2, ge=1, le=8, description="pixels per measured pixel along an axis")
     filter: Literal["gaussian", "bilinear", "bicubic", "sinc"] | None = Field("bicubic", description="null: none")
@@ -88,7 +88,7 @@ class Downsampling(Physics):
 
 
 class DownsamplingMatlab(Physics):
-    """MATLAB's imresize."""
+    """Downsample as MATLAB's imresize does."""
 
     factor: int = Field(2, ge=1, le=8, description="pixels per measured pixel along an axis")
     antialiasing: bool = Field(True, description="filter before sampling")
@@ -98,7 +98,7 @@ class DownsamplingMatlab(Physics):
 
 
 class Blur(Physics):
-    """Convolution with a Gaussian, in space."""
+    """Convolve with a Gaussian in the spatial domain."""
 
     sigma: float = Field(1.0, gt=0, le=16, description="standard deviation, in pixels")
     padding: Literal["circular", "valid", "replicate", "reflect"] = Field("circular", description="at the border")
@@ -108,7 +108,7 @@ class Blur(Physics):
 
 
 class BlurFFT(Physics):
-    """Periodic convolution with a Gaussian, by Fourier transform."""
+    """Convolve periodically with a Gaussian, by Fourier transform."""
 
     exact = True
     sigma: float = Field(1.0, gt=0, le=16, description="standard deviation, in pixels")
@@ -118,10 +118,10 @@ class BlurFFT(Physics):
 
 
 class CompressedSensing(Physics):
-    """Products with a matrix of independent normal entries."""
+    """Multiply by a matrix of independent normal entries."""
 
     random, exact = True, True
-    share: float = Field(0.1, gt=0, le=1, description="measured values per value of the picture")
+    share: float = Field(0.1, gt=0, le=1, description="measured values per value of the image")
     channelwise: bool = Field(False, description="the same small matrix for each channel")
 
     def build(self, grid: Grid, rng: torch.Generator) -> Any:
@@ -132,7 +132,7 @@ class CompressedSensing(Physics):
 
 
 class StructuredRandom(Physics):
-    """Random signs and sine transforms, in turn, cropped."""
+    """Apply random signs and sine transforms alternately, and crop the result."""
 
     random = True
     share: float = Field(0.5, gt=0, le=1, description="rows and columns that are kept")
@@ -144,7 +144,7 @@ class StructuredRandom(Physics):
 
 
 class SinglePixel(Physics):
-    """The first Hadamard coefficients of each channel."""
+    """Measure the first Hadamard coefficients of each channel."""
 
     exact = True
     share: float = Field(0.25, gt=0, le=1, description="coefficients that are kept")
@@ -158,19 +158,19 @@ class SinglePixel(Physics):
 
 
 class Tomography(Physics):
-    """Parallel-beam Radon transform of each channel."""
+    """Measure the parallel-beam Radon transform of each channel."""
 
-    angles: int = Field(30, ge=1, le=720, description="directions, evenly over a half turn")
-    circle: bool = Field(False, description="only the disc inside the picture is seen")
+    angles: int = Field(30, ge=1, le=720, description="directions, evenly spaced over 180 degrees")
+    circle: bool = Field(False, description="measure only the disc inscribed in the image")
 
     def build(self, grid: Grid, rng: torch.Generator) -> Any:
         if grid.height != grid.width:
-            raise ValueError(f"deepinv: tomography needs square pictures, got {grid}")
+            raise ValueError(f"deepinv: tomography needs square images, got {grid}")
         return library().Tomography(self.angles, grid.width, circle=self.circle, normalize=True)
 
 
 class Mri(Physics):
-    """Columns of the Fourier transform of each channel, taken as a real picture; real and imaginary parts are measured."""
+    """Measure columns of the Fourier transform of each channel, a real image; values are real and imaginary parts."""
 
     random = True
     acceleration: int = Field(4, ge=1, le=16, description="columns per measured column")
@@ -186,7 +186,7 @@ class Mri(Physics):
 
 
 class _RealMri(torch.nn.Module):
-    """MRI of real pictures (B, 1, H, W): the imaginary part is put in as zero, and left out of the adjoint."""
+    """MRI of real images (B, 1, H, W): the imaginary part of the input is zero, and that of the adjoint is dropped."""
 
     def __init__(self, mri: Any) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class _RealMri(torch.nn.Module):
 
 def _rgb(grid: Grid) -> Grid:
     if grid.channels != 3:
-        raise ValueError(f"deepinv: this physics needs pictures of 3 channels, got {grid.channels}")
+        raise ValueError(f"deepinv: this physics needs images of 3 channels, got {grid.channels}")
     return grid
 
 

@@ -1,4 +1,4 @@
-"""Denoising: every pixel is seen, through the noise of the recipe alone."""
+"""Denoising: every pixel is observed with the noise of the recipe."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from invkit.api import Degradation, Grid, Keys, LinearOperator, Separable, hooki
 
 
 class Denoise(Degradation):
-    """Measure the picture itself; `noise.sigma` says how much noise is on it."""
+    """Measure the image itself; `noise.sigma` is the standard deviation of its noise."""
 
     @property
     def resolution_law(self) -> float:

@@ -1,4 +1,4 @@
-"""Boxes of missing pixels."""
+"""Masks that hide boxes."""
 
 from typing import Literal
 
@@ -12,10 +12,10 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask
 class Box(Degradation):
     """Hide a square box."""
 
-    side: float = Field(0.5, gt=0, lt=1, description="side of the box, as a share of the shorter side")
+    side: float = Field(0.5, gt=0, lt=1, description="side of the box, relative to the shorter side")
     place: tuple[float, float] | Literal["random"] = Field(
         "random",
-        description="where the box lies, from [0, 0] (upper left) to [1, 1] (lower right); or random, drawn for each picture",
+        description="position of the box, from [0, 0] (upper left) to [1, 1] (lower right); or random, drawn for each image",
     )
 
     @field_validator("place")
@@ -27,7 +27,7 @@ class Box(Degradation):
 
     @property
     def resolution_law(self) -> float:
-        return 0.15  # cells at the edge are hidden or not
+        return 0.15  # a cell at the edge is hidden entirely or not at all
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         if self.place == "random":
@@ -38,11 +38,11 @@ class Box(Degradation):
 
 
 class Boxes(Degradation):
-    """Hide several boxes, each of its own height, width and place, drawn for each picture; they may overlap."""
+    """Hide several boxes of random height, width and position, drawn for each image; they may overlap."""
 
     count: int = Field(4, ge=1, le=64, description="number of boxes")
     side: tuple[float, float] = Field(
-        (0.1, 0.3), description="[least, greatest] height and width of a box, as shares of the shorter side, in (0, 1)"
+        (0.1, 0.3), description="[least, greatest] height and width of a box, relative to the shorter side, in (0, 1)"
     )
 
     @field_validator("side")
@@ -54,7 +54,7 @@ class Boxes(Degradation):
 
     @property
     def resolution_law(self) -> float:
-        return 0.15  # cells at the edge are hidden or not
+        return 0.15  # a cell at the edge is hidden entirely or not at all
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         low, high = self.side
@@ -63,11 +63,11 @@ class Boxes(Degradation):
 
 
 def _without(
-    place: Tensor,  # (B, K, 2) in [0, 1]: of the room that a box has
-    size: Tensor,  # (B, K, 2): height and width, in shares of the shorter side
+    place: Tensor,  # (B, K, 2) in [0, 1]: position within the range that keeps the box inside
+    size: Tensor,  # (B, K, 2): height and width, relative to the shorter side
     grid: Grid,
 ) -> Mask:
-    """The mask that hides the cells whose centres lie in one of `K` boxes, each at least a cell large."""
+    """The mask that hides the cells whose centres lie in one of `K` boxes, each at least one cell in size."""
     inside = []
     for axis, (n, extent) in enumerate(zip(grid.shape, grid.extent, strict=True)):
         length = size[..., axis, None].double().clamp(min=grid.cell)

@@ -1,4 +1,4 @@
-"""A mask drawn by the user."""
+"""A mask from an image file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +11,10 @@ from PIL import Image
 from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, PathSetting, read_image
 
 
-class MaskPicture(Degradation):
-    """See what is white in a picture of the mask, scaled to the grid by area averages; hide what is black."""
+class MaskImage(Degradation):
+    """Observe the white pixels of an image of the mask, scaled to the grid by area averages; hide the black ones."""
 
-    file: PathSetting = Field(
-        description="picture of the mask, white where pixels are seen, black where they are missing"
-    )
+    file: PathSetting = Field(description="image of the mask: white for observed pixels, black for hidden ones")
 
     @classmethod
     def conformance_examples(cls) -> Sequence[Self]:

@@ -1,12 +1,12 @@
-"""Sparse sampling: some pixels of a picture are seen, at random, in a pattern, around the centre or under strokes."""
+"""Sparse sampling: some pixels are observed, at random, in a pattern, around the centre or along strokes."""
 
 from collections.abc import Mapping
 
 from invkit.api import Degradation, hookimpl
-from invkit_sparse.patterns import Checkerboard, HalfPicture, Lines, StrokePixels
+from invkit_sparse.patterns import Checkerboard, HalfImage, Lines, StrokePixels
 from invkit_sparse.pixels import CenterPixels, GridPixels, RandomPixels
 
-__all__ = ["CenterPixels", "Checkerboard", "GridPixels", "HalfPicture", "Lines", "RandomPixels", "StrokePixels"]
+__all__ = ["CenterPixels", "Checkerboard", "GridPixels", "HalfImage", "Lines", "RandomPixels", "StrokePixels"]
 
 
 @hookimpl
@@ -17,6 +17,6 @@ def invkit_degradations() -> Mapping[str, type[Degradation]]:
         "sparse-center": CenterPixels,
         "sparse-lines": Lines,
         "sparse-checker": Checkerboard,
-        "sparse-half": HalfPicture,
+        "sparse-half": HalfImage,
         "sparse-strokes": StrokePixels,
     }

@@ -1,4 +1,4 @@
-"""Patterns: lines, a checkerboard, half the picture, freehand strokes."""
+"""Sampling patterns: lines, a checkerboard, half the image, freehand strokes."""
 
 from typing import Literal
 
@@ -8,13 +8,13 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, str
 
 
 class Lines(Degradation):
-    """Keep every `stride`-th line."""
+    """Observe every `stride`-th row or column."""
 
     stride: int = Field(2, ge=1, description="distance between two observed lines")
     along: Literal["rows", "columns"] = Field("rows", description="whether lines are rows or columns")
     offset: int | Literal["random"] = Field(
         0,
-        description="number of the first observed line, counted modulo the stride; or random, drawn for each picture",
+        description="index of the first observed line, modulo the stride; or random, drawn for each image",
     )
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
@@ -24,38 +24,38 @@ class Lines(Degradation):
             first = keys.integers("offset", stride, 1)
         else:
             first = torch.tensor(self.offset % stride, device=keys.state.device).expand(len(keys), 1)
-        seen = torch.arange(lines, device=first.device) % stride == first  # (B, lines)
-        seen = seen[:, :, None] if axis == 0 else seen[:, None]
-        return Mask(seen.expand(-1, *grid.shape)[:, None], grid.channels)
+        observed = torch.arange(lines, device=first.device) % stride == first  # (B, lines)
+        observed = observed[:, :, None] if axis == 0 else observed[:, None]
+        return Mask(observed.expand(-1, *grid.shape)[:, None], grid.channels)
 
 
 class Checkerboard(Degradation):
-    """Keep every second pixel, like the white fields of a chessboard."""
+    """Observe every second pixel, in a checkerboard pattern."""
 
     first: Literal["seen", "hidden", "random"] = Field(
-        "seen", description="whether the upper left pixel is seen; or random, drawn for each picture"
+        "seen", description="whether the upper left pixel is observed (seen) or hidden; or random, drawn for each image"
     )
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         rows, columns = (torch.arange(n, device=keys.state.device) for n in grid.shape)
         odd = (rows[:, None] + columns) % 2
         if self.first == "random":
-            wanted = keys.integers("first", 2, 1, 1)
+            parity = keys.integers("first", 2, 1, 1)
         else:
-            wanted = torch.tensor(int(self.first == "hidden"), device=odd.device).expand(len(keys), 1, 1)
-        return Mask((odd == wanted)[:, None], grid.channels)
+            parity = torch.tensor(int(self.first == "hidden"), device=odd.device).expand(len(keys), 1, 1)
+        return Mask((odd == parity)[:, None], grid.channels)
 
 
-class HalfPicture(Degradation):
-    """Keep one half of the picture, the middle line of an odd number included."""
+class HalfImage(Degradation):
+    """Observe one half of the image, including the middle line if their number is odd."""
 
     side: Literal["left", "right", "top", "bottom", "random"] = Field(
-        "left", description="the half that is seen; or random, drawn for each picture"
+        "left", description="the observed half; or random, drawn for each image"
     )
 
     @property
     def resolution_law(self) -> float:
-        return 1e-5  # of an even number of cells
+        return 1e-5  # for an even number of cells
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         device = keys.state.device
@@ -71,11 +71,11 @@ class HalfPicture(Degradation):
 
 
 class StrokePixels(Degradation):
-    """Keep what lies under freehand strokes, drawn for each picture."""
+    """Observe the pixels along freehand strokes, drawn for each image."""
 
     count: int = Field(8, ge=1, le=64, description="number of strokes")
-    length: float = Field(1.0, gt=0, le=10, description="length of a stroke, in shares of the shorter side")
-    width: float = Field(0.04, gt=0, le=0.5, description="width of a stroke, as a share of the shorter side")
+    length: float = Field(1.0, gt=0, le=10, description="length of a stroke, relative to the shorter side")
+    width: float = Field(0.04, gt=0, le=0.5, description="width of a stroke, relative to the shorter side")
     bend: float = Field(0.7, ge=0, le=10, description="how sharply strokes turn; 0 for straight lines")
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:

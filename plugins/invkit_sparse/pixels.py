@@ -1,4 +1,4 @@
-"""Single pixels: at random, on a grid or around the centre."""
+"""Sampling of single pixels: at random, on a lattice or around the centre."""
 
 import math
 from typing import Literal, Self
@@ -10,22 +10,22 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask
 
 
 def _ranked(score: torch.Tensor, count: int, grid: Grid, batch: int) -> Mask:
-    """The `count` cells of lowest score (H * W,), ties in reading order, in every picture."""
+    """The mask, the same for all images, of the `count` cells of lowest score (H * W,); ties in reading order."""
     chosen = torch.zeros(grid.pixels, dtype=torch.bool, device=score.device)
     chosen[score.argsort(stable=True)[:count]] = True
     return Mask(chosen.view(1, 1, *grid.shape).expand(batch, -1, -1, -1), grid.channels)
 
 
 class RandomPixels(Degradation):
-    """Keep an exact share of the pixels, chosen at random without replacement."""
+    """Observe a share of the pixels, of exact count, chosen at random without replacement."""
 
     fraction: float | tuple[float, float] = Field(
-        0.1, description="share of pixels observed, in (0, 1]; or [low, high], drawn uniformly for each picture"
+        0.1, description="share of observed pixels, in (0, 1]; or [low, high], drawn uniformly for each image"
     )
     sensors: int | None = Field(
         None,
         ge=1,
-        description="choose among the cells of a lattice with this many along the shorter side: same sensors on every grid",
+        description="choose the pixels from a lattice with this many points along the shorter side, the same on every grid",
     )
 
     @field_validator("fraction")
@@ -69,12 +69,12 @@ class RandomPixels(Degradation):
 
 
 class GridPixels(Degradation):
-    """Keep every `stride`-th pixel of both axes."""
+    """Observe every `stride`-th pixel along both axes."""
 
     stride: int = Field(3, ge=1, description="distance between two observed pixels")
     offset: tuple[int, int] | Literal["random"] = Field(
         (0, 0),
-        description="row and column of the first observed pixel, below the stride; or random, drawn for each picture",
+        description="row and column of the first observed pixel, below the stride; or random, drawn for each image",
     )
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class GridPixels(Degradation):
         return self
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        if self.offset == "random":  # on a grid smaller than the stride, within the grid: no mask is empty
+        if self.offset == "random":  # below the size of the grid too, so that no mask is empty
             draws = (
                 keys.integers(axis, min(self.stride, n)) for axis, n in zip(("row", "column"), grid.shape, strict=True)
             )
@@ -101,16 +101,16 @@ class GridPixels(Degradation):
 
 
 class CenterPixels(Degradation):
-    """Keep the pixels nearest the centre: a disc of an exact count or share, or a square block."""
+    """Observe the pixels nearest the centre: a disc of exact count or share, or a square block."""
 
     n: int | None = Field(
         None,
         ge=1,
-        description="how many pixels nearest the centre (exact on any grid; equal distances in reading order)",
+        description="number of pixels nearest the centre (exact on any grid; ties in reading order)",
     )
     fraction: float | None = Field(None, gt=0, le=1, description="share of the pixels nearest the centre")
     block: float | None = Field(
-        None, gt=0, le=1, description="side of a central square block, as a share of the shorter side"
+        None, gt=0, le=1, description="side of a central square block, relative to the shorter side"
     )
 
     @model_validator(mode="after")
@@ -121,7 +121,9 @@ class CenterPixels(Degradation):
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         device = keys.state.device
-        y, x = (torch.arange(m, device=device) * 2 - (m - 1) for m in grid.shape)  # doubled: integers, no rounding
+        y, x = (
+            torch.arange(m, device=device) * 2 - (m - 1) for m in grid.shape
+        )  # twice the coordinates: exact integers
         if self.block is not None:
             side = max(1, round(self.block * min(grid.shape)))
             rows, columns = (self._middle(m, side, device) for m in grid.shape)

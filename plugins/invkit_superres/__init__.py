@@ -1,4 +1,4 @@
-"""Super-resolution: a smaller picture is seen, by cell averages or through a Gaussian or bicubic filter."""
+"""Super-resolution: a smaller image is measured, by cell averages or through a Gaussian or bicubic filter."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor
 from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Separable, hookimpl
 
 
-def _places(n: int, m: int) -> tuple[Tensor, Tensor]:
+def _centres(n: int, m: int) -> tuple[Tensor, Tensor]:
     """Centres of `m` coarse cells (m, 1) and of `n` cells (n,) that cover the same length, in cells."""
     coarse = (torch.arange(m, dtype=torch.float64)[:, None] + 0.5) * n / m
     return coarse, torch.arange(n, dtype=torch.float64) + 0.5
@@ -21,15 +21,18 @@ def _normalised(weights: Tensor) -> Tensor:
 
 
 class Downsampling(Degradation):
-    """Measure a picture of `1 / factor` as many cells along both axes, in pixels, each a weighted mean of cells."""
+    """Measure an image with `1 / factor` times as many cells along both axes, each a weighted mean of the cells of the grid."""
 
     factor: float = Field(
-        4.0, ge=1, le=64, description="cells per measured cell along an axis, 2.5 too; rounded so that whole cells fit"
+        4.0,
+        ge=1,
+        le=64,
+        description="cells per measured cell along an axis, also fractional; the number of measured cells is rounded",
     )
 
     @abstractmethod
     def weights(self, n: int, m: int) -> Tensor:
-        """The weights (m, n) float64 of `n` cells in `m` measured ones; rows sum to one."""
+        """Weights (m, n) float64 of `n` cells in each of `m` measured cells; rows sum to 1."""
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         rows, columns = (_matrix(self, n, keys.state.device) for n in grid.shape)
@@ -42,32 +45,34 @@ def _matrix(degradation: Downsampling, n: int, device: torch.device) -> Tensor:
 
 
 class BlockMean(Downsampling):
-    """Measure exact averages over larger cells: what a coarser sensor sees."""
+    """Measure exact averages over larger cells, as a coarser sensor does."""
 
     def weights(self, n: int, m: int) -> Tensor:
         edges = torch.arange(m + 1, dtype=torch.float64)[:, None] * n / m
-        covered = (edges - torch.arange(n, dtype=torch.float64)).clamp(0, 1)  # of each cell, left of an edge
+        covered = (edges - torch.arange(n, dtype=torch.float64)).clamp(
+            0, 1
+        )  # share of each cell to the left of an edge
         return covered.diff(dim=0) * m / n
 
 
 class GaussianDownsampling(Downsampling):
-    """Measure a smaller picture through a Gaussian filter, whose weights are normalised at the border."""
+    """Measure a smaller image through a Gaussian filter; weights are renormalised at the border."""
 
     width: float = Field(0.5, gt=0, le=2, description="standard deviation of the filter, in measured cells")
 
     def weights(self, n: int, m: int) -> Tensor:
-        coarse, fine = _places(n, m)
+        coarse, fine = _centres(n, m)
         distance = (fine - coarse) / (self.width * n / m)
-        # The nearest cell has exponent zero, so that a narrow filter keeps it.
+        # The largest exponent is set to 0, so that the weights of a narrow filter do not underflow.
         exponent = -distance.square() / 2
         return _normalised((exponent - exponent.amax(1, keepdim=True)).exp())
 
 
 class BicubicDownsampling(Downsampling):
-    """Measure a smaller picture through the anti-aliased bicubic filter (Keys 1981, a = -1/2), normalised at the border."""
+    """Measure a smaller image through the anti-aliased bicubic filter (Keys 1981, a = -1/2), renormalised at the border."""
 
     def weights(self, n: int, m: int) -> Tensor:
-        coarse, fine = _places(n, m)
+        coarse, fine = _centres(n, m)
         t = (fine - coarse).abs() * m / n
         near = (1.5 * t - 2.5) * t * t + 1
         far = ((-0.5 * t + 2.5) * t - 4) * t + 2

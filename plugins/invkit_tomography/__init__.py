@@ -1,4 +1,4 @@
-"""Tomography: averages of line integrals through a picture, from several directions."""
+"""Parallel-beam tomography: line integrals of the image in several directions."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ __all__ = ["Geometry", "Radon", "Tomography"]
 
 
 class Tomography(Degradation):
-    """Measure a parallel-beam sinogram: line integrals, in shares of the shorter side, over detector bins and angles."""
+    """Measure a parallel-beam sinogram: line integrals, for each angle and detector bin; the shorter side has length 1."""
 
     angles: int = Field(24, ge=1, le=2048, description="number of directions, evenly spaced over the arc")
     arc: tuple[float, float] = Field(
         (0.0, 180.0),
-        description="[first, end] of the directions in degrees, the end left out; less than 180 is limited-angle",
+        description="[first, end) of the directions in degrees; less than 180 is limited-angle tomography",
     )
     detectors: float = Field(1.0, gt=0, le=4, description="detector bins per cell of the grid along the detector")
 

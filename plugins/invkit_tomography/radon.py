@@ -1,4 +1,4 @@
-"""The Radon transform of pictures, its exact adjoint, filtered back-projection and pseudo-inverse."""
+"""The Radon transform, its exact adjoint, filtered back-projection and pseudo-inverse."""
 
 import math
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from torch import Tensor
 from invkit.api import Grid, LinearOperator, least_squares, strongest
 from invkit_tomography.geometry import Geometry, matrices
 
-CUTOFF = 0.03  # share of the operator's Frobenius norm that the pseudo-inverse leaves out
-DENSE = 2500  # with more pixels and more values a channel than this it is found by iteration
+CUTOFF = 0.03  # share of the operator's Frobenius norm that the pseudo-inverse omits
+DENSE = 2500  # the pseudo-inverse is iterative if both pixels and values per channel exceed this
 
 
 @dataclass(frozen=True, eq=False)
 class Radon(LinearOperator):
     """Line integrals of every channel over detector bins and directions: (B, C, H, W) to (B, C, angles, bins).
 
-    The product of sinograms is that of the half circle: `range_weight` is a bin's width times the angle between two
-    directions. Where pixels or values are at most `DENSE`, the pseudo-inverse is that of the singular value decomposition
-    without its weakest values; beyond, conjugate gradients to a residual of `CUTOFF`.
+    The inner product of sinograms approximates the integral over the half circle: `range_weight` is the width of a bin
+    times the angle between two directions. If pixels or values per channel are at most `DENSE`, the pseudo-inverse is
+    that of the truncated singular value decomposition; otherwise conjugate gradients to a residual of `CUTOFF`.
     """
 
     batch: int
@@ -46,7 +46,7 @@ class Radon(LinearOperator):
         return _apply(matrices(self.geometry, x.device, x.dtype)[0], x, self.range_shape)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Back-projection: at every point, the integral over the directions of what was measured through it."""
+        """Back-projection: at every point, the integral over the directions of the values measured along its lines."""
         matrix = matrices(self.geometry, y.device, y.dtype)[1]
         return _apply(matrix, y, self.grid.picture) * (self.range_weight / self.grid.area)
 
@@ -58,7 +58,7 @@ class Radon(LinearOperator):
     def fbp(self, y: Tensor) -> Tensor:
         """Filtered back-projection (B, C, H, W) with the ramp filter of Kak & Slaney (1988), chapter 3, eq. 61.
 
-        An approximate inverse where directions fill half a circle; with fewer it shows streaks.
+        An approximate inverse if the directions cover 180 degrees; with few directions it shows streaks.
         """
         n, width = self.geometry.bins, self.geometry.bin
         length = 2 ** math.ceil(math.log2(2 * n))
@@ -75,7 +75,7 @@ class Radon(LinearOperator):
 
 
 def _apply(matrix: Tensor, x: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """A matrix on the last two dimensions of (B, C, *, *), taken as one."""
+    """Apply a matrix to the flattened last two dimensions of (B, C, *, *)."""
     batch, channels = x.shape[:2]
     flat = x.reshape(batch * channels, -1).T.contiguous()
     return (matrix @ flat).T.reshape(batch, *shape)
@@ -88,7 +88,7 @@ def _pinv(geometry: Geometry, device: torch.device, dtype: torch.dtype) -> Tenso
 
 @lru_cache(maxsize=4)
 def _dense_pinv(geometry: Geometry) -> Tensor:
-    """The pseudo-inverse (pixels, values) without the weakest singular values, float64."""
+    """The pseudo-inverse (pixels, values), float64, without the smallest singular values."""
     matrix = matrices(geometry, torch.device("cpu"), torch.float64)[0].to_dense()
     wide = matrix.shape[0] <= matrix.shape[1]
     values, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from invkit.core.grid import Grid
 from invkit.data import images as module
-from invkit.data.images import Pictures
+from invkit.data.images import ImageFiles
 from invkit.data.loader import Feed, Key
 
 BATCH = 32
@@ -49,7 +49,7 @@ def main() -> None:
         print(f"{'source':<8}{'workers':>8}{'images/s':>10}{'x folder, 0':>13}")
         for source in ("set", "set.zip"):
             start = time.perf_counter()
-            opened = Pictures(root=str(Path(folder) / source)).open("train", grid, 0)
+            opened = ImageFiles(root=str(Path(folder) / source)).open("train", grid, 0)
             headers = len(opened) / (time.perf_counter() - start)
             for ahead in (0, workers):
 

@@ -27,7 +27,7 @@ def result(report, has_settings: bool) -> str:
 
 
 def main(draws: int) -> None:
-    law = registry().degradations["deepinv"]
+    law = registry().names("degradation")["deepinv"]
     names = law.model_fields["physics"].annotation.__args__
     print(f"DeepInverse {version('deepinv')}, {draws} draws\n")
     print("| physics | on any grid | on 16x16 |\n| --- | --- | --- |")

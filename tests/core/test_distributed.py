@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -14,17 +13,15 @@ from typing import Any
 import pytest
 import torch
 from invkit_sparse import RandomPixels
-from support.evaluations import protocol_of
+from support.evaluations import Draws, protocol_of
 from support.messages import missing, raises
 from support.runs import Heard
 from support.worlds import in_world
-from torch import Tensor
 
 from invkit.core import distributed
 from invkit.core.distributed import ALONE, World, _code, join, launch
 from invkit.core.errors import DataError, Interrupted, PeerError, RecipeError
 from invkit.core.grid import Grid
-from invkit.data.base import Images
 from invkit.data.gaussian_fields import Fields
 from invkit.diffusion import Diffusion, Sample
 from invkit.diffusion.networks import NETWORKS
@@ -133,27 +130,9 @@ def test_more_processes_than_pictures_are_refused():
         train(World(5, 6))
 
 
-class Counted(Images):
-    """Pictures of a field that note which were asked for."""
-
-    def __init__(self, count: int) -> None:
-        self.inner = Fields(test_size=count).open("test", Grid(16, 16), 0)
-        self.grid, self.asked = self.inner.grid, list[int]()
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, ids: Sequence[int]) -> Tensor:
-        self.asked += ids
-        return self.inner[ids]
-
-    def group(self, image_id: int) -> str:
-        return f"photograph {image_id // 2}"
-
-
 def evaluate(world: World, count: int = 21) -> dict[str, Any]:
     """A table of `count` pictures, four at a time."""
-    images = Counted(count)
+    images = Draws(count, share=2)
     problem = Problem({images.grid: images}, RandomPixels(), Noise(), 0)
     model = build_model(problem, NETWORK, Diffusion(), "float32", CPU)
     images.asked.clear()

@@ -12,7 +12,7 @@ from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data import decoding, images, listing
 from invkit.data.decoding import decode
-from invkit.data.images import Pictures
+from invkit.data.images import ImageFiles
 
 GRID = Grid(8, 8)
 
@@ -21,7 +21,7 @@ GRID = Grid(8, 8)
 def test_a_folder_and_a_zip_give_the_same_pictures(tmp_path, as_zip):
     contents = {f"{'ab'[i % 2]}/{i}.png": encoded(picture(i)) for i in range(20)}
     contents |= {"a/notes.txt": b"x", "__MACOSX/a/._1.png": b"x", ".hidden/1.png": b"x"}
-    data = Pictures(root=write(tmp_path / "set", contents, as_zip), test_share=0.2)
+    data = ImageFiles(root=write(tmp_path / "set", contents, as_zip), test_share=0.2)
     train, test = (data.open(split, GRID, 0) for split in ("train", "test"))
     assert (len(train), len(test), train.notes) == (16, 4, ())
     assert sorted(names(train) + names(test)) == sorted(
@@ -36,7 +36,7 @@ def test_a_folder_and_a_zip_give_the_same_pictures(tmp_path, as_zip):
 def test_broken_pictures_are_counted_and_named_not_fatal(tmp_path, as_zip):
     contents = {f"train/{i}.png": encoded(picture(i)) for i in range(5)} | {"test/0.png": encoded(picture(9))}
     contents |= {f"train/{name}": data for name, data in broken().items()}
-    data = Pictures(root=write(tmp_path / "set", contents, as_zip))
+    data = ImageFiles(root=write(tmp_path / "set", contents, as_zip))
     images = data.open("train", GRID, 0)
     assert sorted(names(images)) == [f"train/{i}.png" for i in range(5)] and torch.isfinite(images[range(5)]).all()
     (note,) = images.notes
@@ -53,7 +53,7 @@ def test_odd_names_are_only_names_and_pipes_are_not_waited_for(tmp_path):
     root = Path(write(tmp_path / "set", contents, False))
     os.mkfifo(root / "train" / "pipe.png")
     (root / "train" / "gone.png").symlink_to(root / "nowhere")
-    images = Pictures(root=str(root)).open("train", GRID, 0)
+    images = ImageFiles(root=str(root)).open("train", GRID, 0)
     assert sorted(names(images)) == ["train/red\ufffd[31m\ufffdline.png", "train/é.png", "train/\ufffd.png"]
     (note,) = images.notes
     assert note.isprintable() and not missing(note, 3, "pipe.png", "train/bad\ufffd.png")
@@ -64,25 +64,25 @@ def test_odd_names_are_only_names_and_pipes_are_not_waited_for(tmp_path):
 def test_each_kind_of_broken_picture_is_a_data_error_where_it_is_all_there_is(tmp_path, name):
     contents = {f"train/{name}": broken()[name], "test/0.png": encoded(picture(0))}
     with raises(DataError, "train", name):
-        Pictures(root=write(tmp_path / "set", contents, True)).open("train", GRID, 0)
+        ImageFiles(root=write(tmp_path / "set", contents, True)).open("train", GRID, 0)
 
 
 def test_files_and_pictures_are_bounded(tmp_path, monkeypatch):
     root = write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, True)
     monkeypatch.setattr(decoding, "MAX_PIXELS", 255)
     with raises(DataError, "0.png", "16x16"):
-        Pictures(root=root).open("train", GRID, 0)
+        ImageFiles(root=root).open("train", GRID, 0)
     monkeypatch.undo()
     monkeypatch.setattr(listing, "MAX_BYTES", 100)
     for bounded in (root, write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, False)):
         with raises(DataError, "0.png"):
-            Pictures(root=bounded).open("train", GRID, 0)
+            ImageFiles(root=bounded).open("train", GRID, 0)
 
 
 def test_a_limit_gives_a_prefix_without_decoding_the_rest(tmp_path, monkeypatch):
     contents = {f"train/{i}.png": encoded(picture(i)) for i in range(300)} | {"test/0.png": encoded(picture(0))}
     contents["train/bad.png"] = b""
-    data = Pictures(root=write(tmp_path / "set", contents, True))
+    data = ImageFiles(root=write(tmp_path / "set", contents, True))
     full = data.open("train", GRID, 0)
     calls = []
     monkeypatch.setattr(images, "decode", lambda *a: calls.append(1) or decode(*a))
@@ -97,7 +97,7 @@ def test_a_set_too_large_to_keep_is_decoded_when_asked_for(tmp_path, monkeypatch
     cut = encoded(picture(7, (64, 64)), "JPEG")
     contents["train/late.jpg"] = cut[: len(cut) // 2]
     for as_zip in (True, False):
-        data = Pictures(root=write(tmp_path / "set", contents, as_zip))
+        data = ImageFiles(root=write(tmp_path / "set", contents, as_zip))
         monkeypatch.setattr(images, "IN_MEMORY", 1 << 30)
         kept = data.open("train", GRID, 0)
         monkeypatch.setattr(images, "IN_MEMORY", 10)
@@ -113,7 +113,7 @@ def test_a_set_too_large_to_keep_is_decoded_when_asked_for(tmp_path, monkeypatch
 def test_an_npz_is_split_shuffled_and_averaged(tmp_path, shape):
     array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     np.savez(tmp_path / "a.npz", images=array)
-    data = Pictures(root=str(tmp_path / "a.npz"), test_share=0.3)
+    data = ImageFiles(root=str(tmp_path / "a.npz"), test_share=0.3)
     train, test = (data.open(split, Grid(16, 16), 0) for split in ("train", "test"))
     rows = [int(name) for name in names(train) + names(test)]
     assert len(test) == 3 and sorted(rows) == list(range(10)) != rows
@@ -138,7 +138,7 @@ def test_an_npz_is_split_shuffled_and_averaged(tmp_path, shape):
 def test_an_npz_of_anything_else_is_refused(tmp_path, arrays, said):
     np.savez(tmp_path / "a.npz", **arrays)
     with raises(DataError, "a.npz", *said) as error:
-        Pictures(root=str(tmp_path / "a.npz")).open("train", GRID, 0)
+        ImageFiles(root=str(tmp_path / "a.npz")).open("train", GRID, 0)
     assert "\n" not in str(error.value)
 
 
@@ -150,5 +150,5 @@ def test_places_without_pictures_are_data_errors(tmp_path):
     cases = {"empty": "empty", "no.zip": "no.zip", "no.npz": "no.npz", "gone": "gone", "one": 1}
     for name, said in cases.items():
         with raises(DataError, said):
-            Pictures(root=str(tmp_path / name)).open("train", GRID, 0)
-    assert not missing(Pictures(root=str(tmp_path / "gone")).missing(), tmp_path / "gone")
+            ImageFiles(root=str(tmp_path / name)).open("train", GRID, 0)
+    assert not missing(ImageFiles(root=str(tmp_path / "gone")).missing(), tmp_path / "gone")

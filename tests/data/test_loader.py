@@ -14,11 +14,11 @@ from support.messages import raises
 
 from invkit.core.errors import DataError, ResourceError
 from invkit.core.grid import Grid
-from invkit.data import images as module
-from invkit.data.listing import _OwnPlace
+from invkit.data import images as images_module
 from invkit.data.base import Images
-from invkit.data.images import Pictures
-from invkit.data.loader import Feed, room
+from invkit.data.images import ImageFiles
+from invkit.data.listing import _ForkSafeFile
+from invkit.data.loader import Feed, resident_bytes
 
 CPU, GRID = torch.device("cpu"), Grid(8, 8)
 SIZE = 40 * 3 * 64 * 4  # bytes of 40 pictures
@@ -102,7 +102,7 @@ def test_what_fits_is_read_once_and_never_before_it_is_asked():
     short = Feed({GRID: (images := Numbers())}, CPU, 0, limit=SIZE - 1)
     taken(short, [(GRID, [3]), (GRID, [3])])
     assert images.asked == [3, 3]
-    assert room(CPU) == 0
+    assert resident_bytes(CPU) == 0
 
 
 def test_what_is_resident_is_not_read_ahead():
@@ -133,8 +133,8 @@ def sources(tmp_path_factory):
 @pytest.mark.parametrize("source", ["set", "set.zip", "set.npz"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_read_by_two_processes_the_pictures_are_the_same_bits(sources, source, kept, monkeypatch):
-    monkeypatch.setattr(module, "IN_MEMORY", 1 << 30 if kept else 0)
-    opened = Pictures(root=str(sources / source)).open("train", GRID, 0)
+    monkeypatch.setattr(images_module, "IN_MEMORY", 1 << 30 if kept else 0)
+    opened = ImageFiles(root=str(sources / source)).open("train", GRID, 0)
     n = len(opened)
     keys = [(GRID, [(5 * i + j) % n for j in range(5)]) for i in range(24)]
     feed = Feed({GRID: opened}, CPU, 2, lambda: iter(keys))
@@ -157,14 +157,14 @@ def test_forked_readers_of_one_file_do_not_meet(tmp_path):
         os.waitpid(child, 0)
         return first + file.read(2)
 
-    assert after_a_fork(_OwnPlace(tmp_path / "some")) == b"0123"
+    assert after_a_fork(_ForkSafeFile(tmp_path / "some")) == b"0123"
     assert after_a_fork((tmp_path / "some").open("rb", buffering=0)) == b"01"
 
 
 HELD = """
 import os, signal, sys, time, torch
-from invkit.data.feed import Feed
-from invkit.grid import Grid
+from invkit.data.loader import Feed, resident_bytes
+from invkit.core.grid import Grid
 class Numbers:
     def __len__(self): return 10
     def __getitem__(self, ids):

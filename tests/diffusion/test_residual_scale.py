@@ -24,7 +24,7 @@ from invkit.training.initialise import build_model
 from invkit.training.problem import Problem
 
 COUNT = 400
-RANDOM = registry().degradations["sparse-random"]
+RANDOM = registry().names("degradation")["sparse-random"]
 VALUES = 200.0  # hidden in each picture
 
 

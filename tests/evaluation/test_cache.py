@@ -52,18 +52,6 @@ def written(result: Evaluation, folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "cost.json"}
 
 
-class Asked(Draws):
-    """Notes which pictures were asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[int] = []
-
-    def __getitem__(self, ids):
-        self.asked += ids
-        return super().__getitem__(ids)
-
-
 @pytest.mark.parametrize("lossy", [False, True])
 def test_interrupted_at_ten_moments_it_ends_in_the_same_bytes(shelf, tmp_path, lossy, monkeypatch):
     """In the middle of a batch, or after it; where half of the kills leave no time to write, more is done again."""
@@ -82,10 +70,10 @@ def test_what_is_done_is_not_done_again(shelf):
         evaluate(shelf, stop_at=10)
     done = sum(part.count for part in shelf.within("coins-16x16").read())
     assert 6 <= done <= 12
-    images = Asked()
+    images = Draws()
     evaluate(shelf, source=images)
     assert images.asked[: 20 - done] == list(range(done, 20))
-    again = Asked()
+    again = Draws()
     evaluate(shelf, source=again)
     assert again.asked == list(range(8))  # those of the sheet
 

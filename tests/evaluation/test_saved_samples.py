@@ -6,10 +6,10 @@ import pytest
 from support.messages import missing, raises
 from support.runs import Heard, killed
 
-from invkit import experiment
 from invkit.core.errors import DataError, RecipeError
 from invkit.evaluation.combine import merge_runs, per_image
 from invkit.evaluation.table import render
+from invkit.experiment import evaluate as experiment
 from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 

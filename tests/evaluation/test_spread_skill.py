@@ -7,7 +7,7 @@ from support.evaluations import Exact, table_of
 from invkit.core.keys import Keys
 from invkit.evaluation import spread_skill as deviations
 from invkit.evaluation.metrics import Outcome
-from invkit.evaluation.spread_skill import BINS, SCORE, SPREAD, by_deviation, diagnosed
+from invkit.evaluation.spread_skill import BINS, SCORE, SPREAD, binned_errors, diagnostics
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 
@@ -26,7 +26,7 @@ def outcome(shrink: float = 1.0, count: int = COUNT) -> Outcome:
 
 def ratios(made: Outcome) -> list[float]:
     """Error over predicted deviation in every bin with pixels enough to tell."""
-    points = by_deviation({name: values.numpy() for name, values in diagnosed(made)[SPREAD].items()})
+    points = binned_errors({name: values.numpy() for name, values in diagnostics(made)[SPREAD].items()})
     assert sum(point["count"] for point in points) == int(made.weight.sum())
     return [point["error"] / point["predicted"] for point in points if point["count"] > 300]
 
@@ -50,20 +50,20 @@ def test_deviations_that_are_half_of_what_they_should_be_are_seen():
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_few_samples_have_a_score_and_no_bins(count):
-    assert diagnosed(outcome(count=count)).keys() == {SCORE}
-    assert by_deviation({}) == []
+    assert diagnostics(outcome(count=count)).keys() == {SCORE}
+    assert binned_errors({}) == []
 
 
 def test_rows_that_do_not_sample_have_neither():
     made = outcome()
-    assert diagnosed(Outcome(made.truth, made.measurement, "mean", made.truth)) == {}
-    assert diagnosed(Outcome(made.truth, made.measurement, "sample", made.truth, made.samples[:1])) == {}
+    assert diagnostics(Outcome(made.truth, made.measurement, "mean", made.truth)) == {}
+    assert diagnostics(Outcome(made.truth, made.measurement, "sample", made.truth, made.samples[:1])) == {}
 
 
 def test_samples_that_do_not_differ_are_in_the_first_bin():
     made = outcome()
     flat = Outcome(made.truth, made.measurement, "sample", made.truth, torch.zeros_like(made.samples))
-    counts = diagnosed(flat)[SPREAD]["count"]
+    counts = diagnostics(flat)[SPREAD]["count"]
     assert counts.shape == (8, BINS) and torch.equal(counts[:, 0], made.weight.sum((1, 2, 3)).double())
 
 

@@ -90,7 +90,7 @@ def test_what_is_better_is_known_to_the_table_and_to_several_in_one(table):
 @pytest.mark.parametrize("fmt", ["table", "md", "html"])
 def test_text_shows_every_value_its_mark_and_why_one_is_missing(table, fmt):
     text = render(table, fmt)
-    for part in ("18.00 ±0.50", "19.00 ±0.50 ▲", "0.0600 ±0.0030 ▼", "–¹", f"¹ {ABSENT}", "1.01", "128 test pictures"):
+    for part in ("18.00 ±0.50", "19.00 ±0.50 ▲", "0.0600 ±0.0030 ▼", "–¹", f"¹ {ABSENT}", "1.01", "128 test images"):
         assert part in text
     assert "17.00 ±0.50 ▲" not in text
     assert "17.00 ±0.50 ▼" not in text

@@ -67,7 +67,7 @@ class ColumnSums(LinearOperator):
 @pytest.fixture
 def found(stand_ins):
     origins = {("degradation", "left"): Origin("left", "invkit-left", "1.2")}
-    return replace(stand_ins, degradations={"left": Left, "sums": Sums}, origins=origins)
+    return replace(stand_ins, classes={"degradation": {"left": Left, "sums": Sums}}, origins=origins)
 
 
 def cells(path):

@@ -13,8 +13,7 @@ from invkit.core.errors import DataError, NonFiniteError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.evaluation.report.images import CELL, GAP, HEADER
-from invkit.experiment.run import evaluate, run
-from invkit.experiment.run import load
+from invkit.experiment.run import evaluate, load, run
 from invkit.physics.measurement import measure_points
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint

@@ -10,7 +10,7 @@ from invkit.core.keys import Keys
 from invkit.plugins.loader import registry
 from invkit.testing import check_degradation
 
-DeepInverse = registry().degradations["deepinv"]
+DeepInverse = registry().names("degradation")["deepinv"]
 GRID = Grid(16, 16)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from invkit_inpainting import Box, Boxes, MaskPicture, Strokes
+from invkit_inpainting import Box, Boxes, MaskImage, Strokes
 from PIL import Image
 from pydantic import ValidationError
 from scipy import ndimage, stats
@@ -60,7 +60,7 @@ def test_a_picture_is_the_mask(tmp_path):
     pixels = np.full((40, 60), 255, np.uint8)
     pixels[10:20, 15:45] = 0
     Image.fromarray(pixels).convert("RGB").save(tmp_path / "mask.png")
-    degradation = MaskPicture(file=str(tmp_path / "mask.png"))
+    degradation = MaskImage(file=str(tmp_path / "mask.png"))
     expected = torch.zeros(8, 12, dtype=torch.bool)
     expected[2:4, 3:9] = True
     assert all(torch.equal(mask, expected) for mask in hidden(degradation, Grid(8, 12), 2))
@@ -73,11 +73,11 @@ def test_a_mask_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "missing.png"):
         with raises(DataError, name):
-            hidden(MaskPicture(file=str(tmp_path / name)), Grid(8, 8))
+            hidden(MaskImage(file=str(tmp_path / name)), Grid(8, 8))
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Box(side=1.0), lambda: Box(place=(0.0, 1.1)), lambda: Boxes(side=(0.4, 0.2)), MaskPicture]
+    "make", [lambda: Box(side=1.0), lambda: Box(place=(0.0, 1.1)), lambda: Boxes(side=(0.4, 0.2)), MaskImage]
 )
 def test_bad_settings_are_refused(make):
     with pytest.raises(ValidationError):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from invkit_sparse import CenterPixels, Checkerboard, GridPixels, HalfPicture, Lines, RandomPixels, StrokePixels
+from invkit_sparse import CenterPixels, Checkerboard, GridPixels, HalfImage, Lines, RandomPixels, StrokePixels
 from pydantic import ValidationError
 from scipy import stats
 from support.messages import raises
@@ -109,11 +109,11 @@ def test_a_checkerboard_has_no_neighbours():
 def test_half_a_picture(side, seen):
     expected = torch.zeros(6, 7, dtype=torch.bool)
     expected[seen] = True
-    assert torch.equal(draw(HalfPicture(side=side), Grid(6, 7))[3, 0], expected)
+    assert torch.equal(draw(HalfImage(side=side), Grid(6, 7))[3, 0], expected)
 
 
 def test_random_halves_are_all_four():
-    assert len(draw(HalfPicture(side="random"), Grid(6, 7), 100).flatten(1).unique(dim=0)) == 4
+    assert len(draw(HalfImage(side="random"), Grid(6, 7), 100).flatten(1).unique(dim=0)) == 4
 
 
 def test_strokes_are_what_is_seen():

@@ -29,7 +29,9 @@ def test_noise_has_its_deviation_on_measured_values_only_and_is_keyed():
     seen = a.observed.expand_as(x)
     assert float((m.y - x)[seen].std()) == pytest.approx(0.5, rel=0.05)
     assert not m.y[~seen].any()
-    assert m.exact is None and torch.equal(m.paste(torch.zeros_like(x)), torch.zeros_like(x))  # noisy pixels are not pasted
+    assert m.exact is None and torch.equal(
+        m.paste(torch.zeros_like(x)), torch.zeros_like(x)
+    )  # noisy pixels are not pasted
     part = measure(a[2:], x[2:], Noise(sigma=0.5), Keys.of(0, "n", [2, 3]))
     assert torch.equal(part.y, m.y[2:]) and torch.equal(m[2:].y, part.y)
 

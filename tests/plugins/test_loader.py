@@ -8,7 +8,8 @@ from support.messages import missing, raises
 from support.plugin_sources import GOOD, SHARP
 from support.runs import shell
 
-from invkit import __version__, cli
+from invkit import __version__
+from invkit.cli import main as cli
 from invkit.core.errors import PluginError
 from invkit.plugins.loader import load
 

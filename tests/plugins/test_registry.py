@@ -3,10 +3,8 @@
 from support.messages import raises
 from support.plugin_sources import GOOD
 
-from invkit.core.errors import PluginError, RecipeError
-from invkit.plugins.loader import registry
-from invkit.plugins.loader import load
-from invkit.plugins.registry import suggest
+from invkit.core.errors import PluginError, RecipeError, suggest
+from invkit.plugins.loader import load, registry
 
 
 def test_the_core_goes_through_the_same_hooks():

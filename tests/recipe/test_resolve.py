@@ -1,6 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 from pydantic import Field, model_validator
@@ -10,22 +10,26 @@ from invkit.core.errors import PluginError, RecipeError
 from invkit.core.settings import Settings
 from invkit.data.base import Dataset
 from invkit.physics.degradation import Degradation
-from invkit.plugins.registry import Failure, Origin, Registry
+from invkit.plugins.registry import Failure, Origin
 from invkit.recipe.overrides import override
 from invkit.recipe.resolve import plain, resolve
 from invkit.recipe.yaml_reader import read
 
 
-class Smooth(Settings):
+class Kernel(Settings):
+    kind: ClassVar[str] = "kernel"
+
+
+class Smooth(Kernel):
     order: int = 2
 
 
-class Rough(Settings):
+class Rough(Kernel):
     order: int = 0
 
 
 class Part(Settings):
-    kernel: Settings = Smooth(order=3)
+    kernel: Kernel = Smooth(order=3)
     mode: Literal["a", "b"] = "a"
 
 
@@ -35,9 +39,10 @@ class Whole(Settings):
     n: int = Field(1, ge=1, lt=100)
     x: float = 0.5
     sizes: tuple[int | tuple[int, int], ...] = (1,)
+    some: tuple[int, ...] = Field((1,), min_length=1)
     share: float | None = None
     part: Part = Part()
-    kernels: tuple[Settings, ...] = Field((), max_length=2)
+    kernels: tuple[Kernel, ...] = Field((), max_length=2)
 
     @model_validator(mode="after")
     def _odd(self):
@@ -46,29 +51,18 @@ class Whole(Settings):
         return self
 
 
-class Kernels(Registry):
-    """A registry with a kind of its own."""
-
-    def names(self, kind):
-        return {"smooth": Smooth, "rough": Rough} if kind == "method" else super().names(kind)
-
-    def name_of(self, settings):
-        return {Smooth: "smooth", Rough: "rough"}.get(type(settings)) or super().name_of(settings)
-
-
-CHOICES = {("part", "kernel"): "method", ("kernels", "*"): "method"}
 HEAD = "data: photos\ndegradation: sparse-random\n"
 
 
 @pytest.fixture
 def registry(stand_ins):
-    return Kernels(stand_ins.degradations, stand_ins.datasets, {}, stand_ins.metrics)
+    return replace(stand_ins, classes={**stand_ins.classes, "kernel": {"smooth": Smooth, "rough": Rough}})
 
 
 @pytest.fixture
 def load(registry):
     def load(text, *overrides, registry=registry, folder=Path("/here")):
-        return resolve(Whole, override(read(text.encode(), "r"), overrides), registry, CHOICES, folder)
+        return resolve(Whole, override(read(text.encode(), "r"), overrides), registry, folder)
 
     return load
 
@@ -128,7 +122,7 @@ def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
         ("r:6:12: sizes.1", "'a'"),
         ("r:6:15: sizes.2", 2.5),
         ("r:7:1: kernels", "'rough'"),
-        ("r:8:1: zz", "data, degradation, kernels, n, part, share, sizes, x"),
+        ("r:8:1: zz", "data, degradation, kernels, n, part, share, sizes, some, x"),
         ("command line: share=much: share", "'much'"),
     ]
     for line, (place, *said) in zip(errors(text, "share=much"), expected, strict=True):
@@ -152,6 +146,7 @@ def test_all_mistakes_at_once_in_the_order_of_the_text(errors):
         ("part: {kernel: {name: 3}}", "part.kernel.name", (3,)),
         ("part: {name: x}", "part.name", ("kernel, mode",)),
         ("kernels: [{order: 3}]", "kernels.0", ("'name'", "rough, smooth")),
+        ("some: [a]", "some.0", ("'a'",)),
         ("kernels: [rough, rough, rough]", "kernels", (2, 3)),
     ],
 )
@@ -176,6 +171,16 @@ def test_paths_are_relative_to_the_recipe_or_to_the_working_directory(load, tmp_
     assert load(text).data.more == ("/c", "/d")
 
 
+def test_the_path_of_a_default_is_relative_to_the_recipe_too(registry):
+    folder = registry.get("dataset", "photos")
+
+    class Backed(Settings):
+        backup: Dataset = folder(root="a/b")
+
+    made = resolve(Backed, read(b"backup: {more: [c]}", "r"), registry, Path("/here"))
+    assert made.backup == folder(root="/here/a/b", more=("/here/c",))
+
+
 def test_an_unknown_name_while_a_plugin_failed_is_the_plugins_fault(load, registry):
     failed = replace(registry, failures=(Failure(Origin("blur", "invkit-blur", "1"), "ImportError: no"),))
     with pytest.raises(PluginError) as caught:
@@ -190,7 +195,7 @@ def test_an_unknown_name_while_a_plugin_failed_is_the_plugins_fault(load, regist
 def test_plain_data_resolves_to_equal_settings(load, registry):
     text = "data: {name: images, root: /x}\ndegradation: {name: both, first: sparse-random, others: [sparse-random]}\n"
     made = load(text + "part: {kernel: rough}\nkernels: [smooth]\nsizes: [[1, 2], 3]\n")
-    data = plain(made, registry, CHOICES)
+    data = plain(made, registry)
     assert data["degradation"]["others"] == [{"name": "sparse-random", "fraction": 0.1}]
     assert data["part"] == {"kernel": {"name": "rough", "order": 0}, "mode": "a"}
     assert data["sizes"] == [[1, 2], 3]

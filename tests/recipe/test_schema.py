@@ -1,6 +1,7 @@
 """The JSON schema accepts what recipes may say and rejects mistakes that types and limits can tell."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -120,9 +121,23 @@ def test_fields_that_hold_degradations(stand_ins):
     assert not accepts({"name": "both", "first": some, "others": some})
 
 
+def test_a_class_without_a_docstring(stand_ins):
+    class Bare(stand_ins.get("degradation", "sparse-random")):
+        fraction: float = 0.5
+
+    Bare.__doc__ = None
+    schema = Draft202012Validator(
+        recipe_schema(replace(stand_ins, classes={**stand_ins.classes, "degradation": {"bare": Bare}}))
+    )
+    assert schema.is_valid({"data": "photos", "degradation": "bare"})
+
+
 def test_descriptions_limits_and_defaults(schema):
-    share = schema.schema["$defs"]["degradation/sparse-center"]["properties"]["block"]
-    assert share["description"] == "side of a central square block, as a share of the shorter side"
+    definitions = schema.schema["$defs"]
+    named = definitions["degradation"]["oneOf"]
+    (center,) = [one for one in named if one.get("properties", {}).get("name") == {"const": "sparse-center"}]
+    share = center["properties"]["block"]
+    assert share["description"] == "side of a central square block, relative to the shorter side"
     assert share["anyOf"][0] == {"exclusiveMinimum": 0, "maximum": 1, "type": "number"}
-    assert schema.schema["properties"]["train"]["properties"]["clip"]["default"] == 1.0
+    assert definitions["Train"]["properties"]["clip"]["default"] == 1.0
     assert schema.schema["properties"]["model"]["default"]["name"] == "fno-unet"

@@ -1,10 +1,12 @@
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.fft import dctn
+from support.dense import conditioned
+from support.evaluations import Draws
 from support.messages import raises
 from support.toy_operators import FIELD, Sums, toy, values
 from torch import Tensor
@@ -22,37 +24,21 @@ CPU = torch.device("cpu")
 GRID = Grid(4, 5, 2)
 
 
-@dataclass(frozen=True, eq=False)
-class Draws(Images):
+class Smooth(Draws):
     """Pictures of the toys' field, moved by a mean that is no constant."""
-
-    grid: Grid
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
 
     def __getitem__(self, ids: Sequence[int]) -> Tensor:
         assert max(ids) < self.count
         return FIELD.sample(Keys.of(3, "train", list(ids)), self.grid) + torch.linspace(0, 1, self.grid.width)
 
-    def group(self, image_id: int) -> str:
-        return str(image_id)
-
-
-def lmmse(count: int = 400) -> Lmmse:
-    return Lmmse(lambda grid, limit: Draws(grid, min(count, limit)), 10_000)
-
 
 def closed_form(row: Lmmse, measurement: Measurement, matrices: Tensor) -> tuple[Tensor, Tensor]:
     law = row.law(measurement.grid, CPU)
-    means, covariances = [], []
-    for y, a in zip(values(measurement), matrices, strict=True):
-        noise = max(measurement.sigma, 1e-6) ** 2 * torch.eye(len(a), dtype=torch.float64)
-        gain = law.covariance @ a.T @ torch.linalg.inv(a @ law.covariance @ a.T + noise)
-        means.append(law.mean + gain @ (y - a @ law.mean))
-        covariances.append(law.covariance - gain @ a @ law.covariance)
-    return torch.stack(means), torch.stack(covariances)
+    return conditioned(law.mean, law.covariance, values(measurement), matrices, measurement.sigma)
+
+
+def lmmse(count: int = 400) -> Lmmse:
+    return Lmmse(lambda grid, limit: Smooth(min(count, limit), grid=grid), 10_000)
 
 
 @pytest.mark.parametrize("kind", ["mask", "masks", "sums"])

@@ -20,7 +20,7 @@ from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data import archive, cifar10
 from invkit.data.cifar10 import Cifar10
-from invkit.data.images import Pictures
+from invkit.data.images import ImageFiles
 
 GRID = Grid(8, 8)
 STREAM = io.BytesIO()
@@ -186,7 +186,7 @@ def opened(path: Path) -> None:
     if path.name.endswith(".tar.gz"):
         Cifar10(root=str(path)).open("train", Grid(32, 32), 0)
     else:
-        images = Pictures(root=str(path)).open("train", GRID, 0)
+        images = ImageFiles(root=str(path)).open("train", GRID, 0)
         assert len(images)
 
 
@@ -234,7 +234,7 @@ def test_hostile_archives_are_refused_in_one_line_and_write_nothing(tmp_path, fi
         ("link.zip", "kind not in (0, stat.S_IFREG, stat.S_IFDIR)", "False"),
         ("lzma.zip", "entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)", "False"),
         ("overlap.zip", "sum(entry.compress_size for entry in entries) > path.stat().st_size", "False"),
-        ("claims a terabyte.zip", "sum(entry.file_size for entry in entries) > _most(path)", "False"),
+        ("claims a terabyte.zip", "sum(entry.file_size for entry in entries) > _max_size(path)", "False"),
     ],
 )
 def test_a_zip_without_one_of_its_guards_is_opened(tmp_path, name, old, new):

@@ -14,7 +14,7 @@ from support.trainers import trainer, weights
 from invkit.core.errors import NonFiniteError
 from invkit.data.base import Images
 from invkit.training import trainer as training
-from invkit.training.problem import picture_ids
+from invkit.training.problem import image_ids
 from invkit.training.trainer import Trainer
 
 STEPS = 8
@@ -47,7 +47,7 @@ def with_a_bad_picture(step: int, value: float, settings: dict) -> Trainer:
     """A training whose given step, and no earlier one, meets a bad picture."""
     t = trainer({"steps": STEPS, **settings})
     ((grid, images),) = t.problem.images.items()
-    seen = picture_ids(0, torch.arange(8 * STEPS), len(images))
+    seen = image_ids(0, torch.arange(8 * STEPS), len(images))
     bad = next(i for i in seen[8 * (step - 1) : 8 * step] if i not in seen[: 8 * (step - 1)])
     t.problem.images[grid] = Spoilt(images, bad, value)  # after the model was measured on sound ones
     return t

@@ -16,14 +16,15 @@ from support.counts import tiers
 from support.faults import mutated
 from support.messages import raises
 
-from invkit import experiment
 from invkit.core import signals
-from invkit.core.errors import Interrupted, RecipeError, explained
+from invkit.core.errors import Interrupted, RecipeError, to_user_error
 from invkit.core.files import locked
 from invkit.core.signals import stop_requests
-from invkit.experiment.run import evaluate, run
+from invkit.experiment import evaluate as evaluating
+from invkit.experiment import run as running
 from invkit.experiment import train as fitting
 from invkit.experiment.callbacks import Listener
+from invkit.experiment.run import evaluate, run
 from invkit.experiment.run_folder import RunFolder, without_secrets
 from invkit.plugins.loader import registry
 from invkit.recipe.recipe import load_recipe
@@ -68,8 +69,8 @@ class Heard(Listener):
 def signalled(phase: str, number: int, monkeypatch):
     """The signal comes where a phase begins, or for training and evaluation in the middle."""
     places = {
-        "fetching": (experiment, "_fetch"), "building": (fitting, "build_model"), "the sheet": (fitting, "sample_sheet"),
-        "the report": (experiment, "write_report"),
+        "fetching": (running, "_fetch"), "building": (fitting, "build_model"), "the sheet": (fitting, "sample_sheet"),
+        "the report": (evaluating, "write_report"),
     }  # fmt: skip
     with monkeypatch.context() as patch:
         if phase in places:
@@ -162,7 +163,7 @@ def test_requests_wait_where_they_are_held_and_end_the_rest():
 
 def test_stops_that_are_ignored_or_caught_are_noticed():
     deaf = mutated(
-        "invkit.core.signals", ("        if not again and not self.held:\n            raise _StopError\n", "")
+        "invkit.core.signals", ("        if not repeated and not self.deferred:\n            raise _StopError\n", "")
     )
     with deaf.stop_requests():
         signal.raise_signal(signal.SIGTERM)  # nothing happens
@@ -229,7 +230,7 @@ def test_a_disk_that_fills_up_during_training_leaves_the_last_checkpoint(recipe,
     monkeypatch.setattr(os, "fsync", full)
     with raises(OSError, "No space left") as error:
         run(recipe, tmp_path / "run", "cpu")
-    assert explained(error.value).exit_code == 6
+    assert to_user_error(error.value).exit_code == 6
     monkeypatch.undo()
     assert latest_checkpoint(tmp_path / "run" / "checkpoints").step == 2
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [

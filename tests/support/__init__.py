@@ -1,4 +1,4 @@
-"""What tests share."""
+"""Helpers shared by the tests."""
 
 from pathlib import Path
 

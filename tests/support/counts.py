@@ -1,10 +1,10 @@
-"""How much the tests of reliability try, in one place: the fast tier, and the full one behind `-m slow`."""
+"""Numbers of trials in the reliability tests: of the fast tier, and of the full one that `-m slow` selects."""
 
 import os
 
 import pytest
 
-COUNTS = {  # what: (fast, full)
+COUNTS = {  # name: (fast, full)
     "faults": (40, 200),
     "crashes": (60, 400),
     "kills": (3, 20),
@@ -19,7 +19,7 @@ COUNTS = {  # what: (fast, full)
 
 
 def tiers(what: str) -> pytest.MarkDecorator:
-    """Runs a test with `count` of the fast tier and, marked slow, of the full one."""
+    """Parametrise a test with the `count` of the fast tier and, marked slow, of the full one."""
     fast, full = COUNTS[what]
     more = [pytest.param(full, marks=pytest.mark.slow, id="full")] if full != fast else []
     return pytest.mark.parametrize("count", [pytest.param(fast, id="fast"), *more])

@@ -1,4 +1,4 @@
-"""Pictures of independent pixels, methods whose figures are known in closed form, and the table of both."""
+"""Images of independent pixels, methods whose scores are known in closed form, and their evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,15 +27,17 @@ GRID = Grid(16, 16)
 
 
 class Draws(Images):
-    """Independent pixels N(0, DEVIATION^2); every `share` pictures in a row count as one photograph."""
+    """Independent pixels N(0, DEVIATION^2); each `share` consecutive images form one group."""
 
     def __init__(self, count: int = 48, share: int = 1, grid: Grid = GRID) -> None:
         self.grid, self.count, self.share = grid, count, share
+        self.asked: list[int] = []  # ids of all images read, in order
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, ids: Sequence[int]) -> Tensor:
+        self.asked += ids
         return DEVIATION * Keys.of(7, "draws", ids).normal("x", *self.grid.picture)
 
     def group(self, image_id: int) -> str:
@@ -43,7 +45,7 @@ class Draws(Images):
 
 
 class Coins(Degradation):
-    """Each pixel is seen with some probability."""
+    """Each pixel is observed with probability `share`."""
 
     share: float = 0.3
 
@@ -52,7 +54,7 @@ class Coins(Degradation):
 
 
 class Exact(Reconstructor):
-    """The posterior of `Draws`, its samples shrunk to their mean by `shrink`; it keeps what it was shown."""
+    """The posterior of `Draws`, with the deviation of samples from the mean scaled by `shrink`; records its measurements."""
 
     readouts = ("mean", "sample")
 
@@ -74,7 +76,7 @@ class Exact(Reconstructor):
 
 
 class Flat(Reconstructor):
-    """A point estimate that pastes nothing."""
+    """A constant point estimate that ignores the observed values."""
 
     name, readouts = "flat", ("point",)
 

@@ -20,7 +20,7 @@ SIGMA = 0.05  # of the measured values
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """One picture seen at a tenth of its cells: `E[x0 | y, x0 + s n]` by n-by-n solves in the noise-damped spectrum."""
+    """One image observed at a tenth of its cells: `E[x0 | y, x0 + s n]` by n-by-n solves in the noise-damped spectrum."""
 
     grid: Grid
     data: GaussianField
@@ -69,7 +69,7 @@ class Exact:
 
 
 def propagate(method: Sampler, exact: Exact, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (HW,) and covariance of what a one-step sampler draws: steps are affine in state and independent noises."""
+    """Mean (HW,) and covariance of the samples of a one-step sampler: steps are affine in state and independent noises."""
     root, n = exact.root(), exact.grid.pixels
     eye = torch.eye(n, dtype=torch.float64).view(n, 1, *exact.grid.shape)
     mean, covariance = torch.zeros(1, 1, *exact.grid.shape, dtype=torch.float64), float(levels[0]) ** 2 * _outer(root)
@@ -95,7 +95,7 @@ def propagate(method: Sampler, exact: Exact, levels: Tensor) -> tuple[Tensor, Te
 
 
 def transport(method: Sampler, exact: Exact, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for a sampler whose only noise is the start, whatever it remembers of its steps."""
+    """The same for a sampler whose only noise is its initial state; it may be a multistep method."""
     silent = torch.zeros(1, 1, *exact.grid.shape, dtype=torch.float64)
     mean = method(exact.denoise, lambda label: silent, levels)
     return mean.flatten(), _outer(method(exact.linear, lambda label: exact.root(), levels))
@@ -105,7 +105,7 @@ def _outer(columns: Tensor) -> Tensor:
     return columns.flatten(1).T @ columns.flatten(1)
 
 
-def errors(law: tuple[Tensor, Tensor], exact: Exact) -> tuple[float, float]:
+def errors(moments: tuple[Tensor, Tensor], exact: Exact) -> tuple[float, float]:
     """Relative errors of mean and covariance against the closed form."""
     m, c = exact.posterior()
-    return float((law[0] - m).norm() / m.norm()), float((law[1] - c).norm() / c.norm())
+    return float((moments[0] - m).norm() / m.norm()), float((moments[1] - c).norm() / c.norm())

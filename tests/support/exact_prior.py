@@ -19,7 +19,7 @@ SCHEDULE = EdmSchedule(sigma_min=0.01, sigma_max=80)
 
 @dataclass(frozen=True)
 class GaussianPrior(Prior):
-    """`D(x) = m + S (S + sigma^2 L)^-1 (x - m)` in every cosine mode, with the colour covariances S of pictures, L of noise."""
+    """`D(x) = m + S (S + sigma^2 L)^-1 (x - m)` in every cosine mode, with the colour covariances S of images, L of noise."""
 
     data: GaussianField
     field: GaussianField = NOISE

@@ -1,4 +1,4 @@
-"""A disk that fails: counts and records the file operations of a save, stops at one of them, and forgets what was not synced."""
+"""A failing disk: records the file operations of a save, fails at one of them, and loses data that was not synced."""
 
 import builtins
 import errno
@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-Operation = tuple[str, ...]  # what, and the path (two for a rename), relative to the disk's root
+Operation = tuple[str, ...]  # name, and the path (two for a rename) relative to the root of the disk
 
 
 class Crash(BaseException):
-    """The machine stopped: nothing catches this and tidies up."""
+    """A crash of the machine: a BaseException, so that no clean-up code handles it."""
 
 
 class Disk:
-    """Watches what is done under a folder. At the operation `at`, counted from 0, it raises `error`; a `Crash` is for good.
+    """Records the operations under a folder, and raises `error` at operation `at`, from 0; after a `Crash` at every later one.
 
-    `done` are the operations that took place, `contents` the bytes of each write and sync, by their place in `done`.
+    `done` lists the completed operations; `contents` maps the index of each sync in `done` to the bytes of its file.
     """
 
     def __init__(self, root: Path, at: int = -1, error: BaseException | None = None) -> None:
@@ -39,7 +39,7 @@ class Disk:
         return os.path.relpath(text, root) if text == root or text.startswith(root + os.sep) else None
 
     def happens(self, what: str, *paths: str) -> None:
-        """Before an operation: raises where it is the one that fails."""
+        """Record an operation before it takes place; raises if it is the one to fail."""
         if self.dead:
             raise Crash
         if len(self.done) == self.at:
@@ -53,10 +53,10 @@ class Disk:
         self.contents[len(self.done) - 1] = (self.root / path).read_bytes()
 
     def forgets(self, share: float | None = None) -> dict[str, bytes | None]:
-        """What a restart finds: files with their bytes, folders with None. Bytes that no sync of their file reached are lost.
+        """The state after a restart: files with their bytes, folders with None. Bytes that were not synced are lost.
 
-        Without `share` a name is there only where its own folder was synced after it. With it names are there in order, as
-        on a journal: all that were synced, and of what was done since then a share.
+        Without `share` a name exists only if its folder was synced after its creation. With it the operations on names
+        survive in order, as with a journal: all up to the last sync of a folder, and a share of those after it.
         """
         durable = {
             j
@@ -68,7 +68,7 @@ class Disk:
             durable = set(range(first + round(share * (len(self.done) - first))))
         synced: dict[int, bytes] = {}  # by identity of the file
         identity: dict[str, int] = {}  # while the operations run
-        found: dict[str, tuple[int, bool]] = {}  # after those that count
+        found: dict[str, tuple[int, bool]] = {}  # after the durable operations
         for i, (what, *paths) in enumerate(self.done):
             tables: list[dict] = [identity, *([found] if i in durable else [])]
             if what == "sync":
@@ -93,7 +93,7 @@ class Disk:
 
     @contextmanager
     def watching(self) -> Iterator["Disk"]:
-        """In this block the disk sees what goes through `os` and `open`."""
+        """Record the operations of `os` and `open` in this block."""
         real = {name: getattr(os, name) for name in ("fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "open")}
         opened = io.open
 
@@ -154,7 +154,7 @@ class Disk:
 
 
 class _Watched:
-    """A file that is written to."""
+    """A writable file whose operations are recorded."""
 
     def __init__(self, stream, disk: Disk, path: str) -> None:
         self.stream, self.disk, self.path = stream, disk, path
@@ -185,7 +185,7 @@ def _move(table: dict, a: str, b: str) -> None:
 
 
 def lay_down(found: dict[str, bytes | None], root: Path) -> None:
-    """Make a folder what a restart finds."""
+    """Write the state after a restart to a folder."""
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     for path, data in sorted(found.items()):
@@ -196,7 +196,7 @@ def lay_down(found: dict[str, bytes | None], root: Path) -> None:
 
 
 def mutated(module: str, *changes: tuple[str, str]) -> types.ModuleType:
-    """A module with some text of it replaced; each has to be there."""
+    """A copy of a module with parts of its source replaced; fails if a part does not occur."""
     text = Path(str(importlib.import_module(module).__file__)).read_text("utf-8")
     for old, new in changes:
         assert old in text, f"{module} has no longer {old!r}"

@@ -1,4 +1,4 @@
-"""Image files, sound and broken."""
+"""Image files, valid and broken."""
 
 import io
 import zipfile

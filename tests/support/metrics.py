@@ -1,4 +1,4 @@
-"""A metric's value over the pictures of an outcome."""
+"""The value of a metric over the images of an outcome."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""An untrained model of small pictures, and measurements of them."""
+"""An untrained model of small images, and measurements."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Broken degradations, each with the checks that have to catch it."""
+"""Broken degradations, each with the checks that it must fail."""
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -17,7 +17,7 @@ MUTANTS: dict[str, tuple[type[Degradation], set[str]]] = {}
 
 
 def mutant(*caught_by):
-    """Registers a degradation, or the one that draws an operator, with the checks that it has to fail."""
+    """Register a degradation, or an operator with one that samples it, with the checks that it must fail."""
 
     def register(cls):
         degradation = cls
@@ -117,7 +117,7 @@ class PinvOfAnotherWidth(Blurred):
         return self.filter(y, lambda response: response.conj() / (response.abs() ** 2 + 1e-3))
 
 
-@mutant("pinv")  # fits the measurements, but is not of least norm: only "A+ A self-adjoint" sees it
+@mutant("pinv")  # fits the measurements, but is not of least norm: only "A+ A self-adjoint" detects it
 class PinvFillsWithTheMean(Gain):
     def pinv(self, y):
         known = super().pinv(y)

@@ -1,4 +1,4 @@
-"""A plugin that works, from which broken ones are made."""
+"""Source of a valid plugin, from which broken ones are derived."""
 
 GOOD = """
 from invkit.api import Degradation, Field, Settings, hookimpl

@@ -1,4 +1,4 @@
-"""A recipe that runs in a second, what hears it run, and the weights that it leaves."""
+"""Recipes that run in about a second, a recording listener, and the weights of a run."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ log: {tensorboard: false}
 
 
 class Heard(Listener):
-    """Notes what is said of a run, its steps, and how far evaluations are; does something at a step."""
+    """Records messages, steps and the progress of evaluations; calls `do` at step `at`."""
 
     def __init__(self, at: int | None = None, do: Callable[[], object] = lambda: None) -> None:
         self.said: list[str] = []

@@ -1,4 +1,4 @@
-"""Saves checkpoints until it is killed, and says so after each: `python saver.py FOLDER`."""
+"""Save checkpoints until killed, and print the step after each: `python saver.py FOLDER`."""
 
 import sys
 from pathlib import Path

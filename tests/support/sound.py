@@ -1,4 +1,4 @@
-"""Two sound degradations, from which the mutants are made."""
+"""Two correct degradations, from which the mutants are derived."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -96,7 +96,7 @@ class Blurred(LinearOperator):
 
 
 class Ghost(Degradation):
-    """A picture and a blurred, shifted, fainter copy of it; lengths are shares of the shorter side."""
+    """The sum of the image and a blurred, shifted, fainter copy; lengths are relative to the shorter side."""
 
     operator: ClassVar[type[Blurred]] = Blurred
     width: float = Field(0.1, gt=0, le=1)

@@ -1,4 +1,4 @@
-"""Operators as explicit matrices, and measurements of smooth pictures by them."""
+"""Operators with explicit matrices, and their measurements of smooth images."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ FIELD = MaternField(std=0.5, length=0.3, exponent=2.0, color=0.5)
 
 @dataclass(frozen=True, eq=False)
 class Sums(LinearOperator):
-    """Weighted sums of the picture, with a weight of the range that is not one."""
+    """Weighted sums of the image, with a `range_weight` other than 1."""
 
     rows: Tensor  # (B, M, C, H, W)
 
@@ -55,7 +55,7 @@ def random(*shape: int) -> Tensor:
 
 
 GRID = Grid(5, 6, 2)
-OPERATORS: dict[str, LinearOperator] = {  # of two pictures on GRID
+OPERATORS: dict[str, LinearOperator] = {  # of two images on GRID
     "mask": Mask(random(2, 2, 5, 6) > 0.3),
     "separable": Separable(2, GRID, color=random(2, 1, 2), rows=random(1, 4, 5)),
     "convolution": Convolution.of(2, GRID, random(1, 5, 6)),
@@ -64,14 +64,14 @@ OPERATORS: dict[str, LinearOperator] = {  # of two pictures on GRID
 
 
 def matrix(operator: LinearOperator, item: int = 0) -> Tensor:
-    """The operator of one picture as a matrix (range, domain), float64."""
+    """The operator of one image as a matrix (range, domain), float64."""
     size = torch.Size(operator.grid.picture).numel()
     columns = torch.eye(size, dtype=torch.float64).view(size, *operator.grid.picture)
     return operator[item : item + 1].repeat(size).forward(columns).flatten(1).T
 
 
 def toy(kind: str, grid: Grid, sigma: float = 0.0, batch: int = 3) -> tuple[Measurement, Tensor]:
-    """A float32 measurement and its matrices (B, M, CHW) float64, without rows of what is never measured."""
+    """A float32 measurement and its matrices (B, M, CHW) float64, without rows of unobserved pixels."""
     keys = Keys.of(0, "toy", range(batch))
     if kind == "sums":
         operator: LinearOperator = Sums(keys.normal("rows", 12, *grid.picture) / 4)
@@ -86,16 +86,16 @@ def toy(kind: str, grid: Grid, sigma: float = 0.0, batch: int = 3) -> tuple[Meas
 
 
 def matrix_of(mask: Mask) -> Tensor:
-    """Masks of equally many pixels as matrices (B, M, CHW)."""
-    seen = mask.observed.expand(-1, mask.grid.channels, -1, -1).flatten(1)
-    unit = torch.eye(seen.shape[1], dtype=torch.float64)
-    return torch.stack([unit[row] for row in seen])
+    """Masks with equal numbers of observed pixels as matrices (B, M, CHW)."""
+    observed = mask.observed.expand(-1, mask.grid.channels, -1, -1).flatten(1)
+    unit = torch.eye(observed.shape[1], dtype=torch.float64)
+    return torch.stack([unit[row] for row in observed])
 
 
 def values(measurement: Measurement) -> Tensor:
-    """What is measured (B, M) float64, in the order of the matrices' rows."""
+    """Measured values (B, M) float64, in the order of the rows of the matrices."""
     y, operator = measurement.y.double(), measurement.operator
     if not isinstance(operator, Mask):
         return y.flatten(1)
-    seen = operator.observed.expand_as(y)
-    return torch.stack([picture[mask] for picture, mask in zip(y, seen, strict=True)])
+    observed = operator.observed.expand_as(y)
+    return torch.stack([image[mask] for image, mask in zip(y, observed, strict=True)])

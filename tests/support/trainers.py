@@ -1,4 +1,4 @@
-"""A trainer of a small network on draws of a Gaussian field."""
+"""A trainer of a small network on samples of a Gaussian field."""
 
 import torch
 from invkit_sparse import RandomPixels

@@ -1,4 +1,4 @@
-"""Worlds of forked gloo processes on this machine."""
+"""Groups of forked gloo processes on this machine."""
 
 import multiprocessing
 import os
@@ -16,13 +16,13 @@ CPU = torch.device("cpu")
 
 
 def in_world(size: int, work: Callable[[World], Any], joined: bool = True) -> list[Any]:
-    """What `work` returns or raises in each process of a world, by rank; it may have to join by itself."""
+    """The result or exception of `work` in each of `size` processes, by rank; without `joined` it calls `join` itself."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
     def begin(rank: int, out: Any) -> None:
-        torch.set_num_threads(1)  # the threads of the parent are not there after a fork
+        torch.set_num_threads(1)  # a fork does not copy the threads of the parent
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
         os.environ.update(shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         try:

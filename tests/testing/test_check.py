@@ -16,7 +16,8 @@ from invkit.testing.check import CHECKS
 
 NEEDS_DEEPINV = pytest.mark.skipif(find_spec("deepinv") is None, reason="needs deepinv")
 INSTALLED = [
-    pytest.param(name, marks=[NEEDS_DEEPINV] if name == "deepinv" else []) for name in sorted(registry().degradations)
+    pytest.param(name, marks=[NEEDS_DEEPINV] if name == "deepinv" else [])
+    for name in sorted(registry().names("degradation"))
 ]
 
 
@@ -61,10 +62,10 @@ def test_grids_can_be_chosen_and_an_instance_is_checked_as_it_is():
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_installed(name):
-    check_degradation(registry().degradations[name]).raise_for_failures()
+    check_degradation(registry().names("degradation")[name]).raise_for_failures()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", INSTALLED)
 def test_installed_at_200_draws(name):
-    check_degradation(registry().degradations[name], draws=200).raise_for_failures()
+    check_degradation(registry().names("degradation")[name], draws=200).raise_for_failures()

@@ -40,17 +40,17 @@ def test_a_report_is_json_text_and_a_table():
 
 def test_the_worst_is_relative_to_its_tolerance():
     worst = Worst()
-    worst.see(1e-7, 1e-5, "a", "float32")
-    worst.see(1e-11, 1e-12, "b", "float64")
-    worst.see(2e-7, 1e-5, "c", "float32")
+    worst.record(1e-7, 1e-5, "a", "float32")
+    worst.record(1e-11, 1e-12, "b", "float64")
+    worst.record(2e-7, 1e-5, "c", "float32")
     check = worst.check("adjoint")
     assert (check.passed, check.figure, check.detail) == (False, 1e-11, "float32 2e-07; float64 1e-11; b")
 
 
 def test_what_is_not_a_number_fails():
     worst = Worst()
-    worst.see(math.nan, 1e-5, "a")
-    worst.see(0.0, 1e-5, "b")
+    worst.record(math.nan, 1e-5, "a")
+    worst.record(0.0, 1e-5, "b")
     assert not worst.check("adjoint").passed
     assert Worst().check("adjoint").figure is None
     worst.fault("oh")

@@ -6,15 +6,14 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.gaussian_fields import Fields
 from invkit.physics.measurement import Noise
-from invkit.training.initialise import query
-from invkit.training.problem import Problem, picture_ids, quantiles
+from invkit.training.problem import Problem, image_ids, quantiles, query
 
 
 def test_every_picture_once_an_epoch():
-    ids = picture_ids(0, torch.arange(150), 50)
+    ids = image_ids(0, torch.arange(150), 50)
     assert all(sorted(ids[i : i + 50]) == list(range(50)) for i in (0, 50, 100))
     assert ids[:50] != ids[50:100]
-    assert picture_ids(1, torch.arange(50), 50) != ids[:50]
+    assert image_ids(1, torch.arange(50), 50) != ids[:50]
 
 
 def test_query_pixels_are_disjoint_and_counted():

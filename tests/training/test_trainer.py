@@ -68,16 +68,6 @@ def test_pictures_read_ahead_are_those_of_their_steps():
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(ahead), strict=True))
 
 
-def test_the_loss_falls():
-    """From the mean colour there is much to learn: what lies near an observed pixel is like it."""
-    t = trainer({"steps": 100, "batch": 16})
-    model = build_model(
-        t.problem, NETWORK.model_copy(update={"fill": "mean", "dropout": 0.0}), Diffusion(), "float32", CPU
-    )
-    records = list(Trainer(t.problem, model, t.settings, CPU).run())
-    assert sum(float(r.loss) for r in records[-20:]) < 0.85 * sum(float(r.loss) for r in records[:20])
-
-
 def test_a_budget_is_kept_and_gone_on_with():
     t = trainer({"steps": None, "budget": "1s", "warmup": 0, "decay": 0.5})
     records = list(t.run())
@@ -121,7 +111,7 @@ def test_a_network_that_does_not_compile_is_run_as_it_is(monkeypatch, calls):
     t = trainer({**settings, "compile": True})
     with warns("train.compile", "RuntimeError: no compiler") as caught:
         assert [float(r.loss) for r in t.run()] == losses
-    assert len(caught) == 1
+    assert len(caught) == 1 and "more" not in str(caught[0].message)
     assert all(torch.equal(a, b) for a, b in zip(weights(plain), weights(t), strict=True))
 
 
@@ -142,11 +132,6 @@ def test_rates_rise_stay_and_fall():
     rates = [t.rate(s) for s in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[49] == 1 and rates[75] == pytest.approx(0.5)
     assert rates[99] == pytest.approx(0.02)
-
-
-def test_mixed_grids_are_trained():
-    t = trainer({"steps": 6}, grids=(16, 24))
-    assert len(list(t.run())) == 6
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The settings that every network has."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -15,6 +15,8 @@ Fill = Literal["gaussian", "mean", "zero"]
 
 class Network(Settings, ABC):
     """Settings of a model: an initial estimate, and a network `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
+
+    kind: ClassVar[str] = "network"
 
     fill: Fill = Field(
         "gaussian", description="initial estimate: posterior mean under a Gaussian prior, mean colour, or zero"

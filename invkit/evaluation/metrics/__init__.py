@@ -1,4 +1,4 @@
-"""Metrics, by their names in `eval.metrics` and in the table."""
+"""The built-in metrics, by their names in `eval.metrics` and in the table."""
 
 from collections.abc import Iterable
 
@@ -41,11 +41,11 @@ METRICS: dict[str, type[Metric]] = {
     "fid": Fid,
     "kid": Kid,
 }
-COLUMNS = tuple(METRICS)[:12]  # of a table whose recipe names none: the rest is asked for
+COLUMNS = tuple(METRICS)[:12]  # the default metrics; the others are optional
 
 
 def by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
-    """The core's metrics by their names, in their order."""
+    """The given built-in metrics by name, in the given order."""
     names = {cls: name for name, cls in METRICS.items()}
     return {names[type(metric)]: metric for metric in metrics}
 

@@ -1,4 +1,4 @@
-"""What a metric is: components of every picture, and a value from their means."""
+"""Base classes of metrics: per-image components, and a value computed from their means."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -19,30 +19,30 @@ Readout = Literal["point", "mean", "sample"]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one row of the table made of one batch of pictures, beside the truth. All in [-1, 1] units, unclipped."""
+    """The result of one row of the table for a batch of images, with the truth; all in [-1, 1] units, unclipped."""
 
     truth: Tensor  # (B, C, H, W)
     measurement: Measurement
     readout: Readout
-    estimate: Tensor  # (B, C, H, W): the point or the mean; of a sample row the first sample
-    samples: Tensor | None = None  # (K, B, C, H, W), only of a sample row
-    mean: Tensor | None = None  # (B, C, H, W): the posterior mean that the same method reads out, where it does
+    estimate: Tensor  # (B, C, H, W): point estimate or mean; for a sample row, the first sample
+    samples: Tensor | None = None  # (K, B, C, H, W), for a sample row only
+    mean: Tensor | None = None  # (B, C, H, W): posterior mean computed by the same method, if it does
 
     @cached_property
     def weight(self) -> Tensor:
-        """Where uncertainty is judged, (B, C, H, W) in {0, 1}: the hidden pixels of a mask, else all."""
+        """Pixels over which uncertainty is evaluated, (B, C, H, W) in {0, 1}: the hidden pixels of a mask, else all."""
         if self.measurement.observed is None:
             return torch.ones_like(self.truth)
         return (~self.measurement.observed).to(self.truth).expand_as(self.truth)
 
     @cached_property
     def pictures(self) -> tuple[Tensor, Tensor]:
-        """Estimate and truth as shown: what was seen exactly pasted in, clipped, on [0, 1]; (B, C, H, W) float64."""
+        """Estimate and truth on [0, 1], clipped, with exactly observed pixels pasted in; (B, C, H, W) float64."""
         return unit(self.measurement.paste(self.estimate)).clamp(0, 1), unit(self.truth).clamp(0, 1)
 
     @cached_property
     def ordered(self) -> Tensor:
-        """The samples in order at every pixel: (K, B, C, H, W)."""
+        """The samples sorted at each pixel: (K, B, C, H, W)."""
         assert self.samples is not None
         return self.samples.sort(0).values
 
@@ -51,12 +51,12 @@ class Outcome:
         return (values.double() * self.weight).sum((1, 2, 3))
 
     def mean_of(self, values: Tensor) -> dict[str, Tensor]:
-        """Components of a mean over the pixels of `weight`, pooled over pictures."""
+        """Components of a mean over the pixels of `weight`, pooled over images."""
         return {"sum": self.total(values), "count": self.weight.double().sum((1, 2, 3))}
 
 
 def unit(x: Tensor) -> Tensor:
-    """From [-1, 1] to [0, 1], in float64."""
+    """Map [-1, 1] to [0, 1], in float64."""
     return (x.double() + 1) / 2
 
 
@@ -64,37 +64,38 @@ Means = Mapping[str, NDArray[np.float64]]
 
 
 class Metric(Settings, ABC):
-    """A number of the table: per-picture components, of which means over pictures reduce to the value.
+    """A column of the table: per-image components, whose means over images are reduced to the value.
 
-    The bootstrap redraws the components and never pools anything but means, so ratios are ratios of pooled means.
+    The bootstrap resamples the components and averages them before `reduce`, so ratios are ratios of pooled means.
     """
 
-    better: ClassVar[Literal["higher", "lower"] | None] = None  # None: there is a right value, or none at all
+    kind: ClassVar[str] = "metric"
+    better: ClassVar[Literal["higher", "lower"] | None] = None  # None: there is an optimal value, or no preference
 
     @abstractmethod
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
-        """Components of every picture, (B,) float64 each, always under the same names.
+        """Components of each image, (B,) float64 each, with the same names in every call.
 
-        Raises Unavailable where the metric has no meaning for such a row.
+        Raises Unavailable if the metric is not defined for the outcome.
         """
 
     def reduce(self, means: Means) -> NDArray[np.float64]:
-        """The value from means over pictures, elementwise for arrays of any shape; not finite where it has none.
+        """The value from means over images, elementwise for arrays of any shape; not finite where undefined.
 
-        As given: `sum` over `count`.
+        The default is `sum / count`.
         """
         return means["sum"] / means["count"]
 
 
 class SetMetric(Metric, ABC):
-    """A number of a set of pictures that no means over it reduce to: without an interval, or a value for one picture.
+    """A metric of a set of images that is not a function of means; it has no interval and no per-image value.
 
-    Its components are (B, D).
+    Its components have shape (B, D).
     """
 
     @abstractmethod
     def of_set(self, components: Means) -> float:
-        """The value from the components of all pictures, (N, D) each. Raises Unavailable."""
+        """The value from the components of all images, (N, D) each. Raises Unavailable if undefined."""
 
     def reduce(self, means: Means) -> NDArray[np.float64]:
         return np.full(len(next(iter(means.values()))), np.nan)

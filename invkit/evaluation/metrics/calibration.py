@@ -1,4 +1,4 @@
-"""How honest the uncertainty is: of all K samples, unclipped, over the hidden pixels of a mask, else over all."""
+"""Calibration of posterior samples: all K samples, unclipped, over the hidden pixels of a mask, else over all pixels."""
 
 from abc import ABC
 from typing import ClassVar
@@ -17,7 +17,7 @@ def fair_crps(ordered: Tensor, truth: Tensor) -> Tensor:
     """Continuous ranked probability score of K ordered samples (K, ...) for a truth (...), float64.
 
     The fair estimator (Ferro 2014): `mean_k |x_k - t| - sum_{i<j} |x_i - x_j| / (K (K - 1))`, whose expectation does
-    not depend on K; the pairwise sum is `sum_i (2 i - K - 1) x_(i)` of the ordered samples.
+    not depend on K; the pairwise sum equals `sum_i (2 i - K - 1) x_(i)` for ordered samples.
 
     >>> float(fair_crps(torch.tensor([0.0, 2.0]), torch.tensor(1.0)))
     0.0
@@ -31,19 +31,19 @@ def fair_crps(ordered: Tensor, truth: Tensor) -> Tensor:
 
 
 def central_interval(outcome: Outcome, percent: int) -> tuple[Tensor, Tensor]:
-    """The ends (B, C, H, W) of the central interval between two order statistics of the samples. Raises Unavailable."""
+    """The bounds (B, C, H, W) of the central interval between two order statistics of the samples. Raises Unavailable."""
     if outcome.samples is None:
         raise Unavailable("needs samples")
     count = len(outcome.samples)
     rank = central_rank(percent, count)
     if rank is None:
         least = next(k for k in range(1, 200) if central_rank(percent, k))
-        raise Unavailable(f"{count} samples have no {percent} % interval; {least} have")
+        raise Unavailable(f"{count} samples give no {percent} % interval; {least} do")
     return outcome.ordered[rank - 1], outcome.ordered[count - rank]
 
 
 class Crps(Metric):
-    """Continuous ranked probability score on [0, 1]: the fair estimator; of a point or a mean, its absolute error."""
+    """Continuous ranked probability score on [0, 1]: the fair estimator; for a point or mean, the absolute error."""
 
     better = "lower"
 
@@ -90,7 +90,7 @@ class Coverage95(Coverage):
 
 
 class IntervalWidth90(Metric):
-    """Mean width of the central 90 % interval on [0, 1]: of two methods that cover alike, the narrower knows more."""
+    """Mean width of the central 90 % interval on [0, 1]: narrower is better at equal coverage."""
 
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
         low, high = central_interval(outcome, 90)
@@ -98,10 +98,10 @@ class IntervalWidth90(Metric):
 
 
 class SpreadSkill(Metric):
-    """Spread over skill: 1 for a true posterior, less for one too sure of itself.
+    """Spread over skill: 1 for a true posterior, less if the samples are overconfident.
 
     `sqrt((K + 1) / K * mean variance) / sqrt(mean squared error of the K-sample mean)`, variances unbiased, both means
-    pooled over pixels and pictures (Fortin et al. 2014).
+    pooled over pixels and images (Fortin et al. 2014).
     """
 
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
@@ -119,8 +119,8 @@ class SpreadSkill(Metric):
 class SampleMseRatio(Metric):
     """Mean squared error of one sample (the mean over all K) over that of the posterior mean: 2 for a true posterior.
 
-    Pooled over pixels and pictures. The posterior mean is the one that the method reads out; where it has none, the
-    mean of the K samples, whose excess error `variance / K` is taken off.
+    Pooled over pixels and images. The posterior mean is the one that the method computes; if it computes none, the mean of
+    the K samples, whose excess error `variance / K` is subtracted.
     """
 
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
@@ -133,12 +133,12 @@ class SampleMseRatio(Metric):
 
 
 class SamplerLawSlope(Metric):
-    """How the error of a mean of k samples falls with 1/k: slope over intercept, 1 for a true posterior.
+    """Error of the mean of k samples as a function of 1/k: slope over intercept, 1 for a true posterior.
 
-    `MSE_k = MSE_mean (1 + 1/k)` for draws of the posterior. Averaged over all choices of k of the K samples, the error is
-    exactly a line in 1/k: `(m - t)^2 - v / K + v / k`, with m and v the samples' mean and unbiased variance. Pooled over
-    pixels and pictures. Above 1 the samples spread too far, or their mean is better than they know. Nothing but the
-    samples is used, where `sample_mse_ratio` judges them by the mean that the method reads out.
+    `MSE_k = MSE_mean (1 + 1/k)` for samples of the posterior. Averaged over all choices of k of the K samples, the error is
+    exactly linear in 1/k: `(m - t)^2 - v / K + v / k`, with m and v the samples' mean and unbiased variance. Pooled over
+    pixels and images. Above 1, the samples are too widely spread for the error of their mean. Only samples are used,
+    whereas `sample_mse_ratio` compares them with the mean that the method computes.
     """
 
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
@@ -149,7 +149,7 @@ class SamplerLawSlope(Metric):
 
 
 def _moments(outcome: Outcome) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance of the samples, (B, C, H, W) float64."""
+    """Mean and unbiased variance of the samples, (B, C, H, W) float64. Raises Unavailable for fewer than 2."""
     if outcome.samples is None:
         raise Unavailable("needs samples")
     if len(outcome.samples) < 2:

@@ -1,4 +1,4 @@
-"""How well a result explains what was measured."""
+"""Consistency of a reconstruction with the measured data."""
 
 import numpy as np
 import torch
@@ -9,9 +9,9 @@ from invkit.evaluation.metrics.base import Means, Metric, Outcome
 
 
 class DataMisfit(Metric):
-    """Root mean square of `A x - y` over all measured values, in [-1, 1] units; nothing is pasted in or clipped.
+    """Root mean square of `A x - y` over all measured values, in [-1, 1] units, without pasting or clipping.
 
-    Of samples, the mean square is taken over all K. The truth itself has `noise.sigma`.
+    For samples, the mean square is taken over all K. The truth has the value `noise.sigma`.
     """
 
     def components(self, outcome: Outcome) -> dict[str, Tensor]:

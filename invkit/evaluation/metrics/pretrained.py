@@ -1,4 +1,4 @@
-"""Published networks behind metrics: found on this machine, named in a setting, or fetched where that is allowed."""
+"""Pretrained networks of metrics: weights from a file, from the cache of torch.hub, or downloaded if allowed."""
 
 import hashlib
 import pickle
@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.core.errors import DataError, Unavailable
+from invkit.core.errors import DataError, Unavailable, first_line
 from invkit.core.settings import PathSetting
 from invkit.data.download import fetch
 from invkit.evaluation.metrics.base import Metric
@@ -32,21 +32,21 @@ INCEPTION = (
 
 
 class NetworkMetric(Metric, ABC):
-    """A metric that looks through a published network; without its weights it has no value."""
+    """A metric based on a pretrained network; Unavailable without its weights."""
 
     weights: PathSetting = Field(
-        "", description="the network's published weights (.pth); empty: where torch.hub keeps them"
+        "", description="file of the network's published weights (.pth); empty: the cache of torch.hub"
     )
-    fetch: bool = Field(False, description="download the weights where they are not there")
+    fetch: bool = Field(False, description="download the weights if they are missing")
 
     def file(self, url: str) -> Path:
-        """The file of the weights that are published at an address, whose name ends in the digest.
+        """The file of the weights published at `url`, whose name ends in the digest.
 
-        Raises Unavailable where they are not on this machine, DataError where what the settings ask for cannot be done.
+        Raises Unavailable if they are missing and `fetch` is false, DataError if the settings cannot be followed.
         """
         if self.weights:
             if not Path(self.weights).is_file():
-                raise DataError(f"eval.metrics: there is no file of weights {self.weights}")
+                raise DataError(f"eval.metrics: no file of weights {self.weights}")
             return Path(self.weights)
         name = url.rpartition("/")[2]
         path = Path(torch.hub.get_dir(), "checkpoints", name)
@@ -64,7 +64,7 @@ def _digest(path: Path) -> str:
 
 @lru_cache(maxsize=8)  # once a process
 def _as_named(path: Path) -> Path:
-    """A published file; raises DataError unless it is the one that its name says."""
+    """Return `path`; raises DataError unless its SHA-256 starts with the digest in its name."""
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if not digest.startswith(_digest(path)):
@@ -74,11 +74,11 @@ def _as_named(path: Path) -> Path:
 
 @lru_cache(maxsize=2)
 def lpips_network(net: Backbone, file: Path, device: torch.device) -> Callable[..., Tensor]:
-    """LPIPS (Zhang et al. 2018, version 0.1) of torchmetrics over a backbone in torchvision's layout; float64."""
-    # Its public function lets torchvision look for the weights, and download them.
+    """LPIPS (Zhang et al. 2018, version 0.1) of torchmetrics, in float64; `file` holds a backbone in torchvision's layout."""
+    # The public function would let torchvision download the weights.
     from torchmetrics.functional.image.lpips import _LPIPS
 
-    with torch.random.fork_rng(devices=[]):  # weights are drawn before they are replaced
+    with torch.random.fork_rng(devices=[]):  # the weights are initialised at random before they are replaced
         model = _LPIPS(net=net, pnet_rand=True)
     try:
         published = torch.load(file, map_location="cpu", weights_only=True)
@@ -91,7 +91,7 @@ def lpips_network(net: Backbone, file: Path, device: torch.device) -> Callable[.
 
 @lru_cache(maxsize=2)
 def inception_network(file: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The Inception network of FID (Heusel et al. 2017): pictures (B, 3, H, W) of bytes to features (B, 2048)."""
+    """The Inception network of FID (Heusel et al. 2017): images (B, 3, H, W), uint8, to features (B, 2048)."""
     from torchmetrics.image.fid import NoTrainInceptionV3
 
     with torch.random.fork_rng(devices=[]):
@@ -107,5 +107,6 @@ def has_inception() -> bool:
 
 
 def _unread(file: Path, what: str, error: BaseException) -> DataError:
-    first = (str(error).strip().splitlines() or [""])[0][:160]
-    return DataError(f"eval.metrics: {file} holds no weights of {what} ({type(error).__name__}: {first})")
+    return DataError(
+        f"eval.metrics: {file} holds no weights of {what} ({type(error).__name__}: {first_line(error)[:160]})"
+    )

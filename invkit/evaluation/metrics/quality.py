@@ -1,4 +1,4 @@
-"""How close one picture is to the truth: on [0, 1], clipped, what was seen exactly pasted in."""
+"""Error of a single image on [0, 1], clipped, with exactly observed pixels pasted in: PSNR, SSIM and MAE."""
 
 import torch
 from torch import Tensor
@@ -6,8 +6,8 @@ from torch import Tensor
 from invkit.core.errors import Unavailable
 from invkit.evaluation.metrics.base import Metric, Outcome
 
-MSE_FLOOR = 1e-10  # caps the PSNR of identical pictures at 100 dB
-WINDOW = 11  # side of the SSIM window: 3.5 deviations of 1.5 pixels to each side
+MSE_FLOOR = 1e-10  # caps the PSNR of identical images at 100 dB
+WINDOW = 11  # side of the SSIM window: 3.5 standard deviations of 1.5 pixels to each side
 
 
 def _psnr(mse: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def _psnr(mse: Tensor) -> Tensor:
 
 
 class Psnr(Metric):
-    """Peak signal-to-noise ratio in dB over all pixels: the mean over pictures of each picture's own, at most 100."""
+    """Peak signal-to-noise ratio in dB over all pixels: the mean of the per-image values, each at most 100."""
 
     better = "higher"
 
@@ -26,7 +26,7 @@ class Psnr(Metric):
 
 
 class PsnrHidden(Metric):
-    """PSNR in dB over the hidden pixels of a mask, the mean over pictures; pictures with none hidden are left out."""
+    """PSNR in dB over the hidden pixels of a mask: the mean over images that have hidden pixels."""
 
     better = "higher"
 
@@ -40,10 +40,10 @@ class PsnrHidden(Metric):
 
 
 class Ssim(Metric):
-    """Structural similarity (Wang et al. 2004), the mean over pictures and channels.
+    """Structural similarity (Wang et al. 2004), the mean over images and channels.
 
-    Gaussian window 11x11 of deviation 1.5, K1 = .01, K2 = .03. At the border the pictures are continued by reflection
-    without repeating the edge, and every pixel counts (as in torchmetrics 1.9).
+    Gaussian window 11x11 of standard deviation 1.5, K1 = .01, K2 = .03. Images are padded by reflection without repeating
+    the edge, and all pixels are averaged (as in torchmetrics 1.9).
     """
 
     better = "higher"
@@ -51,13 +51,13 @@ class Ssim(Metric):
     def components(self, outcome: Outcome) -> dict[str, Tensor]:
         if min(outcome.truth.shape[2:]) < WINDOW:
             raise Unavailable(f"the grid is smaller than the {WINDOW}x{WINDOW} window")
-        # Imported where it is used: it takes longer than everything else that reading a recipe needs.
+        # Imported here, because the import takes longer than reading a recipe.
         from torchmetrics.functional.image import structural_similarity_index_measure
 
         result = structural_similarity_index_measure(
             *outcome.pictures, sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
         )
-        ssim = result[1].mean((1, 2, 3))  # of the whole map: what the first output averages depends on the version
+        ssim = result[1].mean((1, 2, 3))  # the full map; the pixels averaged in the first output depend on the version
         return {"sum": ssim, "count": torch.ones_like(ssim)}
 
 

@@ -1,4 +1,4 @@
-"""Whether a result is as rough as the truth, at every scale."""
+"""Error of the power spectrum of reconstructions."""
 
 import numpy as np
 import torch
@@ -9,13 +9,13 @@ from invkit.core.grid import Grid
 from invkit.evaluation.metrics.base import Means, Metric, Outcome
 from invkit.physics.gaussian.basis import dct, frequencies
 
-LIMIT = 60  # dB: a band that holds nothing counts as this far off
+LIMIT = 60  # dB, the largest error of a band; that of an empty one
 
 
 def bands(grid: Grid, device: torch.device | None = None) -> Tensor:
-    """The half-octave of every mode's frequency, (H, W) integers from 0 up; -1 for the mean.
+    """The half-octave of each mode's frequency, (H, W) integers from 0 up; -1 for the mean.
 
-    The frequency counts half-cycles over the shorter side along both axes, `f^2 = i^2 + j^2` on a square.
+    Frequencies count half-cycles over the shorter side along both axes, `f^2 = i^2 + j^2` on a square.
 
     >>> bands(Grid(3, 3))
     tensor([[-1,  0,  2],
@@ -23,17 +23,17 @@ def bands(grid: Grid, device: torch.device | None = None) -> Tensor:
             [ 2,  2,  3]])
     """
     square = frequencies(grid, device).square().sum(0)
-    octave = (square.log2() + 1e-9).floor()  # of the square: half an octave of the frequency
+    octave = (square.log2() + 1e-9).floor()  # an octave of the square is half an octave of the frequency
     return torch.where(square > 0, octave - octave[square > 0].min(), -1).long()
 
 
 class SpectralError(Metric):
-    """Error of the power spectrum in dB: 0 where estimates are as rough as truths, at every scale.
+    """Error of the power spectrum in dB: 0 if estimates have the power of the truth at every scale.
 
-    The root mean square over half-octaves of frequency of `10 log10(P / T)`. T is the power of the truth in a half-octave,
-    in the cosine basis, over channels and pictures; P that of the estimates, of a sample row of all K samples, unclipped,
-    what was seen exactly pasted in. The mean brightness is left out. A blurred mean lacks high frequencies and is far off;
-    draws of the pictures' law are not, whether or not they fit the measurement.
+    The root mean square over half-octaves of frequency of `10 log10(P / T)`. T is the power of the truth in a half-octave
+    of the cosine basis, over channels and images; P is that of the estimates (for a sample row, of all K samples),
+    unclipped, with exactly observed pixels pasted in. The mean brightness is left out. A blurred mean lacks high
+    frequencies and has a large error; samples of the image distribution have a small one, even if they do not fit the data.
     """
 
     better = "lower"
@@ -59,5 +59,5 @@ class SpectralError(Metric):
 
 
 def _power(x: Tensor) -> Tensor:
-    """Power of every mode, channels added: (B, C, H, W) to (B, H, W) float64."""
+    """Power of each mode, summed over channels: (B, C, H, W) to (B, H, W) float64."""
     return dct(x.double()).square().sum(1)

@@ -1,1 +1,1 @@
-"""The report of an evaluation as one HTML page, with its plots and sheets of images. Imports what `evaluation` may."""
+"""The report of an evaluation as one HTML page, with plots and sheets of images. Imports the same packages as `evaluation`."""

@@ -1,4 +1,4 @@
-"""The diagrams of a report: what samples promise against what is true, and quality against cost."""
+"""Plots of the report: reliability, error against predicted standard deviation, and quality against cost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 NOMINAL = (50, 80, 90, 95)
-FEW = 1e-3  # of a row's pixels: what a point of the error curve needs
+FEW = 1e-3  # smallest share of a row's pixels for a point of the error curve
 MARKER = {"point": "^", "mean": "o", "sample": "s"}
 
 Table = Mapping[str, Any]
 
 
 def plain_figure() -> tuple[Figure, Any]:
-    """A figure and its axes in the report's style; no state of pyplot is touched."""
+    """A figure and its axes in the report's style, without pyplot."""
     figure = Figure(figsize=(4.8, 3.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -22,7 +22,7 @@ def plain_figure() -> tuple[Figure, Any]:
 
 
 def reliability_figure(table: Table) -> Figure | None:
-    """Share of truths within central intervals of each nominal share, or None where no row samples."""
+    """Share of truths inside central intervals against the nominal share; None if no row has samples."""
     figure, axes = plain_figure()
     drawn = False
     several = _several(table["rows"])
@@ -52,7 +52,7 @@ def reliability_figure(table: Table) -> Figure | None:
 
 
 def deviation_figure(table: Table) -> Figure | None:
-    """Root mean squared error against predicted deviation, on [0, 1], or None where no row samples."""
+    """Root mean squared error against predicted standard deviation, on [0, 1]; None if no row has samples."""
     figure, axes = plain_figure()
     entries = table.get("calibration", ())
     several = _several(entries)
@@ -68,10 +68,9 @@ def deviation_figure(table: Table) -> Figure | None:
         return None
     line = [min(ends) / 1.3, max(ends) * 1.3]
     axes.plot(line, line, color="0.6", lw=1, ls="--", zorder=0)
-    axes.set(
-        xlabel="predicted deviation", ylabel="root mean squared error", xscale="log", yscale="log", xlim=line, ylim=line
-    )
-    for axis in (axes.xaxis, axes.yaxis):  # a decade or less: the default labels run into one another
+    axes.set(xlabel="predicted standard deviation", ylabel="root mean squared error", xscale="log", yscale="log")
+    axes.set(xlim=line, ylim=line)
+    for axis in (axes.xaxis, axes.yaxis):  # for a decade or less, the default labels overlap
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
@@ -80,9 +79,9 @@ def deviation_figure(table: Table) -> Figure | None:
 
 
 def cost_figures(table: Table, cost: Mapping[str, Any]) -> dict[str, Figure]:
-    """CRPS (where a row has it; else PSNR) against seconds a picture, by degradation and grid."""
+    """CRPS (PSNR if no row has CRPS) against seconds per image, by grid and degradation."""
     seconds = {_key(row): row["seconds_per_image"] for row in cost["rows"]}
-    found = {}
+    figures = {}
     several = _several(table["rows"])
     for place in dict.fromkeys((row.get("degradation"), *row["grid"]) for row in table["rows"]):
         rows = [row for row in table["rows"] if (row.get("degradation"), *row["grid"]) == place]
@@ -99,15 +98,15 @@ def cost_figures(table: Table, cost: Mapping[str, Any]) -> dict[str, Figure]:
                 label=f"{row['method']} {row['readout']}" + f" x{row['samples']}" * bool(row["samples"]),
             )  # fmt: skip
         better = "lower" if metric == "crps" else "higher"
-        axes.set(xlabel="seconds a picture", ylabel=f"{metric.upper()}, {better} is better", xscale="log")
+        axes.set(xlabel="seconds per image", ylabel=f"{metric.upper()}, {better} is better", xscale="log")
         axes.margins(x=0.15)
         _legend(axes, True)
-        found[_place(rows[0]) + f", {rows[0].get('degradation')}" * several] = figure
-    return found
+        figures[_place(rows[0]) + f", {rows[0].get('degradation')}" * several] = figure
+    return figures
 
 
 def _bars(entries: Sequence[Mapping[str, Any]], scale: float = 1) -> list[list[float]]:
-    """What a value's interval reaches below and above it."""
+    """Lengths of the error bars below and above each value, times `scale`."""
     below = [max(0, e["value"] - (e["value"] if e["lo"] is None else e["lo"])) for e in entries]
     above = [max(0, (e["value"] if e["hi"] is None else e["hi"]) - e["value"]) for e in entries]
     return [[scale * length for length in below], [scale * length for length in above]]

@@ -1,4 +1,4 @@
-"""Pictures of pictures: the labelled sheet of measurements and what was made of them."""
+"""PNG files: images, and labelled sheets of measurements and reconstructions."""
 
 import io
 from functools import cache
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from invkit.physics.measurement import Measurement
 
-CELL = 128  # side of a cell, in pixels, as nearly as whole multiples allow
-LARGEST = 512  # side of a cell; larger pictures are reduced to it
+CELL = 128  # side of a cell in pixels, approximately: images are enlarged by whole factors
+LARGEST = 512  # largest side of a cell; larger images are reduced
 GAP, HEADER = 8, 44
 PAPER, INK, FAINT = (255, 255, 255), (34, 34, 34), (110, 110, 110)
 HEAT = "magma"
@@ -28,12 +28,12 @@ def sample_sheet(
     mean: Tensor | None,  # (B, C, H, W)
     samples: Tensor | None,  # (K, B, C, H, W)
     deviation: Tensor | None = None,  # (B, C, H, W); None: that of `samples`
-    fill_label: str = "fill",
+    fill_label: str = "initial estimate",
 ) -> bytes:
-    """A PNG with a row for each picture: measurement, fill, posterior mean, two samples, deviation, truth.
+    """A PNG with a row per image: measurement, initial estimate, posterior mean, two samples, standard deviation, truth.
 
-    All are in [-1, 1] units; what was seen exactly is pasted in. The deviation is the root mean square over channels, on
-    [0, 1] units, and has one scale for the sheet. Columns that are not given are left out.
+    Arguments are in [-1, 1] units; exactly observed values are pasted in. The standard deviation is the root mean square
+    over channels, in [0, 1] units, with one scale for the sheet. Columns that are not given are left out.
     """
     columns: list[tuple[str, str, list[Rgb]]] = [("measurement", "", _measured(measurement))]
 
@@ -51,7 +51,7 @@ def sample_sheet(
         if measurement.exact is not None:
             deviation = deviation * ~measurement.exact
         heat, top = _spread(deviation)
-        columns.append(("deviation", f"0 to {top:.2g}", heat))
+        columns.append(("std", f"0 to {top:.2g}", heat))
     if truth is not None:
         columns.append(("truth", "", [_rgb(x) for x in truth]))
     return _png(columns)
@@ -60,13 +60,13 @@ def sample_sheet(
 def picture_png(
     x: Tensor,  # (C, H, W), in [-1, 1]
 ) -> bytes:
-    """A picture alone, pixel by pixel; grey where it has one channel."""
+    """A PNG of an image, one pixel per cell; greyscale if it has one channel."""
     rgb = _rgb(x)
     return _encoded(Image.fromarray(rgb if len(x) == 3 else rgb[..., 0]))
 
 
 def measured_png(measurement: Measurement) -> bytes:
-    """What was measured of the first picture: hidden pixels are transparent; of anything but a mask, the array if it is one."""
+    """A PNG of the first measurement: hidden pixels are transparent; without a mask, y if an image, else its pseudo-inverse."""
     y = measurement.y
     if measurement.observed is None and y.ndim in (3, 4):
         return _encoded(Image.fromarray(_seen(y if y.ndim == 4 else y.unsqueeze(1))[2][0]))
@@ -76,7 +76,7 @@ def measured_png(measurement: Measurement) -> bytes:
 def deviation_png(
     deviation: Tensor,  # (C, H, W)
 ) -> tuple[bytes, float]:
-    """The root mean square over channels from black, 0, to the brightest colour; and what that stands for, on [0, 1] units."""
+    """A PNG of the root mean square over channels, and the value of the brightest colour in [0, 1] units; black is 0."""
     heat, top = _spread(deviation[None])
     return _encoded(Image.fromarray(heat[0])), top
 
@@ -91,7 +91,7 @@ def operator_sheet(
     truth: Tensor,  # (B, C, H, W)
     measurement: Measurement,
 ) -> bytes:
-    """A PNG with a row for each picture: picture, measurement (where it can be seen), its pseudo-inverse."""
+    """A PNG with a row per image: image, measurement (if y is an image), pseudo-inverse."""
     columns: list[tuple[str, str, list[Rgb]]] = [("photo", "", [_rgb(x) for x in truth])]
     if measurement.observed is not None:
         columns.append(("measurement", "", _measured(measurement)))
@@ -104,16 +104,16 @@ def operator_sheet(
 def _seen(
     y: Tensor,  # (B, C, h, w)
 ) -> tuple[str, str, list[Rgb]]:
-    """A column of measurements that are arrays of any size and scale."""
+    """A column of measurements (B, C, h, w) of any size and scale: label, note and images."""
     low, high = float(y.min()), float(y.max())
-    if low < -1.5 or high > 1.5:  # no picture: shown on its own scale, which is named
+    if low < -1.5 or high > 1.5:  # not in [-1, 1] units: rescaled, with the range in the label
         y = (y - low) / max(high - low, 1e-12) * 2 - 1
         return f"measurement, {low:.2g} to {high:.2g}", "", [_rgb(x) for x in y]
     return "measurement", "", [_rgb(x) for x in y]
 
 
 def _rgb(x: Tensor) -> Rgb:
-    """A picture (C, H, W) in [-1, 1] as bytes; channel counts that are no colours are averaged to grey."""
+    """Convert an image (C, H, W) in [-1, 1] to bytes; unless C = 3, channels are averaged to grey."""
     values = ((x.detach().float().cpu().numpy().clip(-1, 1) + 1) * 127.5).round()
     if len(values) != 3:
         values = values.mean(0, keepdims=True).repeat(3, 0)
@@ -121,12 +121,12 @@ def _rgb(x: Tensor) -> Rgb:
 
 
 def _measured(measurement: Measurement) -> list[Rgb]:
-    """What was seen; of anything but a mask, its least-squares picture."""
+    """The measurements as images; without a mask, their pseudo-inverses."""
     if measurement.observed is None:
         return [_rgb(x) for x in measurement.operator.pinv(measurement.y)]
     seen = measurement.observed.any(1).cpu().numpy()
     pictures = [_rgb(x) for x in measurement.y]
-    # alpha: hidden pixels are no colour at all, and drawn as such
+    # alpha marks hidden pixels, which are drawn as a checkerboard
     return [np.dstack([x, 255 * s.astype(np.uint8)]) for x, s in zip(pictures, seen, strict=True)]
 
 
@@ -140,7 +140,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _empty(height: int, width: int) -> Image.Image:
-    """A fine light chequer, which means that nothing is there."""
+    """A light checkerboard, which marks hidden pixels."""
     rows, cols = np.indices((height, width)) // 4
     odd = (rows + cols) % 2
     return Image.fromarray(np.where(odd[..., None], np.uint8(244), np.uint8(224)).repeat(3, 2).astype(np.uint8))

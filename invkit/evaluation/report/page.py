@@ -1,4 +1,4 @@
-"""The report of a run: one page that needs nothing beside it."""
+"""The report of a run: one self-contained HTML page."""
 
 import base64
 import io
@@ -24,9 +24,9 @@ TEMPLATE = "report.html.j2"
 
 
 def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> None:
-    """Write `folder/report.html`: protocol, table, pictures, diagrams, differences, cost, recipe and record in one file.
+    """Write `folder/report.html`: protocol, table, images, plots, differences, cost, recipe and record.
 
-    The recipe and the training curve are read from `folder`, and left out where it has none.
+    The recipe and the training curve are read from `folder`, and left out if missing.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("invkit.evaluation.report").joinpath(TEMPLATE).read_text("utf-8"))
@@ -40,10 +40,10 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
         several=len({row["degradation"] for row in result.table["rows"]}) > 1,
         differences=[_difference(entry, better.get(entry["metric"])) for entry in result.table["differences"]],
         cost=result.cost,
-        calibration=list(map(_calibrated, result.table.get("calibration", ()))),
-        reliability=_saved(figure) if (figure := reliability_figure(result.table)) else None,
-        deviations=_saved(figure) if (figure := deviation_figure(result.table)) else None,
-        quality={place: _saved(figure) for place, figure in cost_figures(result.table, result.cost).items()},
+        calibration=list(map(_calibration, result.table.get("calibration", ()))),
+        reliability=_figure_uri(figure) if (figure := reliability_figure(result.table)) else None,
+        deviations=_figure_uri(figure) if (figure := deviation_figure(result.table)) else None,
+        quality={place: _figure_uri(figure) for place, figure in cost_figures(result.table, result.cost).items()},
         training=_training(folder / "metrics.jsonl"),
         sheets={
             grid: (shown.method, _uri(_sheet(shown, f"{paired_to} mean"))) for grid, shown in result.examples.items()
@@ -63,34 +63,34 @@ def _difference(entry: dict[str, Any], better: str | None) -> dict[str, Any]:
     return {**entry, "text": text, "mark": mark(entry, better)}
 
 
-def _calibrated(entry: dict[str, Any]) -> dict[str, Any]:
-    found = entry["conformal"]
-    coverage = "–" if found["coverage"]["value"] is None else cell(found["coverage"])
-    factor = found["reason"] if found["factor"] is None else f"{found['factor']:.3g}"
-    return {**entry, **found, "factor": factor, "coverage": coverage}
+def _calibration(entry: dict[str, Any]) -> dict[str, Any]:
+    conformal = entry["conformal"]
+    coverage = "–" if conformal["coverage"]["value"] is None else cell(conformal["coverage"])
+    factor = conformal["reason"] if conformal["factor"] is None else f"{conformal['factor']:.3g}"
+    return {**entry, **conformal, "factor": factor, "coverage": coverage}
 
 
 def _uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _saved(figure: Figure) -> str:
+def _figure_uri(figure: Figure) -> str:
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})
     return _uri(data.getvalue())
 
 
 def _training(path: Path) -> str | None:
-    """The loss over the steps, or None where nothing was logged."""
+    """A plot of the loss over the steps, or None if no losses are logged in `path`."""
     if not path.exists():
         return None
     records = []
     for line in path.read_text("utf-8").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:  # a line that a kill cut short
+        except ValueError:  # a line truncated when the process was killed
             continue
-        if "loss" in record:  # not a validation
+        if "loss" in record:  # not a record of a validation
             records.append(record)
     if not records:
         return None
@@ -98,4 +98,4 @@ def _training(path: Path) -> str | None:
     figure, axes = plain_figure()
     axes.plot(steps, losses, lw=1)
     axes.set(xlabel="step", ylabel="loss", yscale="log" if min(losses) > 0 else "linear")
-    return _saved(figure)
+    return _figure_uri(figure)

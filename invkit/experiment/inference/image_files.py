@@ -13,7 +13,7 @@ from torch import Tensor
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data.decoding import MAX_BYTES, SUFFIXES, decode, error_line, printable, upright_size
-from invkit.data.listing import pictures_in
+from invkit.data.listing import image_names
 from invkit.data.resampling import to_batch
 
 POINTS = (".csv", ".npz")
@@ -49,7 +49,7 @@ def find_inputs(given: Sequence[Path]) -> list[InputFile]:
     taken: set[str] = set()
     for path in given:
         if path.is_dir():
-            inside = pictures_in(path)
+            inside = image_names(path)
             if not inside:
                 raise DataError(f"{printable(str(path))}: no picture in it ({', '.join(sorted(SUFFIXES))})")
         else:

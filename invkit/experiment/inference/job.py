@@ -1,6 +1,5 @@
 """The job of `invkit reconstruct`: posterior mean, samples, standard deviation and intervals of each input, in a folder."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from invkit.core.errors import DataError, NonFiniteError, RecipeError
-from invkit.core.files import locked, make_folder, write_atomic
+from invkit.core.files import locked, make_folder, write_json
 from invkit.core.grid import Grid
 from invkit.diffusion.tiling import Tiles, blind_tile
 from invkit.evaluation.metrics import METRICS, Outcome, Unavailable
@@ -49,10 +48,10 @@ def reconstruct(
         prepared_inputs = [prepare(request, file) for file in files]
         record = {"schema": SCHEMA, "run": run, "step": trained.step, "samples": options.samples, "seed": options.seed}
         outputs: list[dict[str, Any]] = []
-        write_atomic(out / RECORD, _dump(record | {"outputs": outputs}))  # marks the folder as ours
+        write_json(out / RECORD, record | {"outputs": outputs})  # marks the folder as ours
         for prepared in prepared_inputs:
             outputs.append(_reconstruct_one(request, prepared, out, notify))
-            write_atomic(out / RECORD, _dump(record | {"outputs": outputs}))
+            write_json(out / RECORD, record | {"outputs": outputs})
             yield outputs[-1]
 
 
@@ -66,10 +65,6 @@ def _claim(out: Path, inputs: Sequence[Path]) -> None:
             f"{out} is not empty and holds no earlier reconstructions; give another folder with --out DIR"
         )
     make_folder(out)
-
-
-def _dump(data: Any) -> str:
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
 def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notify: Notify) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +16,8 @@ from invkit.physics.gaussian.field import GaussianField
 
 class StationaryField(GaussianField, Settings, ABC):
     """A zero-mean field whose spectrum is a function of the wave number: stationary up to boundary effects."""
+
+    kind: ClassVar[str] = "field"
 
     basis: Basis = Field("cosine", description="cosine (Neumann, reflecting borders) or periodic (a torus)")
     padding: float = Field(

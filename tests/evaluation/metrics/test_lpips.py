@@ -91,11 +91,8 @@ def test_every_weight_of_the_default_backbone_is_the_one_of_that_name(home):
 
 
 def test_without_weights_the_reason_says_what_to_do():
-    with pytest.raises(Unavailable) as caught:
+    with raises(Unavailable, "alexnet-owt-7be5be79.pth", "weights", "fetch: true"):
         Lpips().components(outcome())
-    assert str(caught.value) == (
-        "alexnet-owt-7be5be79.pth is not on this machine: name the file in `weights`, or set `fetch: true`"
-    )
     with raises(Unavailable, 3):
         Lpips().components(outcome(channels=1))
     with raises(Unavailable, "32x32"):

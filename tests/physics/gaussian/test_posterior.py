@@ -1,5 +1,3 @@
-from dataclasses import dataclass
-
 import pytest
 import torch
 from support.dense import FIELD, closed_form
@@ -14,6 +12,7 @@ from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement, Noise, measure
 from invkit.physics.operators.base import LinearOperator
 from invkit.physics.operators.mask import Mask
+from invkit.physics.operators.separable import Separable
 
 
 def problem(kind: str, grid: Grid, sigma: float, batch: int = 3) -> tuple[Measurement, Tensor]:
@@ -103,39 +102,12 @@ def test_pointwise_variance_of_other_operators_is_estimated():
         GaussianPosterior(FIELD, measurement).weights(measurement.y[None])
 
 
-@dataclass(frozen=True, eq=False)
-class Identity(LinearOperator):
-    """Everything is seen."""
-
-    shape: Tensor  # (B, C, H, W)
-
-    @property
-    def grid(self) -> Grid:
-        return Grid(*self.shape.shape[2:], self.shape.shape[1])
-
-    @property
-    def range_shape(self) -> tuple[int, ...]:
-        return self.grid.picture
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return y / self.grid.area
-
-    def pinv(self, y: Tensor) -> Tensor:
-        return y
-
-    def __len__(self) -> int:
-        return len(self.shape)
-
-
 def test_denoising_is_solved_in_one_step_of_the_preconditioned_problem(recwarn):
     grid = Grid(32, 32)
     field = MaternField(std=0.5, length=0.25, exponent=2.5)
     x = field.sample(Keys.of(0, "x", range(2)), grid)
     y = x + 0.03 * Keys.of(0, "e", range(2)).normal("e", *grid.picture)
-    got = GaussianPosterior(field, Measurement(Identity(x), y, 0.03), max_steps=2).mean()
+    got = GaussianPosterior(field, Measurement(Separable(2, grid), y, 0.03), max_steps=2).mean()
     power = field.spectrum(grid)[0, 0] / grid.area
     want = idct(power / (power + 0.03**2) * dct(y.double()))
     torch.testing.assert_close(got, want.float(), rtol=0, atol=1e-4)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from invkit.recipe.recipe import Recipe
 
 __all__ = ["Grid", "__version__", "evaluate", "load", "measure_points", "run"]
-
 __version__ = version_of("invkit") or "0+unknown"  # a source tree that was not installed
 
 

@@ -57,7 +57,6 @@ def write_json(path: Path, data: Any) -> None:
 
 
 NAME = ".lock"
-
 _UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # errors of file systems without locks
 
 

@@ -4,7 +4,15 @@ import os
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -41,6 +49,20 @@ class Settings(BaseModel):
         if not isinstance(value, cls):
             raise PydanticCustomError("settings", f"should be an instance of {cls.__name__}")
         return value
+
+
+def retired(**defaults: Any) -> Any:
+    """A validator for settings of earlier versions: ignored at their default value, refused at any other."""
+
+    def drop(data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        for key, default in defaults.items():
+            if data.get(key, default) != default:
+                raise ValueError(f"{key!r} is a setting of earlier versions, got {data[key]!r}; leave it out")
+        return {key: value for key, value in data.items() if key not in defaults}
+
+    return model_validator(mode="before")(drop)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ SIZE = 170_052_171
 BATCH = 10_000  # images per file
 VALUES = 3 * 32 * 32  # bytes per image
 WAY_OUT = "set data.root=PATH to a copy that you have (its folder or .tar.gz), or data.name=images or photos"
-
 Reader = Callable[[str], bytes]
 
 

@@ -13,11 +13,8 @@ from invkit.core.grid import Grid
 from invkit.data.resampling import area_table, cell_averages, centre_box, enlarges
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-
 MAX_BYTES = 128 << 20  # of one file
-
 MAX_PIXELS = 64_000_000  # of one image
-
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: Pillow runs programs for some
 
 

@@ -19,7 +19,6 @@ from invkit.data.base import Images
 
 RESIDENT = 2 << 30  # largest number of bytes of images kept on a device
 PREFETCH = 2  # batches that each worker reads in advance
-
 Key = tuple[Grid, list[int]]  # a grid and the ids of a batch
 
 

@@ -49,13 +49,11 @@ class Condition:
     """Everything that is computed once per measurement."""
 
     estimate: InitialEstimate  # its standard deviation multiplied by the residual scale
-    observed: Tensor  # (B, 1, H, W): share of the channels that a mask observes, one for other operators
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
-    inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: mean, data channel, observed, deviation
-    zoom: float = 1.0  # resolution of the network's grid relative to training
-    density_ratio: float = (
-        1.0  # sampling density relative to the middle of the training range; scales the residual spectrum
+    inputs: (
+        Tensor  # (B, 2 C + 2, h, w) on the network's grid: mean, data channel, observed share of channels, deviation
     )
+    density_ratio: float = 1.0  # to the middle of the training range; scales the residual spectrum
 
     @classmethod
     def of(
@@ -63,14 +61,13 @@ class Condition:
         estimate: InitialEstimate,
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
-        zoom: float = 1.0,
         density_ratio: float = 1.0,
     ) -> "Condition":
         observed = torch.ones_like(estimate.mean[:, :1])
         if measurement.observed is not None:
             observed = measurement.observed.to(observed).mean(1, keepdim=True)
         inputs = _inputs(estimate, observed, shape)
-        return cls(estimate, observed, unknown(measurement), inputs, zoom, density_ratio)
+        return cls(estimate, unknown(measurement), inputs, density_ratio)
 
     @property
     def grid(self) -> Grid:
@@ -88,19 +85,7 @@ class Condition:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Condition":
         hidden = None if self.hidden is None else change(self.hidden)
-        estimate, observed, inputs = self.estimate.map(change), change(self.observed), change(self.inputs)
-        return replace(self, estimate=estimate, observed=observed, hidden=hidden, inputs=inputs)
-
-    def coarsened(self, grid: Grid, shape: tuple[int, int]) -> "Condition":
-        """The same on a coarser grid, averaged over its cells; a cell is known where all of its pixels are."""
-        mean, deviation = (F.adaptive_avg_pool2d(t, grid.shape) for t in (self.estimate.mean, self.estimate.deviation))
-        channel, observed = _binned(self.estimate, self.observed, grid.shape)
-        estimate = replace(self.estimate, mean=mean, deviation=deviation, data_channel=channel)
-        hidden = self.hidden
-        if hidden is not None:
-            hidden = (F.adaptive_avg_pool2d(hidden, grid.shape) > 0).to(hidden)
-        inputs = _inputs(estimate, observed, shape)
-        return replace(self, estimate=estimate, observed=observed, hidden=hidden, inputs=inputs)
+        return replace(self, estimate=self.estimate.map(change), hidden=hidden, inputs=change(self.inputs))
 
 
 def unknown(measurement: Measurement) -> Tensor | None:

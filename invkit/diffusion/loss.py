@@ -1,4 +1,4 @@
-"""The denoising loss: its domain, norm and weight."""
+"""The denoising loss: its domain and weight."""
 
 from typing import Literal
 
@@ -6,9 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.core.grid import Grid
-from invkit.core.settings import Settings
-from invkit.physics.gaussian import GaussianField
+from invkit.core.settings import Settings, retired
 
 
 class Loss(Settings):
@@ -18,13 +16,7 @@ class Loss(Settings):
         "unit",
         description="w: 1 / c_out^2, for a loss of about one at every level (unit), 1 (x0), or 1 / sigma^2 (epsilon)",
     )
-    whiten: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="whiten the error by C^(-1/2) of the noise field, with eigenvalues of at least this share of the largest; "
-        "null: the L2 norm",
-    )
+    _retired = retired(whiten=None)
 
     def __call__(
         self,
@@ -32,8 +24,6 @@ class Loss(Settings):
         where: Tensor | None,  # (B, 1 or C, H, W): pixel weights, None for the whole domain
         sigma: Tensor,  # (B,) in (0, inf]
         power: Tensor,  # (B,): see `Scaling.power`
-        noise: GaussianField,
-        grid: Grid,
     ) -> Tensor:
         """The loss of each image, (B,)."""
         size = float(error[0].numel())
@@ -41,9 +31,6 @@ class Loss(Settings):
         if where is not None:
             where = where.expand_as(error)
             error, total = error * where, where.sum((1, 2, 3)).clamp(min=1)
-        if self.whiten is not None:
-            largest = noise.operator(torch.ones(1, grid.channels, 1, 1).expand(1, *grid.picture), grid, 1.0).mean()
-            error = noise.operator(error, grid, -0.5, self.whiten) * float(largest) ** 0.5
         loss = error.square().sum((1, 2, 3)) / total
         if self.weight == "unit":
             return loss / power

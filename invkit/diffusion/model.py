@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,6 @@ from invkit.diffusion.density import density_ratio, zooms
 from invkit.diffusion.networks.base import Network
 from invkit.diffusion.out_of_distribution import statistics
 from invkit.diffusion.preconditioning import Scaling, together
-from invkit.diffusion.progressive import coarse_to_fine, handover, sample_progressively
-from invkit.diffusion.samplers import Denoise, Noise
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import ExtrapolatedField, FittedField, GaussianField
 from invkit.physics.measurement import Measurement
@@ -82,7 +79,7 @@ class ConditionalModel(nn.Module):
         estimate = estimate or self.initial_estimate(measurement)
         scale = self.constants.residual_scale(estimate.misfit).view(-1, 1, 1, 1)
         scaled = replace(estimate, deviation=estimate.deviation * scale)
-        return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), zoom, density_ratio)
+        return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), density_ratio)
 
     def _conditions(
         self, measurement: Measurement, estimate: InitialEstimate | None
@@ -168,7 +165,7 @@ class ConditionalModel(nn.Module):
         scaling = self._scaling_of_each(sigma, condition, self.density_ratio(measurement))
         error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight
-        return self.diffusion.loss(error, where, sigma, scaling.power, self.diffusion.field, grid)
+        return self.diffusion.loss(error, where, sigma, scaling.power)
 
     @torch.no_grad()
     def mean(self, measurement: Measurement, estimate: InitialEstimate | None = None) -> Tensor:
@@ -197,21 +194,12 @@ class ConditionalModel(nn.Module):
 
     def _draw(self, condition: Condition, keys: Keys, levels: Tensor, settings: Sample) -> Tensor:
         """Samples of the residual, one for each of the condition's batch."""
-        field, grids = self.diffusion.field, coarse_to_fine(condition.grid, settings.coarse)
 
-        def denoise(grid: Grid) -> Denoise:
-            own = condition if grid == condition.grid else condition.coarsened(grid, self.working(grid, condition.zoom))
+        def denoise(z: Tensor, sigma: float) -> Tensor:
+            sigmas = torch.full((len(z),), sigma, device=z.device)
+            return self.denoise(z, sigmas, condition, scaling=self.scaling(sigmas[:1], condition))
 
-            def at(z: Tensor, sigma: float) -> Tensor:
-                levels = torch.full((len(z),), sigma, device=z.device)
-                return self.denoise(z, levels, own, scaling=self.scaling(levels[:1], own))
+        def noise(label: str) -> Tensor:
+            return self.diffusion.field.sample(keys.child(label), condition.grid)
 
-            return at
-
-        def noise(grid: Grid) -> Noise:
-            stage = "" if grid == condition.grid else f"{grid}/"
-            return lambda label: field.sample(keys.child(stage + label), grid)
-
-        residual = self.residual(condition.density_ratio)
-        limits = [handover(*pair, residual, field) for pair in pairwise(grids)]
-        return sample_progressively(settings.method, grids, denoise, noise, levels, limits)
+        return settings.method(denoise, noise, levels)

@@ -15,7 +15,6 @@ STATISTICS = (
 )
 
 QUANTILES = (0.005, 0.995)  # of the training images
-
 FLOOR = 1e-5  # smallest eigenvalue used for the roughness, as a share of the largest: below is rounding error
 
 # Factors by which the ranges extend beyond the quantiles, which few photographs determine only roughly.

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.core.settings import Settings
+from invkit.core.settings import Settings, retired
 
 Denoise = Callable[[Tensor, float], Tensor]
 Noise = Callable[[str], Tensor]  # a label to an independent draw of the noise field
@@ -153,11 +153,7 @@ class Sample(Settings):
 
     method: Sampler = Field(default_factory=Heun, description="the sampler")
     steps: int = Field(6, ge=1, le=10_000, description="steps of the sampler")
-    coarse: tuple[int, ...] = Field(
-        (),
-        description="progressive sampling: increasing numbers of cells along the shorter side of the coarser grids on which the "
-        "first steps are made",
-    )
+    _retired = retired(coarse=[])
 
     @property
     def calls(self) -> int:

@@ -32,4 +32,4 @@ class Diffusion(Settings):
     preconditioning: Preconditioning = Field(
         default_factory=EdmPreconditioning, description="scaling of the network's inputs and outputs"
     )
-    loss: Loss = Field(default_factory=Loss, description="norm and weight of the denoising error")
+    loss: Loss = Field(default_factory=Loss, description="weight of the denoising error")

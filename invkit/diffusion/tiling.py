@@ -171,10 +171,7 @@ class TiledModel:
 
     @torch.no_grad()
     def sample(self, keys: Keys, count: int, settings: Sample) -> Tensor:
-        """Posterior samples (K, 1, C, H, W); the noise is keyed by tile, and drawn on its grid as in training.
-
-        `settings.coarse` applies to whole images, and is ignored.
-        """
+        """Posterior samples (K, 1, C, H, W); the noise is keyed by tile, and drawn on its grid as in training."""
         forked, field = keys.fork(count), self.model.diffusion.field
 
         def noise(label: str) -> Tensor:

@@ -12,7 +12,6 @@ from invkit.evaluation.metrics.base import Metric, SetMetric
 
 RESAMPLES = 2000
 CHUNK = 2_000_000  # random integers drawn at a time
-
 Array = NDArray[np.float64]
 
 

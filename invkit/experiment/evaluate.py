@@ -33,7 +33,6 @@ from invkit.reconstructors import Method, Reconstructor, Sources
 from invkit.training.problem import Problem
 
 CHECKED = 128  # test images that are checked for being out of distribution
-
 Priors = Mapping[str, ConditionalModel]  # the models behind the zero-shot rows, by run folder
 
 
@@ -121,7 +120,7 @@ def evaluate_methods(
 
 def _build(recipe: Recipe, method: Method, sources: Sources) -> Reconstructor:
     """The reconstructor of a row, under the name that the recipe uses. Raises PluginError."""
-    name, built = recipe.registry.called("method", method), method.build(sources)
+    name, built = recipe.registry.registered_name("method", method), method.build(sources)
     if built.name != name:
         raise PluginError(f"the reconstructor {name!r} calls itself {built.name!r}; both names have to be the same")
     return built

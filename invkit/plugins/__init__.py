@@ -1,4 +1,4 @@
-"""Hooks, and the registry of everything that a recipe can name; loading, listing and writing plugins.
+"""Hook specifications, and the registry of implementations; loading, listing and creating plugins.
 
-Imports the packages below it, and no recipe; the only package that knows pluggy.
+The only package that imports pluggy; it does not import `invkit.recipe`.
 """

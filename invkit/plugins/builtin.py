@@ -1,4 +1,4 @@
-"""The core's own hook implementations: built-in degradations, data sets, methods and metrics."""
+"""Hook implementations of invkit itself: built-in degradations, datasets, methods and metrics."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from invkit.reconstructors import METHODS, Method
 
 @hookimpl
 def invkit_datasets() -> Mapping[str, type[Dataset]]:
-    """The core's own data sets."""
+    """Built-in datasets."""
     from invkit.data.cifar10 import Cifar10
     from invkit.data.gaussian_fields import Fields
     from invkit.data.images import ImageFiles
@@ -22,7 +22,7 @@ def invkit_datasets() -> Mapping[str, type[Dataset]]:
 
 @hookimpl
 def invkit_degradations() -> Mapping[str, type[Degradation]]:
-    """The core's own degradations: those made of others, and the one that observes nothing."""
+    """Built-in degradations: composition, mixture, and the empty measurement."""
     from invkit.physics.degradations import Compose, Mixture, Nothing
 
     return {"compose": Compose, "mixture": Mixture, "nothing": Nothing}
@@ -30,11 +30,11 @@ def invkit_degradations() -> Mapping[str, type[Degradation]]:
 
 @hookimpl
 def invkit_metrics() -> Mapping[str, type[Metric]]:
-    """The core's own metrics."""
+    """Built-in metrics."""
     return METRICS
 
 
 @hookimpl
 def invkit_reconstructors() -> Mapping[str, type[Method]]:
-    """The core's own reconstructors."""
+    """Built-in reconstructors."""
     return METHODS

@@ -1,4 +1,4 @@
-"""The entry points of installed plugins, read one distribution at a time: a damaged one hides no other."""
+"""Entry points of installed plugins, read one distribution at a time, so that a damaged one does not affect the others."""
 
 from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, version
@@ -8,27 +8,27 @@ GROUP = "invkit"
 
 
 def entries() -> Iterator[tuple[str, str, EntryPoint | Exception]]:
-    """(distribution, version, entry point) of every plugin on `sys.path`, the first of each distribution.
+    """(distribution, version, entry point) of every plugin on `sys.path`; the first installation of each distribution.
 
-    In place of the entry points of a distribution whose metadata cannot be read stands the error.
+    If the metadata of a distribution cannot be read, the third item is the error.
     """
-    seen = set()
+    visited = set()
     for distribution in distributions():
         name, release = _name(distribution), _version(distribution)
-        if name in seen:
+        if name in visited:
             continue
-        seen.add(name)
+        visited.add(name)
         try:
             text = distribution.read_text("entry_points.txt") or ""
-            found = list(distribution.entry_points.select(group=GROUP)) if f"[{GROUP}]" in text else []
-            yield from ((name, release, point) for point in found)
+            points = list(distribution.entry_points.select(group=GROUP)) if f"[{GROUP}]" in text else []
+            yield from ((name, release, point) for point in points)
         except Exception as error:
-            if GROUP in name:  # the damage of others is no business of ours
+            if GROUP in name:  # distributions unrelated to invkit are ignored
                 yield name, release, error
 
 
 def version_of(distribution: str) -> str | None:
-    """The version of a distribution; None where it is not installed."""
+    """The version of a distribution, or None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The hooks of invkit: what a plugin can provide."""
+"""Hook specifications: what a plugin can provide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ hookimpl = pluggy.HookimplMarker("invkit")
 
 @hookspec
 def invkit_degradations() -> Mapping[str, type[Degradation]]:
-    """Degradations, by their names in a recipe.
+    """Degradations, by name in a recipe.
 
     Example::
 
@@ -32,7 +32,7 @@ def invkit_degradations() -> Mapping[str, type[Degradation]]:
 
 @hookspec
 def invkit_datasets() -> Mapping[str, type[Dataset]]:
-    """Data sets, by their names in a recipe.
+    """Datasets, by name in a recipe.
 
     Example::
 
@@ -45,7 +45,7 @@ def invkit_datasets() -> Mapping[str, type[Dataset]]:
 
 @hookspec
 def invkit_reconstructors() -> Mapping[str, type[Method]]:
-    """Reconstructors, rows of the table, by their names in `eval.methods`.
+    """Reconstructors, by name in `eval.methods`.
 
     Example::
 
@@ -58,7 +58,7 @@ def invkit_reconstructors() -> Mapping[str, type[Method]]:
 
 @hookspec
 def invkit_metrics() -> Mapping[str, type[Metric]]:
-    """Metrics, columns of the table, by their names in `eval.metrics`.
+    """Metrics, by name in `eval.metrics`.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""What is there: the machine, the plugins, and what each name of a recipe can be set to."""
+"""Listings and descriptions of the implementations in a registry."""
 
 import inspect
 import re
@@ -22,7 +22,7 @@ _LIMITS = {
 
 
 def listing(found: Registry) -> dict[str, list[dict[str, str | None]]]:
-    """What plugins provide, the core's own included, each with its provider and state (ok, failed, conflict), as plain data."""
+    """All implementations with provider and state (ok, failed, conflict), and failed plugins, as plain data."""
 
     def row(kind: str, name: str, origin: Origin, state: str, why: str | None, summary: str) -> dict[str, str | None]:
         plugin = {"plugin": origin.plugin, "distribution": origin.distribution, "version": origin.version}
@@ -32,7 +32,7 @@ def listing(found: Registry) -> dict[str, list[dict[str, str | None]]]:
         row(kind, name, origin, "ok", None, _summary(found.names(kind)[name]))
         for (kind, name), origin in sorted(found.origins.items())
     ]
-    for (kind, name), origins in sorted(found.rivals.items()):
+    for (kind, name), origins in sorted(found.duplicates.items()):
         rows += [row(kind, name, origin, "conflict", found.conflict(kind, name), "") for origin in origins]
     for failure in found.failures:
         kind, name = failure.key or ("plugin", failure.origin.plugin)
@@ -41,6 +41,7 @@ def listing(found: Registry) -> dict[str, list[dict[str, str | None]]]:
 
 
 def listing_text(found: dict[str, list[dict[str, str | None]]]) -> str:
+    """The result of `listing` as a text table."""
     rows = found["plugins"]
     columns = ("name", "kind", "distribution", "version", "state")
     lines = [[*columns, ""], *([*(row[c] or "" for c in columns), row["why"] or row["summary"] or ""] for row in rows)]
@@ -49,9 +50,10 @@ def listing_text(found: dict[str, list[dict[str, str | None]]]) -> str:
 
 
 def descriptions(found: Registry, name: str) -> list[dict[str, Any]]:
-    """Everything that bears a name: kind, origin, documentation and settings, as plain data.
+    """Kind, origin, documentation and settings of each implementation with a name, as plain data.
 
-    Raises RecipeError for an unknown name, PluginError where a plugin that failed to load may be why.
+    Raises RecipeError for an unknown name; PluginError if several plugins of one kind provide it, or if a plugin that
+    failed to load may be the cause.
     """
     described = []
     for kind in KINDS:
@@ -76,6 +78,7 @@ def descriptions(found: Registry, name: str) -> list[dict[str, Any]]:
 
 
 def description_text(described: list[dict[str, Any]]) -> str:
+    """The result of `descriptions` as text."""
     lines = []
     for item in described:
         lines += [f"{item['kind']} {item['name']}, from {item['from']}", "", item["documentation"], ""]
@@ -99,9 +102,9 @@ def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
         "required": default is PydanticUndefined,
         "default": None if default is PydanticUndefined else default,
         "limits": [
-            f"{said} {getattr(item, key)}"
+            f"{symbol} {getattr(item, key)}"
             for item in info.metadata
-            for key, said in _LIMITS.items()
+            for key, symbol in _LIMITS.items()
             if hasattr(item, key)
         ],
         "description": info.description,

@@ -1,4 +1,4 @@
-"""Loads plugins one at a time, checks them, and records what failed."""
+"""Load plugins one at a time, check them, and record failures."""
 
 import contextlib
 import functools
@@ -25,15 +25,15 @@ from invkit.plugins.registry import CORE, HOOKS, KINDS, Failure, Origin, Registr
 
 @functools.cache
 def registry(files: tuple[str, ...] = ()) -> Registry:
-    """The registry of the core, the installed plugins and some one-off plugin files; built once a process."""
+    """The registry of the core, the installed plugins and the given plugin files; cached for the process."""
     return load(entry_points.entries(), files)
 
 
 def load(entries: Iterable[tuple[str, str, EntryPoint | Exception]], files: Iterable[str] = ()) -> Registry:
     """Load the core, the entry points that `INVKIT_PLUGINS` allows, and plugin files.
 
-    `entries` are as `entry_points.entries` gives them. Whatever one of them does wrong is recorded in `failures`; a file
-    that fails raises PluginError.
+    `entries` are those of `entry_points.entries`. Their errors are recorded in `Registry.failures`; a file that fails raises
+    PluginError.
     """
     loader = _Loader()
     loader.add(Origin("core", "invkit", entry_points.version_of("invkit") or ""), lambda: builtin)
@@ -62,6 +62,8 @@ def load(entries: Iterable[tuple[str, str, EntryPoint | Exception]], files: Iter
 
 
 class _Loader:
+    """Collects implementations and failures while plugins are loaded."""
+
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager("invkit")
         self.manager.add_hookspecs(hookspecs)
@@ -73,17 +75,17 @@ class _Loader:
 
     @contextlib.contextmanager
     def _guard(self, origin: Origin, doing: str = "") -> Iterator[None]:
-        """Records whatever goes wrong; what a plugin prints must not mix with results on stdout."""
+        """Records any exception as a failure, and redirects stdout to stderr, since stdout is for results."""
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 yield
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # SystemExit, and what test frameworks raise
+        except BaseException as error:  # also SystemExit and the exceptions of test frameworks
             self.fail(origin, doing + _line(error))
 
     def add(self, origin: Origin, get: Callable[[], Any]) -> None:
-        """Load one plugin and take what its hooks provide."""
+        """Load a plugin and register what its hooks return."""
         before = len(self.failures)
         with self._guard(origin):
             plugin = get()
@@ -96,7 +98,7 @@ class _Loader:
                 for impl in caller.get_hookimpls():
                     if impl.plugin is plugin:
                         with self._guard(origin, f"{caller.name}(): "):
-                            self._take(caller.name, impl.function(), origin)
+                            self._register(caller.name, impl.function(), origin)
 
     def _check_hooks(self, plugin: Any, origin: Origin) -> None:
         for name, value in inspect.getmembers(plugin, inspect.isroutine):
@@ -106,7 +108,7 @@ class _Loader:
             elif name in HOOKS and not marked:
                 self.fail(origin, f"{name} is not marked; write @hookimpl above it")
 
-    def _take(self, hook: str, provided: object, origin: Origin) -> None:
+    def _register(self, hook: str, provided: object, origin: Origin) -> None:
         base = HOOKS[hook]
         kind = base.kind
         if not isinstance(provided, Mapping):
@@ -120,28 +122,28 @@ class _Loader:
 
     def registry(self, files: Mapping[str, str]) -> Registry:
         classes: dict[str, dict[str, type[Settings]]] = {kind: dict(CORE.get(kind, {})) for kind in KINDS}
-        origins, rivals = {}, {}
+        origins, duplicates = {}, {}
         for (kind, name), providers in self.found.items():
             if len(providers) > 1:
-                rivals[kind, name] = tuple(origin for origin, _ in providers)
+                duplicates[kind, name] = tuple(origin for origin, _ in providers)
             else:
                 origins[kind, name], classes[kind][name] = providers[0]
-        return Registry(classes, origins, tuple(self.failures), rivals, files)
+        return Registry(classes, origins, tuple(self.failures), duplicates, files)
 
 
 def _line(error: BaseException) -> str:
-    """An error as one line."""
+    """An error as one line: type and first line of the message."""
     first = first_line(error)
-    if isinstance(error, ImportError) and error.name == "invkit.api":  # it names something that is not there yet
+    if isinstance(error, ImportError) and error.name == "invkit.api":  # it imports a name that this version does not have
         first += f"; the plugin needs another version of invkit than {entry_points.version_of('invkit')}"
     name = type(error).__name__
     return name if first == name else f"{name}: {first}"
 
 
 def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
-    """Why a class cannot be registered under a name."""
+    """The reason why a class cannot be registered under a name; None if it can."""
     if not (isinstance(name, str) and re.fullmatch(r"[a-z0-9]+([-_.][a-z0-9]+)*", name)):
-        return "a name is made of lower-case letters, digits and single hyphens"
+        return "a name consists of lower-case letters, digits and single hyphens"
     if not (isinstance(cls, type) and issubclass(cls, base)):
         return f"has to be a subclass of {base.__name__}, got {cls!r}"
     if inspect.isabstract(cls):
@@ -150,13 +152,13 @@ def _fault(name: object, cls: object, base: type[Settings]) -> str | None:
     if changed:
         return f"{cls.__name__} changes {', '.join(changed)} in its model_config, which is fixed"
     if "name" in cls.model_fields:
-        return f"{cls.__name__} has a field 'name', which in a recipe names the implementation"
+        return f"{cls.__name__} has a field 'name', which is reserved for the name of the implementation"
     for key, info in cls.model_fields.items():
         typed: Any = Annotated[(info.annotation, info)]
-        try:  # pydantic lets any type pass where model_config says so
+        try:  # with arbitrary_types_allowed pydantic accepts any type
             TypeAdapter(typed).json_schema()
         except PydanticUserError:
-            return f"{cls.__name__}.{key} is of a type that no recipe can write: {info.annotation}"
+            return f"{cls.__name__}.{key} has a type that cannot be written in a recipe: {info.annotation}"
     return None
 
 

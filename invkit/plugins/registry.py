@@ -1,4 +1,4 @@
-"""The registry: every implementation that a recipe can name, by kind and name."""
+"""The registry of implementations, by kind and name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from invkit.evaluation.metrics import Metric
 from invkit.physics.degradation import Degradation
 from invkit.reconstructors import Method
 
-HOOKS: dict[str, type[Settings]] = {  # hook -> the base of what it provides
+HOOKS: dict[str, type[Settings]] = {  # hook -> base class of the implementations
     "invkit_datasets": Dataset,
     "invkit_degradations": Degradation,
     "invkit_metrics": Metric,
     "invkit_reconstructors": Method,
 }
-CORE: dict[str, Mapping[str, type[Settings]]] = {  # the kinds that no plugin provides yet
+CORE: dict[str, Mapping[str, type[Settings]]] = {  # kinds without a hook
     "network": NETWORKS,
     "field": FIELDS,
     "schedule": SCHEDULES,
@@ -31,7 +31,7 @@ KINDS = (*(base.kind for base in HOOKS.values()), *CORE)
 
 @dataclass(frozen=True)
 class Origin:
-    """The plugin that provides something, and the distribution it came in."""
+    """The plugin that provides an implementation, and its distribution."""
 
     plugin: str
     distribution: str
@@ -42,17 +42,17 @@ class Origin:
 
     @property
     def core(self) -> bool:
-        """Whether this is invkit itself."""
+        """Whether the provider is invkit itself."""
         return (self.plugin, self.distribution) == ("core", "invkit")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A plugin, or one name that it provides, that cannot be used."""
+    """A plugin, or a single implementation of it, that cannot be used."""
 
     origin: Origin
     error: str  # one line
-    key: tuple[str, str] | None = None  # (kind, name), where the rest of the plugin may work
+    key: tuple[str, str] | None = None  # (kind, name) of a single implementation
 
     def __str__(self) -> str:
         return f"plugin {self.origin.plugin} ({self.origin.distribution}): {self.error}"
@@ -60,22 +60,23 @@ class Failure:
 
 @dataclass(frozen=True)
 class Registry:
-    """Everything a recipe can name, where it came from, and what could not be loaded."""
+    """All implementations, their providers, and the plugins that could not be loaded."""
 
     classes: Mapping[str, Mapping[str, type[Settings]]]  # kind -> name -> class
-    origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)  # (kind, name) -> its provider
+    origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)  # (kind, name) -> provider
     failures: tuple[Failure, ...] = ()
-    rivals: Mapping[tuple[str, str], tuple[Origin, ...]] = field(default_factory=dict)  # providers of one name
+    duplicates: Mapping[tuple[str, str], tuple[Origin, ...]] = field(default_factory=dict)  # names with several providers
     files: Mapping[str, str] = field(default_factory=dict)  # plugin file -> its SHA-256
 
     def names(self, kind: str) -> Mapping[str, type[Settings]]:
-        """The implementations of a kind (one of `KINDS`), by their names."""
+        """The implementations of a kind (one of `KINDS`), by name."""
         return self.classes[kind]
 
     def get(self, kind: str, name: str) -> type[Any]:
         """The settings class of a name.
 
-        Raises RecipeError for an unknown name, PluginError where a plugin that failed to load may be why.
+        Raises RecipeError for an unknown name; PluginError if several plugins provide it, or if a plugin that failed to
+        load may be the cause.
         """
         if conflict := self.conflict(kind, name):
             raise PluginError(conflict)
@@ -88,30 +89,30 @@ class Registry:
         raise RecipeError(message)
 
     def conflict(self, kind: str, name: str) -> str | None:
-        """What to say of a name that several plugins provide; None of any other."""
-        if not (rivals := self.rivals.get((kind, name))):
+        """The error message for a name provided by several plugins; None for any other."""
+        if not (origins := self.duplicates.get((kind, name))):
             return None
         return (
-            f"the {kind} {name!r} is provided by both {' and '.join(map(str, rivals))}; "
+            f"the {kind} {name!r} is provided by both {' and '.join(map(str, origins))}; "
             "uninstall one of them, or choose plugins with INVKIT_PLUGINS"
         )
 
     def _failed(self, kind: str, name: str) -> list[Failure]:
-        """The failures that may be why a name is unknown: those of the name itself, else all."""
+        """The failures that may explain an unknown name: those of the name itself if there are any, otherwise all."""
         if kind in CORE:
             return []
         own = [failure for failure in self.failures if failure.key == (kind, name)]
         return own or list(self.failures)
 
     def name_of(self, settings: Settings) -> str | None:
-        """The name under which the class of some settings is registered, None for a plain section."""
+        """The name under which the class of `settings` is registered, or None."""
         return next(
             (name for names in self.classes.values() for name, cls in names.items() if cls is type(settings)), None
         )
 
-    def called(self, kind: str, settings: Settings) -> str:
-        """The name of a chosen implementation. Raises PluginError where it lost its name: others provide it too."""
+    def registered_name(self, kind: str, settings: Settings) -> str:
+        """As `name_of`. Raises PluginError if there is no name, or several plugins provide it."""
         if name := self.name_of(settings):
             return name
-        conflicts = (self.conflict(of, name) or "" for of, name in self.rivals if of == kind)
+        conflicts = (self.conflict(of, name) or "" for of, name in self.duplicates if of == kind)
         raise PluginError("; ".join(conflicts) or f"the {kind} {type(settings).__name__} is not registered")

@@ -1,4 +1,4 @@
-"""A new plugin: a distribution that installs, conforms and runs before its author has changed a line."""
+"""Create a plugin from templates: an installable distribution with a working example, a test and a recipe."""
 
 import importlib.util
 import re
@@ -22,7 +22,7 @@ _FILES = {  # template -> file
 
 
 def names(text: str) -> dict[str, str]:
-    """What the parts of a plugin are called, from a word as people write it. Raises RecipeError.
+    """The names of a plugin, its module, distribution and class, from user input. Raises RecipeError for an invalid name.
 
     >>> names("My_Blur")
     {'name': 'my-blur', 'stem': 'my_blur', 'module': 'invkit_my_blur', 'distribution': 'invkit-my-blur', 'cls': 'MyBlur'}
@@ -30,7 +30,7 @@ def names(text: str) -> dict[str, str]:
     name = re.sub(r"[-_. ]+", "-", text.strip().lower()).strip("-").removeprefix("invkit-")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 60:
         raise RecipeError(
-            f"{text!r} is no name for a plugin; take letters, digits and hyphens, a letter first: my-blur"
+            f"{text!r} is not a valid plugin name; use letters, digits and hyphens, starting with a letter: my-blur"
         )
     stem = name.replace("-", "_")
     cls = "".join(part.capitalize() for part in name.split("-"))
@@ -38,15 +38,15 @@ def names(text: str) -> dict[str, str]:
 
 
 def new_plugin(text: str, folder: Path | None, registry: Registry, version: str) -> Path:
-    """Write a plugin of some name into a folder that is empty or not there; returns the folder.
+    """Create a plugin in a new or empty folder, and return the folder.
 
-    Raises RecipeError where the name is none or taken, or the folder is; nothing half-written stays.
+    Raises RecipeError if the name is invalid or taken, or the folder is not empty; after an error no files are left.
     """
     values = names(text)
-    _free(values, registry)
+    _check_free(values, registry)
     folder = folder or Path(values["distribution"])
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise RecipeError(f"{folder} exists and is not empty; name another: invkit plugins new {text} DIR")
+        raise RecipeError(f"{folder} exists and is not empty; choose another: invkit plugins new {text} DIR")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     templates = files("invkit.plugins") / "templates" / "plugin"
     sources = {file.format(**values): templates / f"{template}.j2" for template, file in _FILES.items()}
@@ -54,7 +54,7 @@ def new_plugin(text: str, folder: Path | None, registry: Registry, version: str)
         file: environment.from_string(source.read_text("utf-8")).render(**values, invkit=version)
         for file, source in sources.items()
     }
-    made = not folder.exists()
+    created = not folder.exists()
     try:
         for file, content in texts.items():
             path = folder / file
@@ -62,14 +62,15 @@ def new_plugin(text: str, folder: Path | None, registry: Registry, version: str)
             path.write_text(content, "utf-8")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        if not made:
+        if not created:
             folder.mkdir(exist_ok=True)
         raise
     return folder
 
 
-def _free(values: dict[str, str], registry: Registry) -> None:
+def _check_free(values: dict[str, str], registry: Registry) -> None:
+    """Raises RecipeError if the degradation or the module exists already."""
     if origin := registry.origins.get(("degradation", values["name"])):
-        raise RecipeError(f"the degradation {values['name']!r} is provided by {origin} already; take another name")
+        raise RecipeError(f"the degradation {values['name']!r} is already provided by {origin}; choose another name")
     if importlib.util.find_spec(values["module"]):
-        raise RecipeError(f"a module {values['module']} is installed already; take another name")
+        raise RecipeError(f"a module {values['module']} is already installed; choose another name")

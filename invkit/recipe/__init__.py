@@ -1,4 +1,4 @@
-"""Recipes: YAML files read, overridden, resolved through the registry and frozen; their JSON schema.
+"""Recipes: read YAML files, apply overrides, resolve names through the registry; the JSON schema of recipes.
 
-Imports the packages below it and the registry. `recipe.read` imports no torch.
+`recipe.read` imports no torch.
 """

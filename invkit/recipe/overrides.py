@@ -1,4 +1,4 @@
-"""Settings given on the command line, `a.b.c=value`, laid over a recipe's tree before it is validated."""
+"""Overrides from the command line, `a.b.c=value`, applied to the tree of a recipe before validation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,10 @@ COMMAND_LINE = "command line: "
 
 
 def override(tree: Tree, overrides: Sequence[str]) -> Tree:
-    """The tree with `a.b.c=value` settings laid over it, in their order.
+    """Apply overrides of the form `a.b.c=value` to a tree, in order.
 
-    Values follow the rules of the file. `X.name=value` first drops the other settings of X: those of one
-    implementation mean nothing to another.
+    Values are parsed as in a recipe file. `X.name=value` also removes the other settings of X, since they belong to
+    another implementation.
     """
     data: Any = tree.data
     where, problems = dict(tree.where), list(tree.problems)
@@ -29,12 +29,12 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
             problems += [Problem(place, path, problem.message) for problem in value.problems]
             continue
         reset = _reset(path)
-        for earlier, said in given.items():
+        for earlier, earlier_place in given.items():
             if len(earlier) > len(reset) and earlier[: len(reset)] == reset and earlier != path:
                 message = f"has no effect: {text} comes after it and resets {dotted(reset)}"
-                problems.append(Problem(said, earlier, message))
+                problems.append(Problem(earlier_place, earlier, message))
         try:
-            data, path = laid(data, path, value.data)
+            data, path = with_value(data, path, value.data)
         except ValueError as error:
             problems.append(Problem(place, path, str(error)))
             continue
@@ -47,12 +47,12 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
 
 
 def _reset(path: Path) -> Path:
-    """What an override replaces as a whole."""
+    """The path of the subtree that an override replaces."""
     return path[:-1] if path[-1] == "name" and len(path) > 1 else path
 
 
-def laid(node: Any, path: Path, value: Any, above: Path = ()) -> tuple[Any, Path]:
-    """A copy of `node` with the value at `path`, and the path with list positions as numbers."""
+def with_value(node: Any, path: Path, value: Any, above: Path = ()) -> tuple[Any, Path]:
+    """A copy of `node` with `value` at `path`, and the path with list indices as integers."""
     if not path:
         return value, above
     key, *rest = path
@@ -60,13 +60,13 @@ def laid(node: Any, path: Path, value: Any, above: Path = ()) -> tuple[Any, Path
         if not (str(key).isdigit() and int(key) < len(node)):
             raise ValueError(f"{dotted(above)} is a list of {len(node)}; count its items from 0")
         index = int(key)
-        item, path = laid(node[index], tuple(rest), value, (*above, index))
+        item, path = with_value(node[index], tuple(rest), value, (*above, index))
         return [*node[:index], item, *node[index + 1 :]], path
     if isinstance(node, str):
-        node = {"name": node}  # a choice written as its name only
+        node = {"name": node}  # an implementation given by its name only
     if not isinstance(node, dict | None):
-        raise ValueError(f"{dotted(above)} is {brief(node)} and has no settings of its own")
+        raise ValueError(f"{dotted(above)} is {brief(node)} and has no settings")
     if key == "name" and not rest and above:
         return {"name": value}, (*above, key)
-    child, path = laid((node or {}).get(key), tuple(rest), value, (*above, key))
+    child, path = with_value((node or {}).get(key), tuple(rest), value, (*above, key))
     return {**(node or {}), key: child}, path

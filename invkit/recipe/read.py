@@ -1,4 +1,4 @@
-"""Finds recipes, as given or among the installed ones, and reads them; imports nothing heavy."""
+"""Find and read recipe files, given by path or by the name of an installed recipe; imports no torch."""
 
 from pathlib import Path
 
@@ -9,14 +9,17 @@ PACKAGE = Path(__file__).parent.parent
 
 
 def installed() -> dict[str, Path]:
-    """The recipes that ship with invkit, by name: `quickstart`, `folder/name`."""
+    """Paths of the recipes shipped with invkit, by name: `quickstart`, `folder/name`."""
     homes = (PACKAGE / "recipes", PACKAGE.parent / "recipes")  # a wheel; a development install
     home = next((home for home in homes if home.is_dir()), homes[0])
     return {path.relative_to(home).with_suffix("").as_posix(): path for path in sorted(home.rglob("*.yaml"))}
 
 
 def find(recipe: str | Path) -> Path:
-    """The file of a recipe: the path as given, else the installed recipe of that name. Raises RecipeError."""
+    """The path of a recipe: the given path if it exists, otherwise the installed recipe of that name.
+
+    Raises RecipeError if there is neither.
+    """
     path = Path(recipe)
     if path.exists():
         return path
@@ -31,7 +34,7 @@ def find(recipe: str | Path) -> Path:
 
 
 def read_recipe(recipe: str | Path) -> tuple[Path, bytes, Tree]:
-    """The file of a recipe, its bytes and its tree. Raises RecipeError where it cannot be understood at all."""
+    """The path, bytes and tree of a recipe. Raises RecipeError if it cannot be read or is not a mapping."""
     path = find(recipe)
     try:
         with path.open("rb") as stream:

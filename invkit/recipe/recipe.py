@@ -1,4 +1,4 @@
-"""A recipe: everything a run is made of, validated and frozen."""
+"""The recipe: all settings of a run, validated and frozen."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from invkit.training.settings import Log, Train
 
 @dataclass(frozen=True)
 class Source:
-    """Where a recipe came from. All sources are equal: recipes compare by what they say."""
+    """Where a recipe came from. Not compared: recipes are equal if their settings are."""
 
     name: str = field(default="recipe", compare=False)
     text: str = field(default="", compare=False)
@@ -39,7 +39,7 @@ class Source:
 class Recipe(Settings):
     """The sections of a recipe."""
 
-    seed: int = Field(0, ge=0, lt=2**63, description="what every random draw of the run depends on")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of all random numbers of the run")
     data: Dataset
     degradation: Degradation
     noise: Noise = Noise()
@@ -54,43 +54,46 @@ class Recipe(Settings):
 
     @property
     def name(self) -> str:
-        """The file's name without its suffix."""
+        """The file name without suffix."""
         return self._source.name
 
     @property
     def text(self) -> str:
-        """The file as it was given, without overrides."""
+        """The text of the file, without overrides."""
         return self._source.text
 
     @property
     def registry(self) -> Registry:
-        """The registry that resolved the recipe's names."""
+        """The registry with which the recipe was resolved."""
         return self._source.registry or loader.registry()
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The columns of the table, by their names."""
-        return {self.registry.called("metric", metric): metric for metric in self.eval.metrics}
+        """The metrics of the table, by name."""
+        return {self.registry.registered_name("metric", metric): metric for metric in self.eval.metrics}
 
     def open_images(self, split: Split, say: Callable[[str], None] = lambda note: None) -> dict[Grid, Images]:
-        """The images of a split on each grid of the recipe, notes on them given to `say`; DataError where there are none."""
+        """The images of a split on each grid of the recipe; `say` receives the notes of the dataset.
+
+        Raises DataError if the split is empty.
+        """
         sizes = self.train.grids if split == "train" else self.eval.grids or self.train.grids
-        found = {}
+        images = {}
         for grid in dict.fromkeys(as_grid(size, self.data.channels) for size in sizes):
-            found[grid] = self.data.open(split, grid, self.seed, None if split == "train" else self.eval.images)
-            for note in found[grid].notes:
+            images[grid] = self.data.open(split, grid, self.seed, None if split == "train" else self.eval.images)
+            for note in images[grid].notes:
                 say(note)
-            if not len(found[grid]):
-                raise DataError(f"data: the {split} split holds no picture")
-        return found
+            if not len(images[grid]):
+                raise DataError(f"data: the {split} split contains no images")
+        return images
 
     def dump(self) -> str:
-        """The resolved recipe as YAML: every setting, paths absolute; it loads to an equal recipe."""
+        """All settings as YAML, with absolute paths; loading it gives an equal recipe."""
         return yaml.dump(plain(self, self.registry), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `yamltree` reads: no aliases, and quotes where YAML 1.1 and 1.2 disagree about a word."""
+    """Writes YAML that `yaml_reader` reads: no aliases, and quotes around strings that YAML 1.1 and 1.2 read differently."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -105,14 +108,14 @@ _Dumper.add_representer(str, _text)
 
 
 def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry: Registry | None = None) -> Recipe:
-    """Load a recipe: a path, or the name of an installed one; `overrides` are `a.b.c=value` settings over it.
+    """Load a recipe, given by path or by the name of an installed one, with overrides of the form `a.b.c=value`.
 
-    Raises one RecipeError with a line `file:line:column: key.path: message` for each mistake, or PluginError where a
-    plugin that failed to load may be why a name is unknown.
+    Raises one RecipeError with a line `file:line:column: key.path: message` for each mistake; PluginError if a plugin
+    that failed to load may be the cause of an unknown name.
     """
     path, raw, tree = read_recipe(recipe)
     registry = registry or loader.registry()
-    made = resolve(Recipe, override(tree, overrides), registry, path.parent)
-    plain(made, registry)  # a default whose name several plugins provide is nobody's
-    made._source = Source(path.stem, raw.decode("utf-8-sig"), registry)
-    return made
+    loaded = resolve(Recipe, override(tree, overrides), registry, path.parent)
+    plain(loaded, registry)  # raises PluginError if several plugins provide the name of a default
+    loaded._source = Source(path.stem, raw.decode("utf-8-sig"), registry)
+    return loaded

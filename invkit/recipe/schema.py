@@ -1,4 +1,4 @@
-"""The JSON schema of recipes, for editors: what `resolve` accepts, as far as types and limits can say it."""
+"""The JSON schema of recipes for editors; it covers types and limits, not relations between settings."""
 
 import json
 from typing import Any
@@ -13,18 +13,18 @@ from invkit.recipe.resolve import plain
 
 
 def recipe_schema(registry: Registry) -> JsonSchemaValue:
-    """The schema (draft 2020-12) of recipes over everything that a registry knows."""
+    """The schema (draft 2020-12) of recipes with all implementations in a registry."""
     schema = _Generator(registry).generate(Recipe.__pydantic_core_schema__)
     return {"$schema": GenerateJsonSchema.schema_dialect, "title": "invkit recipe", **schema}
 
 
 def schema_text(registry: Registry) -> str:
-    """The schema as the text of a file."""
+    """The schema as text for a file."""
     return json.dumps(recipe_schema(registry), indent=1, ensure_ascii=False) + "\n"
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's schema with the implementations of each kind, and without titles, which only repeat the keys."""
+    """Pydantic's schema with the implementations of each kind; without titles, which would only repeat the keys."""
 
     def __init__(self, registry: Registry) -> None:
         super().__init__()
@@ -37,48 +37,48 @@ class _Generator(GenerateJsonSchema):
         metadata = schema.get("metadata", {})
         if cls := metadata.get("settings"):  # see `invkit.core.settings`
             return self._choice(cls) if "kind" in vars(cls) else super().generate_inner(cls.__pydantic_core_schema__)
-        made = super().generate_inner(schema)
-        return made | {"enum": sorted(self.registry.names(metadata["kind"]))} if "kind" in metadata else made
+        inner = super().generate_inner(schema)
+        return inner | {"enum": sorted(self.registry.names(metadata["kind"]))} if "kind" in metadata else inner
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         return {key: value for key, value in super().model_schema(schema).items() if key != "title"}
 
     def _choice(self, base: type[Settings]) -> JsonSchemaValue:
-        """The name of an implementation, or its settings with the name."""
+        """The name of an implementation, or its settings including `name`."""
         key, reference = self.get_cache_defs_ref_schema(CoreRef(base.kind))
         if key not in self.definitions:
-            self.definitions[key] = {}  # an implementation may hold others of its kind
-            found = {name: self._own(cls) for name, cls in sorted(self.registry.names(base.kind).items())}
+            self.definitions[key] = {}  # an implementation may contain others of its kind
+            schemas = {name: self._own(cls) for name, cls in sorted(self.registry.names(base.kind).items())}
             bare = [
                 {"const": name, "description": own.get("description", "")}
-                for name, own in found.items()
+                for name, own in schemas.items()
                 if "required" not in own
             ]
             named = [
                 own
                 | {"properties": {"name": {"const": name}, **own["properties"]}}
                 | {"required": ["name", *own.get("required", [])]}
-                for name, own in found.items()
+                for name, own in schemas.items()
             ]
             self.definitions[key] = {"oneOf": [*([{"type": "string", "oneOf": bare}] if bare else []), *named]}
         return reference
 
     def _own(self, cls: type[Settings]) -> JsonSchemaValue:
-        """Settings of a class, without a name."""
-        made = self.generate_inner(cls.__pydantic_core_schema__)
-        return self.definitions[self.json_to_defs_refs[JsonRef(made["$ref"])]]
+        """The schema of a class, without `name`."""
+        reference = self.generate_inner(cls.__pydantic_core_schema__)["$ref"]
+        return self.definitions[self.json_to_defs_refs[JsonRef(reference)]]
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """A field; where an implementation is its default, settings without a name are of that one."""
+        """The schema of a field; settings without `name` are those of its default implementation."""
         factory: Any = schema.get("default_factory")
         default = factory() if factory else schema.get("default")
         if not isinstance(default, Settings):
             return super().default_schema(schema)
-        made = self.generate_inner(schema["schema"])
+        inner = self.generate_inner(schema["schema"])
         if self.registry.name_of(default) is None:
-            return made
+            return inner
         own = {key: value for key, value in self._own(type(default)).items() if key != "required"}
-        return {"oneOf": [made, own], "default": self.encode_default(default)}
+        return {"oneOf": [inner, own], "default": self.encode_default(default)}
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, tuple):

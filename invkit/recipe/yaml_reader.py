@@ -1,4 +1,4 @@
-"""A strict YAML reader that keeps positions: plain data, and for each key path the place it came from."""
+"""A strict YAML reader that returns plain data and the position of each key."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -8,10 +8,8 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
-
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
-
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -23,7 +21,7 @@ for _word, _value in {"null": None, "true": True, "false": False}.items():
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: the place, the path of the key, and what is wrong there."""
+    """A mistake in a recipe: its position, key path and message."""
 
     where: str
     path: Path
@@ -35,9 +33,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Tree:
-    """Plain data (dict, list, str, int, float, bool, None), where each key stood, and what was wrong in the text.
+    """Plain data (dict, list, str, int, float, bool, None), the position of each key, and the mistakes in the text.
 
-    Where the text could not be understood at all, `data` is None and `problems` says why.
+    If the text cannot be parsed, `data` is None and `problems` contains the reason.
     """
 
     data: Any = None
@@ -45,14 +43,14 @@ class Tree:
     problems: list[Problem] = field(default_factory=list)
 
     def place(self, path: Path) -> str:
-        """Where a key stands; for one that is not there, the nearest thing around it."""
+        """The position of a key; for a missing key that of the nearest enclosing one."""
         while path not in self.where and path:
             path = path[:-1]
         return self.where.get(path, "")
 
 
 class _StopError(Exception):
-    """Nothing after this place can be understood."""
+    """Parsing cannot continue after this position."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(message)
@@ -77,17 +75,17 @@ def scalar(text: str) -> Any:
 
 
 def read(raw: bytes, source: str) -> Tree:
-    """Read one YAML document. `source` is its name in messages, which have the form `source:line:column`."""
+    """Read one YAML document. Positions have the form `source:line:column`."""
     return _Reader(lambda line, column: f"{source}:{line + 1}:{column + 1}").read(raw)
 
 
 def read_value(text: str, where: str) -> Tree:
-    """Read a value that stands on the command line; every place in it is `where`."""
+    """Read a value from the command line; all positions in it are `where`."""
     return _Reader(lambda line, column: where).read(text.encode("utf-8", "replace"))
 
 
 class _Reader:
-    """Builds the tree from the parser's events, so that nothing is constructed, expanded or resolved on the way."""
+    """Builds the tree from the events of the YAML parser, so that no tag, alias or merge key is evaluated."""
 
     def __init__(self, place: Callable[[int, int], str]) -> None:
         self.place = place
@@ -106,13 +104,13 @@ class _Reader:
             return Tree(None, self.tree.where, [*self.tree.problems, Problem(self.place(*stop.place), (), str(stop))])
 
     def _document(self, events: Iterator[Any]) -> Any:
-        next(events)  # the start of the stream
+        next(events)  # start of the stream
         if isinstance(next(events), yaml.StreamEndEvent):
             raise _StopError(0, 0, "empty; nothing is set here")
         data = self._node(next(events), events, ())
-        next(events)  # the end of the document
+        next(events)  # end of the document
         if not isinstance(after := next(events), yaml.StreamEndEvent):
-            raise _StopError(after.start_mark.line, after.start_mark.column, "a second document; a recipe is only one")
+            raise _StopError(after.start_mark.line, after.start_mark.column, "a second document; a recipe has only one")
         return data
 
     def _problem(self, event: Any, path: Path, message: str) -> None:
@@ -128,7 +126,7 @@ class _Reader:
         if event.anchor is not None:
             self._problem(event, path, f"the anchor &{event.anchor} is not supported; write each value out")
         if event.tag is not None:
-            self._problem(event, path, "a tag (!...) is not supported; a recipe holds plain values only")
+            self._problem(event, path, "a tag (!...) is not supported; a recipe contains plain values only")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event, path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -156,7 +154,7 @@ class _Reader:
         if isinstance(key, str):
             self._problem(event, path, "the merge key << is not supported; write the settings out")
         elif not isinstance(event, yaml.AliasEvent):
-            self._problem(event, path, f"a key has to be a word, got {brief(key)}")
+            self._problem(event, path, f"a key has to be a string, got {brief(key)}")
         return None
 
     def _scalar(self, event: Any, path: Path) -> Any:
@@ -165,11 +163,11 @@ class _Reader:
         try:
             return scalar(event.value)
         except ValueError:  # Python refuses integers of thousands of digits
-            return self._problem(event, path, "a number of too many digits")
+            return self._problem(event, path, "a number with too many digits")
 
 
 def brief(value: Any) -> str:
-    """A value as a message shows it."""
+    """A value for a message, shortened to 60 characters."""
     text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -181,7 +179,7 @@ def _decode(raw: bytes) -> str:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column = _position(raw[: error.start].decode("utf-8", "replace"))
-        raise _StopError(line, column, "not a text in UTF-8; a recipe is a YAML file") from None
+        raise _StopError(line, column, "not UTF-8 text; a recipe is a YAML file") from None
     if bad := _UNPRINTABLE.search(text):
         line, column = _position(text[: bad.start()])
         raise _StopError(line, column, f"the character {bad.group()!r} is not text; is this a binary file?")

@@ -9,12 +9,10 @@ from torch import Tensor
 from invkit.core.keys import Keys
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
-from invkit.reconstructors.base import ConstantColour, PointEstimate
+from invkit.reconstructors.base import PointEstimate
 
 BALANCE = 0.3  # of the primal step to the dual one: the quickest of 0.1, 0.3 and 1 on masks, the middle one on blurs
-
 POWER_STEPS = 30
-
 SLACK = 1.05  # the power method finds a norm from below
 
 
@@ -57,8 +55,16 @@ class TotalVariation(PointEstimate):
 def start(measurement: Measurement) -> Tensor:
     """The constant colour that fits best, and the pseudo-inverse of what it leaves."""
     operator, y = measurement.operator, measurement.y
-    constant = ConstantColour(operator, y).fit(y)[:, :, None, None].expand(-1, *measurement.grid.picture)
+    constant = constant_colour(operator, y)[:, :, None, None].expand(-1, *measurement.grid.picture)
     return constant + operator.pinv(y - operator.forward(constant.contiguous()))
+
+
+def constant_colour(operator: LinearOperator, y: Tensor) -> Tensor:
+    """The constant colour that fits each measurement, least squares and of least norm: `N+ y` (B, C), with `N = A 1_c`."""
+    channels, image = operator.grid.channels, (len(operator), *operator.grid.picture)
+    units = torch.eye(channels, dtype=y.dtype, device=y.device)[:, None, :, None, None].expand(-1, *image)
+    n = torch.stack([operator.forward(unit.contiguous()).flatten(1) for unit in units], 1)  # (B, C, M)
+    return (torch.linalg.pinv(n @ n.mT, rtol=1e-5, hermitian=True) @ (n @ y.flatten(1)[:, :, None]))[..., 0]
 
 
 def differences(x: Tensor) -> Tensor:

@@ -19,9 +19,7 @@ from invkit.physics.gaussian import FittedField
 from invkit.training.problem import Problem
 
 FIT_IMAGES = 4096  # images that the prior is fitted to
-
 SCALE_IMAGES = 512  # images that the residual field and scale are fitted to
-
 MIDDLE = 32  # the residual field is fitted to images of density ratio one, if there are at least so many, else to all
 
 

@@ -23,7 +23,6 @@ from invkit.training.problem import Problem, image_ids, quantiles, query
 from invkit.training.settings import Train
 
 CHECK_EVERY = 20  # steps between checks for finite values on a device other than a CPU
-
 PATIENCE = 10  # consecutive skipped steps that are an error
 
 

@@ -20,7 +20,7 @@ def found(stand_ins):
             Failure(Origin("bad", "invkit-bad", "0.1"), "ImportError: no"),
             Failure(origin, "no class", ("degradation", "haze")),
         ),
-        rivals={("degradation", "grain"): (Origin("a", "invkit-a", "1"), Origin("b", "invkit-b", "1"))},
+        duplicates={("degradation", "grain"): (Origin("a", "invkit-a", "1"), Origin("b", "invkit-b", "1"))},
     )
 
 

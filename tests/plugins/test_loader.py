@@ -189,7 +189,7 @@ def test_a_plugin_file(write):
     assert found.get("degradation", "blur")().width == 0.1
     assert found.origins["degradation", "blur"].plugin == "my-blur"
     assert found.files == {str(file): hashlib.sha256(file.read_bytes()).hexdigest()}
-    assert load([], [str(file)] * 2).rivals == {}
+    assert load([], [str(file)] * 2).duplicates == {}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,19 @@ def test_the_dump_loads_to_an_equal_recipe(load):
         assert load(made.dump()) == made
 
 
+def test_settings_of_earlier_versions_load_at_their_default_value_only(load):
+    """Every resolved.yaml of an old run names them."""
+    old = "sample: {steps: 3, coarse: []}\ndiffusion: {loss: {weight: x0, whiten: null}}\n"
+    assert load(HEAD + old) == load(HEAD, "sample.steps=3", "diffusion.loss.weight=x0")
+    assert "coarse" not in load(HEAD + old).dump()
+    with pytest.raises(RecipeError) as error:
+        load(HEAD + old.replace("[]", "[16]").replace("null", "0.1"))
+    assert [line.split(": ", 1)[1] for line in str(error.value).splitlines()] == [
+        "sample: 'coarse' is a setting of earlier versions, got [16]; leave it out",
+        "diffusion.loss: 'whiten' is a setting of earlier versions, got 0.1; leave it out",
+    ]
+
+
 MISTAKES = {  # what is written: the place, the key path or none, and what else has to be stated
     "misspelt section": (HEAD + "trian: {steps: 3}\n", "3:1", "trian", "'train'"),
     "misspelt key": (HEAD + "train:\n  step: 3\n", "4:3", "train.step", "'steps'"),

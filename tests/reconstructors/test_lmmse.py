@@ -86,11 +86,11 @@ def test_nothing_seen_is_the_mean_and_the_law_is_fitted_once():
 
     def training(grid: Grid, limit: int) -> Images:
         opened.append((grid, limit))
-        return Draws(grid, 40)
+        return Draws(40, grid=grid)
 
     row, grid = Lmmse(training, 30), Grid(4, 4)
     nothing = Measurement(Mask(torch.zeros(2, 1, 4, 4, dtype=torch.bool)), torch.zeros(2, 3, 4, 4))
-    want = Draws(grid, 30)[range(30)].mean(0)
+    want = Draws(30, grid=grid)[range(30)].mean(0)
     torch.testing.assert_close(row.mean(nothing), want.expand(2, -1, -1, -1))
     assert row.sample(nothing, Keys.of(0, "s", range(2)), 2).std() > 0.1
     assert opened == [(grid, 30)]
@@ -100,7 +100,7 @@ def test_what_it_cannot_do_it_says_at_once():
     method, sources = METHODS["lmmse"](), Sources(None, None)
     with raises(RecipeError, "eval.methods", "lmmse"):
         method.build(sources)
-    sources = replace(sources, training=lambda grid, limit: Draws(grid, 9))
+    sources = replace(sources, training=lambda grid, limit: Draws(9, grid=grid))
     with raises(RecipeError, "eval.methods", "lmmse", 3072, "33x32", 3168, "eval.grids"):
         method.build(replace(sources, grids=(Grid(32, 32), Grid(33, 32))))
     assert method.build(replace(sources, grids=(Grid(32, 32),))).nfe("sample") == 0

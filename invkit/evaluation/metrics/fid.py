@@ -12,7 +12,6 @@ from invkit.evaluation.metrics.pretrained import INCEPTION, NetworkMetric, has_i
 
 LEAST = 10_000  # smallest number of images for FID, whose bias falls with their number and differs between methods
 BLOCK = 1000  # images at a time
-
 Features = NDArray[np.float64]
 
 

@@ -9,7 +9,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 NOMINAL = (50, 80, 90, 95)
 FEW = 1e-3  # smallest share of a row's pixels for a point of the error curve
 MARKER = {"point": "^", "mean": "o", "sample": "s"}
-
 Table = Mapping[str, Any]
 
 

@@ -17,7 +17,6 @@ LARGEST = 512  # largest side of a cell; larger images are reduced
 GAP, HEADER = 8, 44
 PAPER, INK, FAINT = (255, 255, 255), (34, 34, 34), (110, 110, 110)
 HEAT = "magma"
-
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 
 

@@ -26,7 +26,6 @@ SCHEMA = "invkit.reconstruct/1"
 RECORD = "reconstruct.json"
 INTERVAL = 90  # per cent
 WHOLE = 2  # images of at most so many times the training grid are reconstructed as a whole
-
 Notify = Callable[[str], None]
 
 

@@ -14,7 +14,6 @@ from invkit.evaluation.report.images import deviation_png, measured_png, picture
 from invkit.reconstructors.posterior import Posterior
 
 SHOWN = 4  # samples saved as images; all are in the .npz
-
 Interval = tuple[Tensor, Tensor]  # lower and upper end, (1, C, H, W) each
 
 

@@ -18,7 +18,6 @@ from invkit.data.decoding import error_line, printable
 from invkit.experiment.inference.image_files import check_size
 
 FAR = 10.0  # a larger absolute value must be in other units
-
 Rows = NDArray[np.float64]
 
 

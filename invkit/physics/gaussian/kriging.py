@@ -114,8 +114,8 @@ class ByObserved(DenseKriging):
     def variance(self) -> Tensor:
         y, c = self.measurement.y, self.grid.channels
         columns = self.field.columns(self.grid, self._points, y).view(len(y), -1, c * self.grid.pixels)
-        to_user_error = squares(self._inverse * self._valid.repeat_interleave(c, 1)[:, None], columns)
-        variance = self.field.variance(self.grid).to(y).flatten() - to_user_error
+        explained = squares(self._inverse * self._valid.repeat_interleave(c, 1)[:, None], columns)
+        variance = self.field.variance(self.grid).to(y).flatten() - explained
         return variance.clamp(min=0).view(len(y), *self.grid.picture)
 
 

@@ -11,5 +11,4 @@ from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 from invkit.reconstructors.zeroshot.repaint import Repaint
 
 SOLVERS: dict[str, type[Method]] = {cls.title: cls for cls in (Repaint, Ddnm, Ddrm, Dps, Pigdm, Diffpir)}
-
 __all__ = ["SOLVERS", "Prior", "Solver", "TrainedPrior", "ZeroShot"]

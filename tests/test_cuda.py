@@ -63,14 +63,14 @@ def both(work, **tolerance):
 
 @pytest.mark.parametrize("fraction", [0.1, 0.8])
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
-@pytest.mark.parametrize("what", ["mean", "variance", "sample", "misfit"])
+@pytest.mark.parametrize("what", ["mean", "variance", "sample", "loo_error"])
 def test_gaussian_posterior(fraction, sigma, what):
     def work(device):
         keys = Keys.of(0, "cuda", range(5), device)
         operator = RandomPixels(fraction=fraction).sample(keys, GRID)
         posterior = GaussianPosterior(FIELD, m := measure(operator, FIELD.sample(keys, GRID), Noise(sigma=sigma), keys))
-        if what == "misfit":
-            return posterior.misfit(posterior.weights(m.y[None]))
+        if what == "loo_error":
+            return posterior.loo_error(posterior.weights(m.y[None]))
         return posterior.sample(keys, 3) if what == "sample" else getattr(posterior, what)()
 
     both(work, rtol=1e-3, atol=1e-3)

@@ -18,27 +18,27 @@ from invkit.physics.operators.mask import Mask
 
 @dataclass(frozen=True, eq=False)
 class InitialEstimate:
-    """The estimate that a model starts from; the residual of an image x is `z = (x - mean) / deviation`."""
+    """The estimate that a model starts from; the residual of an image x is `z = (x - mean) / std`."""
 
     mean: Tensor  # (B, C, H, W)
-    deviation: Tensor  # (B, 1, H, W): standard deviation expected of the image about the mean
-    misfit: Tensor  # (B,): see `GaussianPosterior.misfit`
+    std: Tensor  # (B, 1, H, W): standard deviation expected of the image about the mean
+    loo_error: Tensor  # (B,): see `GaussianPosterior.loo_error`
     data_channel: Tensor  # (B, C, H, W): the measurement on the pixel grid; for a kriged mask the weights `K^-1 r`
     has_weights: bool = False  # whether the data channel holds kriging weights, which add up over cells
 
     def residual(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation
+        return (x - self.mean) / self.std
 
     def image(self, z: Tensor) -> Tensor:
-        return self.mean + self.deviation * z
+        return self.mean + self.std * z
 
     def __getitem__(self, index: slice | Tensor) -> "InitialEstimate":
         return self.map(lambda t: t[index])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "InitialEstimate":
         """Every tensor, batch first, through `change`."""
-        mean, deviation, misfit = change(self.mean), change(self.deviation), change(self.misfit)
-        return InitialEstimate(mean, deviation, misfit, change(self.data_channel), self.has_weights)
+        mean, std, loo_error = change(self.mean), change(self.std), change(self.loo_error)
+        return InitialEstimate(mean, std, loo_error, change(self.data_channel), self.has_weights)
 
     def to(self, device: torch.device | str) -> "InitialEstimate":
         return self.map(lambda t: t.to(device))
@@ -50,9 +50,7 @@ class Condition:
 
     estimate: InitialEstimate  # its standard deviation multiplied by the residual scale
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
-    inputs: (
-        Tensor  # (B, 2 C + 2, h, w) on the network's grid: mean, data channel, observed share of channels, deviation
-    )
+    inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: mean, data channel, observed share of channels, std
     density_ratio: float = 1.0  # to the middle of the training range; scales the residual spectrum
 
     @classmethod
@@ -106,14 +104,14 @@ def _binned(estimate: InitialEstimate, observed: Tensor, shape: tuple[int, int])
 
 
 def _inputs(estimate: InitialEstimate, observed: Tensor, shape: tuple[int, int]) -> Tensor:
-    mean, deviation, channel = estimate.mean, estimate.deviation, estimate.data_channel
+    mean, std, channel = estimate.mean, estimate.std, estimate.data_channel
     if tuple(mean.shape[-2:]) != tuple(shape):
-        mean, deviation = resample(mean, shape), F.adaptive_avg_pool2d(deviation, shape)
+        mean, std = resample(mean, shape), F.adaptive_avg_pool2d(std, shape)
         channel, observed = _binned(estimate, observed, shape)
     if estimate.has_weights:  # divided by their root mean square over the observed pixels
         size = channel.square().sum((1, 2, 3)) / (channel.shape[1] * (observed > 0).sum((1, 2, 3))).clamp(min=1)
         channel = channel / size.sqrt().clamp(min=torch.finfo(channel.dtype).tiny).view(-1, 1, 1, 1)
-    return torch.cat([mean, channel, observed, deviation], 1)
+    return torch.cat([mean, channel, observed, std], 1)
 
 
 def initial_estimate(
@@ -126,7 +124,7 @@ def initial_estimate(
     `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, with the mean spectrum of the
     channels; the same small solve (for many values, one in each neighbourhood) gives the pointwise standard deviation, the
     leave-one-out error and the weights `K^-1 r`. `mean` and `zero`: the mean colour, or zero, where nothing is observed. In these
-    two, and for operators other than masks, `deviation` and `misfit` are one, and the data channel is the pseudo-inverse of y.
+    two, and for operators other than masks, `std` and `loo_error` are one, and the data channel is the pseudo-inverse of y.
 
     The weights contain what the observed values, already present in the mean, do not: how the estimate changes with the
     covariance. If the true covariance differs by D, the posterior mean changes, to first order, by
@@ -144,19 +142,19 @@ def initial_estimate(
             return plain(GaussianPosterior(prior, measurement).mean())
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
-        mean, variance, weights, misfit = _krige(Achromatic(prior, grid.channels), grey, missing)
+        mean, variance, weights, loo_error = _krige(Achromatic(prior, grid.channels), grey, missing)
         mean, weights = (x.squeeze(2).transpose(0, 1) for x in (mean, weights))
-        deviation = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).sqrt()
-        return InitialEstimate(centre + mean, deviation, misfit, weights, has_weights=True)
+        std = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).sqrt()
+        return InitialEstimate(centre + mean, std, loo_error, weights, has_weights=True)
     if fill == "zero":
         return plain(operator.pinv(y))
     return plain(centre + operator.pinv(y - operator.forward(centre)))
 
 
 def _krige(field: GaussianField, grey: Measurement, r: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean, variance, weights and misfit of each channel of values r (C, B, 1, H, W), as in `LocalKriging`."""
+    """Mean, variance, weights and leave-one-out error of each channel of values r (C, B, 1, H, W), as in `LocalKriging`."""
     posterior = GaussianPosterior(field, grey)
     if not posterior.dense:
         return LocalKriging.of(field, grey, r)
     weights = posterior.weights(r)
-    return posterior.gain(r), posterior.variance(), weights, posterior.misfit(weights)
+    return posterior.gain(r), posterior.variance(), weights, posterior.loo_error(weights)

@@ -38,7 +38,7 @@ class Constants:
         scale = self.residual_scale
         numbers = {
             "slope": self.prior.slope, "residual_slope": self.residual.slope, "reference": self.reference,
-            "scale": scale.scale, "exponent": scale.exponent, "misfit": scale.misfit, "version": VERSION,
+            "scale": scale.scale, "exponent": scale.exponent, "misfit": scale.loo_error, "version": VERSION,
         }  # fmt: skip
         ranges = {} if self.training_ranges is None else {"training_ranges": self.training_ranges}
         return ranges | {
@@ -60,8 +60,8 @@ class Constants:
             low, high = tensors["misfit"].tolist()
             scale = ResidualScale(scale.scale, float(tensors["exponent"]), (low, high))
         kriged = fill == "gaussian" and (
-            "exponent" not in tensors or scale.misfit != (1, 1)
-        )  # only masks have a misfit
+            "exponent" not in tensors or scale.loo_error != (1, 1)
+        )  # only masks have a leave-one-out error
         if kriged and int(tensors.get("version", 1)) < VERSION:
             raise DataError(
                 "the checkpoint is of an earlier version, whose network took the observed values as input and not their "

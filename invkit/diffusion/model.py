@@ -23,7 +23,7 @@ from invkit.physics.measurement import Measurement
 
 
 class ConditionalModel(nn.Module):
-    """Denoises the residual z of `x = mean + deviation z`; at noise level infinity `denoise` returns the mean of z given y."""
+    """Denoises the residual z of `x = mean + std z`; at noise level infinity `denoise` returns the mean of z given y."""
 
     def __init__(
         self, settings: Network, diffusion: Diffusion, constants: Constants, precision: Precision = "auto"
@@ -77,8 +77,8 @@ class ConditionalModel(nn.Module):
     ) -> Condition:  # fmt: skip
         """Everything that is computed once per measurement; no gradient flows here."""
         estimate = estimate or self.initial_estimate(measurement)
-        scale = self.constants.residual_scale(estimate.misfit).view(-1, 1, 1, 1)
-        scaled = replace(estimate, deviation=estimate.deviation * scale)
+        scale = self.constants.residual_scale(estimate.loo_error).view(-1, 1, 1, 1)
+        scaled = replace(estimate, std=estimate.std * scale)
         return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), density_ratio)
 
     def _conditions(

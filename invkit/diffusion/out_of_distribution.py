@@ -38,7 +38,7 @@ def statistics(
     grid, operator = measurement.grid, measurement.operator
     values = operator.measured(torch.ones_like(measurement.y)).double().flatten(1).sum(1)
     f = (estimate - prior.centre(grid, estimate)).double()
-    energy = f.square().mean((1, 2, 3)) / prior.deviation(grid) ** 2
+    energy = f.square().mean((1, 2, 3)) / prior.pixel_std(grid) ** 2
     roughness = inner(f, prior.operator(f, grid, -1.0, FLOOR), grid) / values.clamp(min=1)
     away = torch.zeros_like(values) if measurement.observed is None else distance(measurement.observed)
     return torch.stack([values / (grid.channels * grid.pixels), energy, roughness, away], 1)

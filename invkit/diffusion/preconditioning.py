@@ -80,7 +80,7 @@ class ScalarPreconditioning(Preconditioning, ABC):
     ) -> Scaling:
         working = working or grid
         common = min(grid, working, key=lambda g: g.pixels)  # the grid with the modes of both
-        s = (sigma * noise.deviation(common)).view(-1, 1, 1, 1)
+        s = (sigma * noise.pixel_std(common)).view(-1, 1, 1, 1)
         mean = s.isinf()
         skip, out = self.factors(torch.where(mean, 1.0, s))
         skip, out = torch.where(mean, 0.0, skip), torch.where(mean, self.data, out)

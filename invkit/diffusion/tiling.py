@@ -143,11 +143,11 @@ class TiledModel:
         groups = [slice(i, i + AT_ONCE) for i in range(0, len(self.tiles), AT_ONCE)]
         alone = [model.condition(parts[group]).estimate for group in groups]
         self.estimate = self.tiles.blend(torch.cat([e.mean for e in alone]))  # (C, H, W)
-        self.deviation = self.tiles.blend(torch.cat([e.deviation for e in alone]))  # (1, H, W)
+        self.std = self.tiles.blend(torch.cat([e.std for e in alone]))  # (1, H, W)
         joint = InitialEstimate(
             self.tiles.cut(self.estimate),
-            self.tiles.cut(self.deviation),
-            torch.cat([e.misfit for e in alone]),
+            self.tiles.cut(self.std),
+            torch.cat([e.loo_error for e in alone]),
             torch.cat([e.data_channel for e in alone]),
             alone[0].has_weights,
         )
@@ -167,7 +167,7 @@ class TiledModel:
     def mean(self) -> Tensor:
         """Posterior mean (1, C, H, W)."""
         z = self._denoiser(1)(torch.zeros_like(self.estimate)[None], math.inf)
-        return self.estimate + self.deviation * z
+        return self.estimate + self.std * z
 
     @torch.no_grad()
     def sample(self, keys: Keys, count: int, settings: Sample) -> Tensor:
@@ -180,7 +180,7 @@ class TiledModel:
 
         levels = self.model.diffusion.schedule.levels(settings.steps)
         z = settings.method(self._denoiser(count), noise, levels)
-        return (self.estimate + self.deviation * z)[:, None]
+        return (self.estimate + self.std * z)[:, None]
 
 
 def blind_tile(measurement: Measurement, tiles: Tiles) -> tuple[int, int] | None:

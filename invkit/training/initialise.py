@@ -64,13 +64,13 @@ def _residual(
         hidden = unknown(measurement)
         where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
         parts.append(estimate.residual(part) * where)
-        values = parts[-1].double().square(), where, estimate.misfit.view(-1, 1)
+        values = parts[-1].double().square(), where, estimate.loo_error.view(-1, 1)
         sums.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
-    squares, counts, misfits = torch.cat(sums, 1)
+    squares, counts, loo_errors = torch.cat(sums, 1)
     if not squares.isfinite().all():
         raise NonFiniteError("the images or their measurements are not finite; check the data set and the degradation")
-    scale = ResidualScale.fit(squares, counts, misfits)
-    z = torch.cat(parts) / scale(misfits).to(x).view(-1, 1, 1, 1)
+    scale = ResidualScale.fit(squares, counts, loo_errors)
+    z = torch.cat(parts) / scale(loo_errors).to(x).view(-1, 1, 1, 1)
     ranges = bounds(torch.cat(found))
     middle = torch.cat([density_ratio(m, ranges) for m in measurements]) == 1
     if int(middle.sum()) >= MIDDLE:

@@ -27,4 +27,4 @@ def test_the_law_has_the_variance_and_channels_it_says(colors):
     assert data.channels == colors
     x = data.open("train", Grid(16, 16, colors), 0)[range(1000)]
     assert x.shape == (1000, colors, 16, 16)
-    assert float(x.square().mean().sqrt()) == pytest.approx(data.field.deviation(Grid(16, 16, colors)), rel=0.05)
+    assert float(x.square().mean().sqrt()) == pytest.approx(data.field.pixel_std(Grid(16, 16, colors)), rel=0.05)

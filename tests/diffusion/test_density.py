@@ -153,7 +153,7 @@ def test_a_zoomed_field_has_the_same_pixels_closer_together(model):
         for f, d in ((zoomed, 2), (field, 4))
     )
     assert float(near) == pytest.approx(float(far), abs=0.1)
-    assert zoomed.deviation(FINE) == pytest.approx(field.deviation(COARSE), rel=0.05)
+    assert zoomed.pixel_std(FINE) == pytest.approx(field.pixel_std(COARSE), rel=0.05)
 
 
 @pytest.fixture(scope="module")

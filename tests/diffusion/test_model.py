@@ -71,7 +71,7 @@ def test_an_untrained_model_samples_white_residuals(sigma):
     _, m = observe(2, sigma)
     draws = model.sample(m, Keys.of(1, "s", range(2)), 60, Sample(method=Heun(), steps=20))
     condition = model.condition(m)
-    z = (draws - condition.estimate.mean) / condition.estimate.deviation
+    z = (draws - condition.estimate.mean) / condition.estimate.std
     free = torch.ones_like(z[0]) if sigma else (~m.observed).float().expand_as(z[0])
     assert float((z.var(0) * free).sum() / free.sum()) == pytest.approx(1, rel=0.05)
     if not sigma:
@@ -84,7 +84,7 @@ def test_loss_is_the_weighted_denoising_error():
     keys = Keys.of(0, "l", range(64))
     _, m = observe(64)
     condition, levels = model.condition(m), (torch.arange(64) + 0.5) / 64
-    x = condition.estimate.mean + condition.estimate.deviation * keys.normal("r", *GRID.picture)
+    x = condition.estimate.mean + condition.estimate.std * keys.normal("r", *GRID.picture)
     for share in (0.0, 1.0):
         loss = model.loss(x, m, keys.child(str(share)), levels, mean_share=share)
         assert loss.mean().item() == pytest.approx(1, rel=0.05)

@@ -28,28 +28,28 @@ RANDOM = registry().names("degradation")["sparse-random"]
 VALUES = 200.0  # hidden in each picture
 
 
-def drawn(exponent: float, misfit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Squares, counts and misfits of residuals with deviation 0.3 misfit^exponent, which varies by a tenth between pictures."""
-    normal = Keys.of(0, "unit", range(len(misfit))).normal("n", 1)[:, 0].double()
-    deviation = 0.3 * misfit**exponent * (0.1 * normal).exp()
-    return deviation.square() * VALUES, torch.full_like(misfit, VALUES), misfit
+def drawn(exponent: float, loo_error: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Squares, counts and leave-one-out errors of residuals with std 0.3 loo_error^exponent, varied by a tenth."""
+    normal = Keys.of(0, "unit", range(len(loo_error))).normal("n", 1)[:, 0].double()
+    deviation = 0.3 * loo_error**exponent * (0.1 * normal).exp()
+    return deviation.square() * VALUES, torch.full_like(loo_error, VALUES), loo_error
 
 
 def test_a_power_law_is_found_and_leaves_residuals_of_deviation_one():
-    misfit = torch.linspace(0.1, 0.4, COUNT, dtype=torch.float64)
-    squares, counts, _ = drawn(0.9, misfit)
-    unit = ResidualScale.fit(squares, counts, misfit)
+    loo_error = torch.linspace(0.1, 0.4, COUNT, dtype=torch.float64)
+    squares, counts, _ = drawn(0.9, loo_error)
+    unit = ResidualScale.fit(squares, counts, loo_error)
     assert unit.exponent == pytest.approx(0.9, abs=0.05)
-    assert unit.misfit == pytest.approx((0.1, 0.4))
+    assert unit.loo_error == pytest.approx((0.1, 0.4))
     assert unit.scale == pytest.approx(0.3 * 0.2**0.9, rel=0.03)  # at the geometric middle
-    left = squares / unit(misfit).square()
+    left = squares / unit(loo_error).square()
     for half in (slice(0, COUNT // 2), slice(COUNT // 2, COUNT)):
         assert float(left[half].sum() / counts[half].sum()) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("misfit", [torch.linspace(0.1, 0.4, COUNT), torch.ones(COUNT)], ids=["spread", "one"])
-def test_what_is_not_told_from_none_is_none(misfit):
-    unit = ResidualScale.fit(*drawn(0.0, misfit.double()))
+@pytest.mark.parametrize("loo_error", [torch.linspace(0.1, 0.4, COUNT), torch.ones(COUNT)], ids=["spread", "one"])
+def test_what_is_not_told_from_none_is_none(loo_error):
+    unit = ResidualScale.fit(*drawn(0.0, loo_error.double()))
     assert unit.exponent == 0
     assert unit(torch.rand(3)).tolist() == pytest.approx([unit.scale] * 3)
 
@@ -80,7 +80,7 @@ def deviation(data: Fields, model: ConditionalModel, law: Degradation, grid: Gri
     x = images[list(range(32))]
     measurement = Problem({grid: images}, law, Noise(sigma=0), 0).measure(x, Keys.of(0, "unit", range(32)), grid)
     condition, hidden = model.condition(measurement), unknown(measurement)
-    z = (x - condition.estimate.mean) / (condition.estimate.deviation if unit else 1) * hidden
+    z = (x - condition.estimate.mean) / (condition.estimate.std if unit else 1) * hidden
     return math.sqrt(float(z.square().sum() / hidden.sum() / 3))
 
 
@@ -104,7 +104,7 @@ def test_models_that_were_told_something_else_are_refused():
             Constants.of(earlier)
     assert Constants.of(first, "mean").residual_scale == ResidualScale(model.constants.residual_scale.scale)
     one = torch.ones(2, dtype=torch.float64)  # an operator that is no mask
-    assert Constants.of(second | {"misfit": one}).residual_scale.misfit == (1, 1)
+    assert Constants.of(second | {"misfit": one}).residual_scale.loo_error == (1, 1)
 
 
 def test_residuals_of_a_finer_grid_have_the_deviation_of_the_training(monkeypatch):
@@ -130,7 +130,7 @@ def test_residuals_of_every_contrast_have_the_deviation_of_the_training():
     m = problem.measure(x, Keys.of(0, "unit", range(128)), grid)
     hidden = unknown(m)
     squares = ((x - model.condition(m).estimate.mean).square() * hidden).mean((1, 2, 3))
-    units = (model.condition(m).estimate.deviation.square() * hidden).mean((1, 2, 3))
+    units = (model.condition(m).estimate.std.square() * hidden).mean((1, 2, 3))
     spread, left = float(squares.log().std()), float((squares / units).log().std())
     assert spread > 1  # the contrasts
     assert left < spread / 2

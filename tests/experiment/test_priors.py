@@ -110,8 +110,8 @@ def test_a_trained_prior_is_in_picture_units(fill, prior):
     fresh = type(model)(settings, diffusion, model.constants, "float32")
     own, grid, sigma = TrainedPrior(fresh), Grid(16, 16), 0.7
     n = own.noise(Keys.of(0, "n", range(200)), grid, "n")
-    deviation = own.spread(grid)
-    assert own.deviation(grid) == pytest.approx(float(n.square().mean().sqrt()), rel=0.02)
+    deviation = own.std(grid)
+    assert own.noise_std(grid) == pytest.approx(float(n.square().mean().sqrt()), rel=0.02)
     x = (own.mean(grid) + sigma * n[:2]).requires_grad_()
     clean = own.denoise(x, sigma)
     # J^T turns a probe into sigma^-2 C^-1 times a covariance: symmetric and positive with C

@@ -198,8 +198,8 @@ def test_the_gaussian_posterior_is_the_prior(measurement):
 @pytest.mark.parametrize("fill", ["gaussian", "mean", "zero"])
 def test_every_fill_is_the_mean(fill, measurement):
     filled = initial_estimate(fill, FIELD, measurement)
-    assert not filled.mean.any() and not filled.data_channel.any() and filled.misfit.tolist() == [1, 1, 1]
-    assert bool((filled.deviation > 0).all())
+    assert not filled.mean.any() and not filled.data_channel.any() and filled.loo_error.tolist() == [1, 1, 1]
+    assert bool((filled.std > 0).all())
 
 
 def test_metrics_have_a_value_or_none_and_never_fail(measurement):

@@ -46,13 +46,13 @@ class GaussianPrior(Prior):
         return float(torch.linalg.eigvalsh(spectrum).max()) / grid.area
 
     def noise_std(self, grid: Grid) -> float:
-        return self.field.deviation(grid)
+        return self.field.pixel_std(grid)
 
     def mean(self, grid: Grid) -> Tensor:
         return self.data.mean(grid).float().view(1, -1, 1, 1).expand(1, *grid.picture)
 
     def std(self, grid: Grid) -> float:
-        return self.data.deviation(grid)
+        return self.data.pixel_std(grid)
 
 
 def last_step(

@@ -26,7 +26,8 @@ def sample_sheet(
     estimate: Tensor | None,  # (B, C, H, W)
     mean: Tensor | None,  # (B, C, H, W)
     samples: Tensor | None,  # (K, B, C, H, W)
-    deviation: Tensor | None = None,  # (B, C, H, W); None: that of `samples`
+    std: Tensor | None = None,  # (B, C, H, W); None: that of `samples`
+    estimate_label: str = "initial estimate",
 ) -> bytes:
     """A PNG with a row per image: measurement, initial estimate, posterior mean, two samples, standard deviation, truth.
 
@@ -39,16 +40,14 @@ def sample_sheet(
         if images is not None:
             columns.append((label, "", [_rgb(x) for x in measurement.paste(images)]))
 
-    add("initial estimate", estimate)
+    add(estimate_label, estimate)
     add("posterior mean", mean)
     for k in range(0 if samples is None else min(2, len(samples))):
         add(f"sample {k + 1}", samples[k])  # type: ignore[index]
-    if deviation is None and samples is not None and len(samples) > 1:
-        deviation = samples.std(0)
-    if deviation is not None:
-        if measurement.exact is not None:
-            deviation = deviation * ~measurement.exact
-        heat, top = _spread(deviation)
+    if std is None and samples is not None and len(samples) > 1:
+        std = samples.std(0)
+    if std is not None:
+        heat, top = _spread(std if measurement.exact is None else std * ~measurement.exact)
         columns.append(("std", f"0 to {top:.2g}", heat))
     if truth is not None:
         columns.append(("truth", "", [_rgb(x) for x in truth]))

@@ -81,7 +81,7 @@ class GaussianField(ABC):
         z = torch.stack([keys.normal(f"{label}/{c}", count)[:, order] for c in range(grid.channels)], 1)
         return self.root(z, grid) + self.centre(grid, z)
 
-    def deviation(self, grid: Grid) -> float:
+    def pixel_std(self, grid: Grid) -> float:
         """Standard deviation of a pixel, as a root mean square over the field's domain."""
         return math.sqrt(float(self.spectrum(grid).diagonal().mean()) / grid.area)
 

@@ -30,7 +30,7 @@ CONDITION = 1e9  # largest condition number of a field whose precision is used
 
 
 class DenseKriging(ABC):
-    """A Cholesky solver for each image; `gain`, `variance`, `weights` and `misfit` are those of `GaussianPosterior`."""
+    """A Cholesky solver for each image; `gain`, `variance`, `weights` and `loo_error` are those of `GaussianPosterior`."""
 
     field: GaussianField
     measurement: Measurement
@@ -51,7 +51,7 @@ class DenseKriging(ABC):
     def precisions(self) -> Tensor:
         """Diagonal of `K^-1` (B, C, H, W), zero where hidden."""
 
-    def misfit(self, weights: Tensor) -> Tensor:
+    def loo_error(self, weights: Tensor) -> Tensor:
         """(B,), over all S of the weights (S, B, C, H, W)."""
         precisions = self.precisions()
         squares = weights.square().sum(0) / precisions.clamp(min=1e-30)
@@ -93,7 +93,7 @@ class ByObserved(DenseKriging):
         observed, y = measurement.observed, measurement.y
         assert observed is not None
         gram, keep = self._gram(field, observed, y.dtype)
-        scale = field.deviation(self.grid) ** 2
+        scale = field.pixel_std(self.grid) ** 2
         gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, max(measurement.sigma**2, NUGGET * scale), scale))
         self._cholesky = factorise(gram)
 

@@ -27,7 +27,7 @@ class LocalKriging(NamedTuple):
     mean: Tensor  # (S, B, 1, H, W): posterior mean minus prior mean
     variance: Tensor  # (B, 1, H, W)
     weights: Tensor  # (S, B, 1, H, W), see `GaussianPosterior.weights`
-    misfit: Tensor  # (B,), see `GaussianPosterior.misfit`
+    loo_error: Tensor  # (B,), see `GaussianPosterior.loo_error`
 
     @classmethod
     def of(
@@ -46,7 +46,7 @@ class LocalKriging(NamedTuple):
         if count == 0:
             spread = prior.view(grid.picture).expand(len(flat), -1, -1, -1)
             return cls(torch.zeros_like(r), spread, torch.zeros_like(r), torch.ones_like(variance[:, 0]))
-        noise = max(measurement.sigma**2, NUGGET * field.deviation(grid) ** 2)
+        noise = max(measurement.sigma**2, NUGGET * field.pixel_std(grid) ** 2)
         total, used = variance.new_zeros(len(flat)), variance.new_zeros(len(flat))
         for window, away in _windows(grid, float(flat.float().mean()), nearest, flat.device):
             distance = torch.where(flat, away, math.inf)
@@ -66,9 +66,9 @@ class LocalKriging(NamedTuple):
             weights.scatter_add_(1, points[:, :, None].expand_as(own), own)
             errors = own.square().sum(2) / lower.square().sum(1)
             total, used = total + errors.sum(1), used + len(r) * inside.sum(1)
-        misfit = torch.where(used > 0, total / used.clamp(min=1), 1.0).sqrt()
+        loo_error = torch.where(used > 0, total / used.clamp(min=1), 1.0).sqrt()
         mean, weights = (x.permute(2, 0, 1).view_as(r) for x in (mean, weights))
-        return cls(mean, variance.view(-1, 1, *grid.shape), weights, misfit)
+        return cls(mean, variance.view(-1, 1, *grid.shape), weights, loo_error)
 
 
 def _windows(grid: Grid, density: float, nearest: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -132,7 +132,7 @@ class GaussianPosterior:
             raise ValueError("the kriging weights need a posterior that is solved by Cholesky")
         return self._points.weights(r)
 
-    def misfit(self, weights: Tensor) -> Tensor:
+    def loo_error(self, weights: Tensor) -> Tensor:
         """Standardised leave-one-out error of the measured values, (B,), from `weights(r)` (S, B, C, H, W).
 
         The root mean square, over all values, of the error of kriging each from the others, divided by the kriging standard
@@ -141,7 +141,7 @@ class GaussianPosterior:
         where nothing is observed.
         """
         assert self._points is not None
-        return self._points.misfit(weights)
+        return self._points.loo_error(weights)
 
     def sample(self, keys: Keys, count: int) -> Tensor:
         """Exact posterior samples (K, B, C, H, W), keyed by image."""

@@ -76,26 +76,26 @@ class TrainedPrior(Prior):
         return self.model.diffusion.schedule.levels(steps)
 
     def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
-        return self._condition(grid).estimate.deviation * self.model.diffusion.field.sample(keys, grid, label)
+        return self._condition(grid).estimate.std * self.model.diffusion.field.sample(keys, grid, label)
 
     def covariance(self, x: Tensor) -> Tensor:
         grid = Grid(x.shape[2], x.shape[3], x.shape[1])
-        deviation = self._condition(grid).estimate.deviation
+        deviation = self._condition(grid).estimate.std
         return deviation * self.model.diffusion.field.covariance(deviation * x, grid)
 
     def max_eigenvalue(self, grid: Grid) -> float:
         spectrum = self.model.diffusion.field.spectrum(grid).permute(2, 3, 0, 1)
         power = float(torch.linalg.eigvalsh(spectrum).max()) / grid.area
-        return power * float(self._condition(grid).estimate.deviation.square().max())
+        return power * float(self._condition(grid).estimate.std.square().max())
 
     def noise_std(self, grid: Grid) -> float:
-        return self.model.diffusion.field.deviation(grid) * self.std(grid)
+        return self.model.diffusion.field.pixel_std(grid) * self.std(grid)
 
     def mean(self, grid: Grid) -> Tensor:
         return self._condition(grid).estimate.mean
 
     def std(self, grid: Grid) -> float:
-        return float(self._condition(grid).estimate.deviation.square().mean().sqrt())  # z has a std of about 1
+        return float(self._condition(grid).estimate.std.square().mean().sqrt())  # z has a std of about 1
 
 
 def denoise_with_vjp(prior: Prior, x: Tensor, sigma: float) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -83,7 +83,7 @@ def test_misfit_is_that_of_each_value_left_out_and_kriged(counts, sigma):
             squares.append(error.square() / (matrix[j, j] + sigma**2 - matrix[j, others] @ gain))
         expected.append(torch.stack(squares).mean().sqrt() if squares else torch.tensor(1.0, dtype=torch.float64))
     posterior = GaussianPosterior(FIELD, measurement)
-    torch.testing.assert_close(posterior.misfit(posterior.weights(r)), torch.stack(expected), rtol=2e-3, atol=0)
+    torch.testing.assert_close(posterior.loo_error(posterior.weights(r)), torch.stack(expected), rtol=2e-3, atol=0)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
@@ -105,7 +105,7 @@ def test_weights_tell_what_another_law_would_make_of_the_picture(count, sigma):
 def test_misfit_is_one_for_draws_of_the_field_and_follows_their_contrast():
     measurement, _ = masked([150] * 40, Grid(20, 20))
     posterior = GaussianPosterior(FIELD, measurement)
-    once, thrice = (posterior.misfit(posterior.weights(c * measurement.y[None])) for c in (1, 3))
+    once, thrice = (posterior.loo_error(posterior.weights(c * measurement.y[None])) for c in (1, 3))
     assert float(once.square().mean()) == pytest.approx(1, abs=0.03)
     torch.testing.assert_close(thrice, 3 * once)
 
@@ -117,7 +117,7 @@ def test_float32_is_good_enough():
     assert got.mean().dtype == torch.float32
     torch.testing.assert_close(got.mean().double(), exact.mean(), rtol=0, atol=1e-5)
     pairs = ((exact, measurement), (got, single))
-    misfits = [posterior.misfit(posterior.weights(m.y[None])).double() for posterior, m in pairs]
+    misfits = [posterior.loo_error(posterior.weights(m.y[None])).double() for posterior, m in pairs]
     torch.testing.assert_close(*misfits, rtol=1e-3, atol=0)
 
 

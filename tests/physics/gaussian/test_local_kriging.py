@@ -41,7 +41,7 @@ def test_neighbourhoods_are_nearly_all_that_counts(kind, sigma, nearest):
     apart = (found.mean[0] - mean)[hidden].square().mean().sqrt() / deviation[hidden].square().mean().sqrt()
     assert float(apart) < 0.15
     torch.testing.assert_close(found.variance.sqrt()[hidden], deviation[hidden], rtol=0.15, atol=0.01)
-    torch.testing.assert_close(found.misfit, exact.misfit(exact.weights(r)), rtol=0.03, atol=0)
+    torch.testing.assert_close(found.loo_error, exact.loo_error(exact.weights(r)), rtol=0.03, atol=0)
     error = ((found.mean[0] - x)[hidden].square().mean() / (mean - x)[hidden].square().mean()).sqrt()
     assert 0.98 < float(error) < 1.05
 
@@ -52,7 +52,7 @@ def test_all_values_in_one_neighbourhood_are_the_whole():
     found = LocalKriging.of(FIELD, measurement, r, nearest=GRID.pixels)
     torch.testing.assert_close(found.mean, exact.gain(r), rtol=0, atol=2e-3)
     torch.testing.assert_close(found.variance, exact.variance(), rtol=0, atol=2e-3)
-    torch.testing.assert_close(found.misfit, exact.misfit(exact.weights(r)), rtol=5e-3, atol=0)
+    torch.testing.assert_close(found.loo_error, exact.loo_error(exact.weights(r)), rtol=5e-3, atol=0)
     weights = exact.weights(r)
     assert float((found.weights - weights).norm() / weights.norm()) < 5e-3
 
@@ -60,7 +60,7 @@ def test_all_values_in_one_neighbourhood_are_the_whole():
 def test_nothing_seen_is_the_prior():
     measurement, _ = masked("nothing")
     found = LocalKriging.of(FIELD, measurement, measurement.y[None])
-    assert not found.mean.any() and not found.weights.any() and found.misfit.tolist() == [1, 1, 1]
+    assert not found.mean.any() and not found.weights.any() and found.loo_error.tolist() == [1, 1, 1]
     torch.testing.assert_close(found.variance.double(), FIELD.variance(GRID).expand(3, -1, -1, -1))
 
 
@@ -72,6 +72,6 @@ def test_a_fill_of_many_values_has_a_deviation_and_a_misfit(monkeypatch):
     monkeypatch.setattr("invkit.physics.gaussian.kriging.DENSE_VALUES", 50)
     assert not GaussianPosterior(field, measurement).dense
     found = initial_estimate("gaussian", field, measurement)
-    for name in ("mean", "deviation", "misfit"):
+    for name in ("mean", "deviation", "loo_error"):
         torch.testing.assert_close(getattr(found, name), getattr(exact, name), rtol=0.02, atol=0.02)
     assert float((found.data_channel - exact.data_channel).norm() / exact.data_channel.norm()) < 0.02

@@ -29,9 +29,9 @@ def test_covariance_against_the_truncated_double_sum(n):
 
 
 def test_matern_has_its_deviation_and_white_scales_with_the_grid():
-    assert MaternField(std=2.0, length=0.05).deviation(Grid(128, 128)) == pytest.approx(2.0, rel=0.08)
-    assert WhiteField().deviation(Grid(32, 32)) == pytest.approx(1.0)
-    assert WhiteField().deviation(Grid(64, 64)) == pytest.approx(2.0)
+    assert MaternField(std=2.0, length=0.05).pixel_std(Grid(128, 128)) == pytest.approx(2.0, rel=0.08)
+    assert WhiteField().pixel_std(Grid(32, 32)) == pytest.approx(1.0)
+    assert WhiteField().pixel_std(Grid(64, 64)) == pytest.approx(2.0)
 
 
 def reflected(kernel, i, j, n, reach=6):

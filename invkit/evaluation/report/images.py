@@ -23,13 +23,13 @@ Rgb = NDArray[np.uint8]  # (H, W, 3)
 def sample_sheet(
     truth: Tensor | None,  # (B, C, H, W)
     measurement: Measurement,
-    estimate: Tensor | None,  # (B, C, H, W)
+    reference: Tensor | None,  # (B, C, H, W): the initial estimate, or that of a baseline
     mean: Tensor | None,  # (B, C, H, W)
     samples: Tensor | None,  # (K, B, C, H, W)
     std: Tensor | None = None,  # (B, C, H, W); None: that of `samples`
-    estimate_label: str = "initial estimate",
+    reference_label: str = "initial estimate",
 ) -> bytes:
-    """A PNG with a row per image: measurement, initial estimate, posterior mean, two samples, standard deviation, truth.
+    """A PNG with a row per image: measurement, reference, posterior mean, two samples, standard deviation, truth.
 
     Arguments are in [-1, 1] units; exactly observed values are pasted in. The standard deviation is the root mean square
     over channels, in [0, 1] units, with one scale for the sheet. Columns that are not given are left out.
@@ -40,7 +40,7 @@ def sample_sheet(
         if images is not None:
             columns.append((label, "", [_rgb(x) for x in measurement.paste(images)]))
 
-    add(estimate_label, estimate)
+    add(reference_label, reference)
     add("posterior mean", mean)
     for k in range(0 if samples is None else min(2, len(samples))):
         add(f"sample {k + 1}", samples[k])  # type: ignore[index]

@@ -87,7 +87,7 @@ def _with_layout_of(value: Tensor, p: Tensor) -> Tensor:
 
 
 def query(measurement: Measurement, keys: Keys, fraction: float) -> Tensor:
-    """A random keyed subset of the pixels, disjoint from the observed: weights (B, 1, H, W) in {0, 1}."""
+    """Select a random keyed share `fraction` of all pixels, none observed: loss weights (B, 1, H, W) in {0, 1}."""
     if measurement.observed is None:
         raise RecipeError("train.query_fraction needs a mask degradation; leave it out for this one")
     grid = measurement.grid

@@ -1,4 +1,4 @@
-"""The protocol of a table: everything besides methods and images that its figures depend on."""
+"""The evaluation protocol: everything except methods and images that determines the values of a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Calibration of posterior samples: all K samples, unclipped, over the hidden pixels of a mask, else over all pixels."""
+"""Calibration of posterior samples, from all K samples without clipping; over a mask's hidden pixels, else over all pixels."""
 
 from abc import ABC
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Error of a single image on [0, 1], clipped, with exactly observed pixels pasted in: PSNR, SSIM and MAE."""
+"""PSNR, SSIM and MAE of single images on [0, 1], clipped, with exactly observed pixels pasted in."""
 
 import torch
 from torch import Tensor

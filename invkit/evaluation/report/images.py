@@ -73,7 +73,7 @@ def measured_png(measurement: Measurement) -> bytes:
 def deviation_png(
     deviation: Tensor,  # (C, H, W)
 ) -> tuple[bytes, float]:
-    """A PNG of the root mean square over channels, and the value of the brightest colour in [0, 1] units; black is 0."""
+    """A PNG of the standard deviation (root mean square over channels), and the value of its brightest colour on [0, 1]."""
     heat, top = _spread(deviation[None])
     return _encoded(Image.fromarray(heat[0])), top
 

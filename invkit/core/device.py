@@ -52,7 +52,7 @@ def place(model: M, device: torch.device) -> M:
 
 
 def set_determinism(strict: bool) -> None:
-    """Make torch use deterministic kernels; on CUDA an operation without one raises an error that names it."""
+    """With `strict`, use deterministic kernels only; on CUDA an operation without one raises an error that names it."""
     if strict:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(strict)

@@ -42,7 +42,7 @@ S = TypeVar("S", bound=Sliced)
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run, and the rank of this one. With a single process every method returns its input unchanged.
+    """The processes of a run, and the rank of this one. With a single process nothing is exchanged.
 
     >>> [World(rank, 3).share(range(7)) for rank in range(3)]
     [range(0, 3), range(3, 5), range(5, 7)]

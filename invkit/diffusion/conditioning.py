@@ -121,14 +121,15 @@ def initial_estimate(
 ) -> InitialEstimate:
     """The initial estimate of a measurement, by the kind of `fill`.
 
-    `gaussian`: the posterior mean under the prior. For a mask each channel is kriged separately, with the mean spectrum of the
-    channels; the same small solve (for many values, one in each neighbourhood) gives the pointwise standard deviation, the
-    leave-one-out error and the weights `K^-1 r`. `mean` and `zero`: the mean colour, or zero, where nothing is observed. In these
-    two, and for operators other than masks, `std` and `loo_error` are one, and the data channel is the pseudo-inverse of y.
+    `gaussian`: the posterior mean under the prior. For a mask shared by all channels, each channel is kriged separately, with
+    the mean spectrum of the channels; the same small solve (for many values, one in each neighbourhood) gives the pointwise
+    standard deviation, the leave-one-out error and the weights `K^-1 r`, where `r = y - A m`. `mean` and `zero`: the mean
+    colour, or zero, where nothing is observed. In these two, and for all other operators, `std` and `loo_error` are one, and
+    the data channel is the pseudo-inverse of y.
 
-    The weights contain what the observed values, already present in the mean, do not: how the estimate changes with the
-    covariance. If the true covariance differs by D, the posterior mean changes, to first order, by
-    `(1 - C A^T K^-1 A) D A^T K^-1 r`: a convolution of the weights, minus its own kriging estimate.
+    The mean already contains the observed values. The weights add how the estimate changes with the covariance. If the true
+    covariance differs by D, the posterior mean changes, to first order, by `(1 - C A^T K^-1 A) D A^T K^-1 r`: a convolution
+    of the weights, minus its own kriging estimate.
     """
     operator, y, grid = measurement.operator, measurement.y, measurement.grid
     one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)

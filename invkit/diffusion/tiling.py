@@ -87,7 +87,7 @@ class Tiles:
         return out
 
     def add(self, out: Tensor, tiles: Tensor, part: slice) -> None:
-        """Add the weighted tiles of a slice to `out` (..., H, W), in place."""
+        """Add `tiles`, which are those of the slice `part`, times their weights to `out` (..., H, W), in place."""
         self._add(out, tiles, part, self.weights)
 
     def _add(self, out: Tensor, tiles: Tensor, part: slice, weights: Tensor) -> None:

@@ -54,7 +54,7 @@ class Bootstrap:
     def values(self, metric: Metric, components: Mapping[str, Array]) -> Array:
         """The metric on all images, then on each resample: (1 + R,), not finite where it is undefined.
 
-        A `SetMetric` is not resampled, because resamples contain duplicates: (1,). Raises Unavailable.
+        A `SetMetric` is not resampled, because resamples contain duplicates: (1,). Raises Unavailable if undefined.
         """
         if isinstance(metric, SetMetric):
             return np.array([metric.of_set(components)])

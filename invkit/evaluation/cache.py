@@ -145,7 +145,7 @@ def gaps(covered: Sequence[tuple[int, int]], count: int, batch: int) -> list[tup
 
 
 def concatenated(batches: Sequence[BatchResults], prefix: str) -> dict[str, Tensor]:
-    """Concatenate, over the batches, the tensors whose path starts with `prefix`; returned by the rest of the path."""
+    """Concatenate, over the batches, the tensors whose path starts with `prefix`; the keys are the rest of the path."""
     found: dict[str, list[Tensor]] = {}
     for batch in batches:
         for path, t in batch.tensors.items():

@@ -79,7 +79,7 @@ class SavedMethod(Reconstructor):
 def evaluate_saved(folder: Path, table: Mapping[str, Any], protocols: Iterable[Protocol]) -> dict[str, Evaluation]:
     """Evaluate a run's stored reconstructions in `folder/reconstructions`: one evaluation per degradation.
 
-    Rows are those of `table`, columns those of the protocols; operators and noise are sampled again from their keys.
+    Methods and grids are those of `table`, metrics those of the protocols; operators and noise are sampled again from their keys.
     Raises DataError if files are missing, damaged, of other measurements, or of a version that stored too little.
     """
     rows = table["rows"]

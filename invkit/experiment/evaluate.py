@@ -65,7 +65,7 @@ def stored_table(recipe: Recipe, folder: RunFolder, weights: str, world: World) 
 
 
 def evaluate_run(session: Session, trained: Trained, priors: Priors) -> dict[str, Any]:
-    """The table of a run; table and report are computed unless those in the folder have the same weights and settings."""
+    """The table of a run; computed with the report, unless the folder has a table of the same weights and settings."""
     recipe, folder, world = session.recipe, session.folder, session.world
     weights = weights_sha256(trained.model, *priors.values())
     if (table := stored_table(recipe, folder, weights, world)) is not None:

@@ -93,10 +93,10 @@ class RunFolder:
 
     @contextmanager
     def claim(self, recipe: Recipe, *, fresh: bool) -> Iterator[None]:
-        """Lock the folder, and create it for the recipe or check that it belongs to it.
+        """Lock the folder inside a `with` block; create it, or check that its run is of this recipe.
 
         With `fresh` an existing folder is renamed first. Raises RecipeError, with a remedy, if another process holds the
-        folder, it belongs to another recipe or seed, or it contains files but no run.
+        folder, its run differs in a setting that determines the weights, or it contains files but no run.
         """
         if fresh and self.path.exists():
             number = 1

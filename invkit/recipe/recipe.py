@@ -73,7 +73,9 @@ class Recipe(Settings):
         return {self.registry.registered_name("metric", metric): metric for metric in self.eval.metrics}
 
     def open_images(self, split: Split, say: Callable[[str], None] = lambda note: None) -> dict[Grid, Images]:
-        """The images of a split on each grid of the recipe; `say` receives the notes of the dataset.
+        """The images of a split on each of `train.grids`, or of `eval.grids` for other splits.
+
+        `say` receives the notes of the dataset.
 
         Raises DataError if the split is empty.
         """

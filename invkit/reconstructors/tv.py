@@ -97,7 +97,7 @@ def total_variation(x: Tensor, cell: float) -> Tensor:
 
 
 def operator_norm(operator: LinearOperator, like: Tensor) -> Tensor:
-    """Norms (B,) of the matrices of `A`, by the power method from a keyed start."""
+    """Spectral norms (B,) of the matrices of `A`, by the power method from a keyed start, times `SLACK`."""
     x = Keys.of(0, "tv/norm", [0], like.device).normal("start", *operator.grid.picture).to(like)
     x, weight = x.expand(len(operator), *x.shape[1:]).contiguous(), operator.grid.area / operator.range_weight
     size = x.new_ones(len(x))

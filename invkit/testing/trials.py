@@ -152,7 +152,10 @@ class Trials:
 def make_trials(
     degradation: Degradation | type[Degradation], draws: int, seed: int, grids: Sequence[Grid] | None
 ) -> Trials:
-    """`draws` trials, alternately on special and random grids, and each subject once on every special grid."""
+    """`draws` trials or more, alternately on special and random grids; also each of `subjects` on every special grid.
+
+    With `grids`, these are the special grids and no others are used.
+    """
     starts = [degradation] if isinstance(degradation, Degradation) else bases(degradation)
     chosen = starts if isinstance(degradation, Degradation) else subjects(starts)
     trials = Trials(starts, chosen, seed)

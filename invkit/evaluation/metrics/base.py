@@ -51,7 +51,7 @@ class Outcome:
         return (values.double() * self.weight).sum((1, 2, 3))
 
     def mean_of(self, values: Tensor) -> dict[str, Tensor]:
-        """Components of a mean over the pixels of `weight`, pooled over images."""
+        """Components `sum` and `count` of the mean of `values` over the pixels of `weight`, pooled over images."""
         return {"sum": self.total(values), "count": self.weight.double().sum((1, 2, 3))}
 
 
@@ -80,7 +80,9 @@ class Metric(Settings, ABC):
         """
 
     def reduce(self, means: Means) -> NDArray[np.float64]:
-        """The value from means over images, elementwise for arrays of any shape; not finite where undefined.
+        """The value from the means of the components over images; not finite where undefined.
+
+        The means may be arrays of any shape; the value is computed for each element.
 
         The default is `sum / count`.
         """

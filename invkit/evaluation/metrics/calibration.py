@@ -66,25 +66,25 @@ class Coverage(Metric, ABC):
 
 
 class Coverage50(Coverage):
-    """Share of pixels in the central 50 % interval."""
+    """Share of pixels whose truth lies in the central 50 % interval."""
 
     percent = 50
 
 
 class Coverage80(Coverage):
-    """Share of pixels in the central 80 % interval."""
+    """Share of pixels whose truth lies in the central 80 % interval."""
 
     percent = 80
 
 
 class Coverage90(Coverage):
-    """Share of pixels in the central 90 % interval."""
+    """Share of pixels whose truth lies in the central 90 % interval."""
 
     percent = 90
 
 
 class Coverage95(Coverage):
-    """Share of pixels in the central 95 % interval."""
+    """Share of pixels whose truth lies in the central 95 % interval."""
 
     percent = 95
 

@@ -32,7 +32,7 @@ INCEPTION = (
 
 
 class NetworkMetric(Metric, ABC):
-    """A metric based on a pretrained network; Unavailable without its weights."""
+    """A metric based on a pretrained network; raises Unavailable if its weights are missing and not fetched."""
 
     weights: PathSetting = Field(
         "", description="file of the network's published weights (.pth); empty: the cache of torch.hub"

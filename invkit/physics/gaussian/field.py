@@ -63,7 +63,10 @@ class GaussianField(ABC):
         return self._apply(_power(self, grid, exponent, floor, x.device, x.dtype), x, grid)
 
     def root(self, z: Tensor, grid: Grid) -> Tensor:
-        """The image `R z`, with `R R^T` the covariance of the pixels, from modes z (..., C, H, W) with the margin."""
+        """`R z` on the image, without the mean; `R R^T` is the covariance of the pixels.
+
+        The modes z (..., C, H, W) are those of the image with its margin.
+        """
         factor = _power(self, grid, 0.5, 0.0, z.device, z.dtype)
         return self._crop(idct(torch.einsum("cdhw,...dhw->...chw", factor, z), self.basis), grid) / grid.cell
 

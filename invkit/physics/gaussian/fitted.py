@@ -43,8 +43,8 @@ class FittedField(GaussianField):
         return cls(modes, color, float(slope.clamp(2, 6)))
 
     def zoomed(self, zoom: float) -> "FittedField":
-        """The field whose samples at x are those of the fit at `zoom x`."""
-        return self if zoom == 1 else _zoomed(self, zoom)
+        """The field with samples `f(zoom x)`, where f is a sample of the field as fitted (zoom 1)."""
+        return self if zoom == self.zoom else _zoomed(self, zoom)
 
     def spectrum(self, grid: Grid) -> Tensor:
         own = Grid(self.modes.shape[2], self.modes.shape[3], grid.channels)

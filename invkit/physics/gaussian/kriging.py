@@ -41,7 +41,7 @@ class DenseKriging(ABC):
 
     @abstractmethod
     def variance(self) -> Tensor:
-        """(B, C, H, W)."""
+        """Posterior variance of each pixel: (B, C, H, W)."""
 
     @abstractmethod
     def weights(self, r: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class ByGroup(DenseKriging):
 
 
 def solvable(values: int, grid: Grid) -> bool:
-    """Whether so many values of an image, pixels times channels, can be solved by Cholesky."""
+    """Whether a system of `values` unknowns (pixels times channels) of an image is small enough for Cholesky."""
     return values <= DENSE_VALUES and values * grid.channels * grid.pixels <= TABLE
 
 

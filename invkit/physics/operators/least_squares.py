@@ -27,7 +27,7 @@ def least_squares(
 
     With damping, `(A^T A + damping)^-1 A^T y`, the minimiser of `|A x - y|^2 + damping |x|^2` (unweighted norms). The iteration
     for an image stops, independently of its batch, when its residual r = y - A x has `|r| <= tolerance |y|` or
-    `|A* r| <= tolerance |A| |r|`, with the largest `|A p| / |p|` so far for `|A|`, or after `max_steps`.
+    `|A* r| <= tolerance |A| |r|`, where `|A|` is the largest `|A p| / |p|` of the search directions p so far, or after `max_steps`.
     """
     weight = operator.grid.area / operator.range_weight  # ratio of squared norms: images over measurements
     ridge = damping / weight  # added to A* A

@@ -22,8 +22,8 @@ Spectral = Callable[[Function, Tensor], Tensor]  # f and an image x to f(|A|) x
 class Ddnm(Solver):
     """DDNM, for noisy data DDNM+ (Wang et al. 2023): uses `D + A^+ (y - A D)` as the denoised image.
 
-    For noisy data, the correction is scaled down if its noise would exceed the noise of the level, and the fresh noise is
-    reduced by that of the correction. Both depend on the singular values of `A`, which are taken as equal if unknown.
+    For noisy data, the correction is scaled down if its noise would exceed the fresh noise of the step, and the fresh noise
+    is reduced by that of the correction. Both depend on the singular values of `A`, which are taken as equal if unknown.
     """
 
     title: ClassVar[str] = "ddnm"

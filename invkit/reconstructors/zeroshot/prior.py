@@ -55,7 +55,7 @@ class Prior(ABC):
 
 
 class TrainedPrior(Prior):
-    """A model trained on the degradation `nothing`: `x = mean + deviation z` with diffusion noise on z."""
+    """A model trained on the degradation `nothing`: `x = mean + std z` with diffusion noise on z."""
 
     def __init__(self, model: ConditionalModel) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -80,8 +80,8 @@ class TrainedPrior(Prior):
 
     def covariance(self, x: Tensor) -> Tensor:
         grid = Grid(x.shape[2], x.shape[3], x.shape[1])
-        deviation = self._condition(grid).estimate.std
-        return deviation * self.model.diffusion.field.covariance(deviation * x, grid)
+        std = self._condition(grid).estimate.std
+        return std * self.model.diffusion.field.covariance(std * x, grid)
 
     def max_eigenvalue(self, grid: Grid) -> float:
         spectrum = self.model.diffusion.field.spectrum(grid).permute(2, 3, 0, 1)

@@ -144,8 +144,8 @@ def test_the_page_does_what_it_says(reconstruct, trained_run, tmp_path, capsys):
     (tmp_path / "runs" / "quickstart").symlink_to(trained_run)
     for name, source in (("holiday.jpg", "large.jpg"), ("scratched.png", "x.png"), ("sensors.csv", "p.csv")):
         (tmp_path / name).write_bytes((tmp_path / source).read_bytes())
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "one.jpg").write_bytes((tmp_path / "large.jpg").read_bytes())
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "one.jpg").write_bytes((tmp_path / "large.jpg").read_bytes())
     commands = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
     assert len(commands) == 4
     for line in commands:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from invkit.core.errors import DataError, RecipeError, Unavailable
+from invkit.core.errors import DataError, PluginError, RecipeError, Unavailable
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting, Settings
@@ -38,6 +38,7 @@ __all__ = [
     "Metric",
     "Outcome",
     "PathSetting",
+    "PluginError",
     "RecipeError",
     "Reconstructor",
     "Separable",

@@ -145,7 +145,8 @@ def initial_estimate(
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         mean, variance, weights, loo_error = _krige(Achromatic(prior, grid.channels), grey, missing)
         mean, weights = (x.squeeze(2).transpose(0, 1) for x in (mean, weights))
-        std = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).sqrt()
+        # for images without detail, of which a few values determine all, the variance is zero
+        std = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).clamp(min=1e-10).sqrt()
         return InitialEstimate(centre + mean, std, loo_error, weights, has_weights=True)
     if fill == "zero":
         return plain(operator.pinv(y))

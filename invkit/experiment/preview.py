@@ -40,6 +40,8 @@ def save_preview(registry: Registry, name: str, overrides: Sequence[str], file: 
         sheet = operator_sheet(x, measure(operator, x, Noise(), keys))
     except ValueError as error:
         raise RecipeError(f"{name}: {error}") from None
+    except PluginError:
+        raise
     except Exception as error:
         raise PluginError(
             f"{name} of {registry.origins['degradation', name]}: {type(error).__name__}: {error}"

@@ -53,6 +53,7 @@ def run(
         listener = listener if listener and world.first else Listener()
         if smoke:
             recipe = smoke_recipe(recipe, listener.say)
+        recipe.check_operators()
         set_determinism(recipe.train.determinism == "strict")
         with folder.claim(recipe, fresh=fresh) if world.first else nullcontext():
             if world.first:
@@ -92,6 +93,7 @@ def evaluate(
         listener = listener if listener and world.first else Listener()
         trained = _load(path, torch_device, registry)
         folder, recipe = RunFolder.open(path, tuple(overrides), registry)
+        recipe.check_operators()
         _download(recipe)
         models = _priors(recipe, torch_device)
         session = Session(recipe, folder, listener, stop, world, torch_device)
@@ -143,6 +145,7 @@ def profile(recipe: Recipe, device: str = "auto", listener: Listener | None = No
     from invkit.training.profiling import STEPS, WARM, profile_steps
 
     torch_device = pick_device(device)
+    recipe.check_operators()
     set_determinism(recipe.train.determinism == "strict")
     problem = Problem(
         recipe.open_images("train", (listener or Listener()).say), recipe.degradation, recipe.noise, recipe.seed

@@ -1,18 +1,27 @@
 """Overrides from the command line, `a.b.c=value`, applied to the tree of a recipe before validation."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from invkit.recipe.yaml_reader import MAX_DEPTH, Path, Problem, Tree, brief, dotted, read_value
 
 COMMAND_LINE = "command line: "
+LISTS = {
+    ("train", "grids"),
+    ("eval", "grids"),
+    ("eval", "methods"),
+    ("eval", "metrics"),
+}  # also given as `a,b` or a single item
+EXCLUSIVE: dict[Path, str] = {("train", "steps"): "budget", ("train", "budget"): "steps"}
 
 
 def override(tree: Tree, overrides: Sequence[str]) -> Tree:
     """Apply overrides of the form `a.b.c=value` to a tree, in order.
 
     Values are parsed as in a recipe file. `X.name=value` also removes the other settings of X, since they belong to
-    another implementation.
+    another implementation. Of `train.steps` and `train.budget`, the one given last applies, with a warning about the other. Where a
+    list is expected, `a,b` and a single item are lists too.
     """
     data: Any = tree.data
     where, problems = dict(tree.where), list(tree.problems)
@@ -22,17 +31,27 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
         left, equals, right = text.partition("=")
         path: Path = tuple(left.strip().split("."))
         if not equals or "" in path or len(path) > MAX_DEPTH:
-            problems.append(Problem(place, (), "an override has the form key.path=value"))
+            problems.append(Problem(place, (), "an override has the form key.path=value, no spaces around ="))
             continue
         value = read_value(right, place) if right.strip() else Tree()
         if value.problems:
             problems += [Problem(place, path, problem.message) for problem in value.problems]
+            continue
+        if path in LISTS and isinstance(value.data, int | str):
+            value = read_value(f"[{right}]", place)
+        if path == ("noise",) and isinstance(value.data, int | float):
+            problems.append(Problem(place, path, f"has settings of its own: write noise.sigma={right}"))
             continue
         reset = _reset(path)
         for earlier, earlier_place in given.items():
             if len(earlier) > len(reset) and earlier[: len(reset)] == reset and earlier != path:
                 message = f"has no effect: {text} comes after it and resets {dotted(reset)}"
                 problems.append(Problem(earlier_place, earlier, message))
+        other = EXCLUSIVE.get(path)
+        section = data.get("train") if isinstance(data, dict) else None
+        if other and value.data is not None and isinstance(section, dict) and section.get(other) is not None:
+            warnings.warn(f"{place} replaces train.{other}={section[other]}", stacklevel=2)
+            data, _ = with_value(data, ("train", other), None)
         try:
             data, path = with_value(data, path, value.data)
         except ValueError as error:

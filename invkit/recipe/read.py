@@ -18,13 +18,14 @@ def installed() -> dict[str, Path]:
 def find(recipe: str | Path) -> Path:
     """The path of a recipe: the given path if it exists, otherwise the installed recipe of that name.
 
-    Raises RecipeError if there is neither.
+    An installed recipe is named `quickstart`, or as its file: `quickstart.yaml`, `recipes/quickstart.yaml`; `quickstart.yml`
+    is another file. Raises RecipeError if there is neither.
     """
     path = Path(recipe)
     if path.exists():
         return path
     shipped = installed()
-    name = path.with_suffix("") if path.suffix in (".yaml", ".yml") else path
+    name = path.with_suffix("") if path.suffix == ".yaml" else path
     for candidate in (name.as_posix(), name.as_posix().removeprefix("recipes/")):
         if candidate in shipped:
             return shipped[candidate]

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
+import torch
 import yaml
 from pydantic import Field, PrivateAttr
 
-from invkit.core.errors import DataError
+from invkit.core.errors import DataError, RecipeError
 from invkit.core.grid import Grid, as_grid
+from invkit.core.keys import Keys
 from invkit.core.settings import Settings
 from invkit.data.base import Dataset, Images, Split
 from invkit.diffusion import Sample
@@ -71,6 +73,26 @@ class Recipe(Settings):
     def metrics(self) -> dict[str, Metric]:
         """The metrics of the table, by name."""
         return {self.registry.registered_name("metric", metric): metric for metric in self.eval.metrics}
+
+    def check_operators(self) -> None:
+        """Apply an operator of each degradation of the table on each grid of the recipe.
+
+        Raises RecipeError if the settings do not fit a grid or the measured values are complex.
+        """
+        name = self.registry.name_of(self.degradation)
+        for size in dict.fromkeys((*self.train.grids, *(self.eval.grids or ()))):
+            grid = as_grid(size, self.data.channels)
+            for _, degradation in self.degradation.table_rows():
+                try:
+                    operator = degradation.sample(Keys.of(self.seed, "check", [0]), grid)
+                    y = operator.forward(torch.zeros(1, *grid.picture))
+                except ValueError as error:
+                    raise RecipeError(f"degradation: {name} does not fit a grid of {grid}: {error}") from None
+                if y.is_complex():
+                    raise RecipeError(
+                        f"degradation: {name} measures complex values; its operator has to return real ones, such as "
+                        "torch.view_as_real(y)"
+                    )
 
     def open_images(self, split: Split, say: Callable[[str], None] = lambda note: None) -> dict[Grid, Images]:
         """The images of a split on each of `train.grids`, or of `eval.grids` for other splits.

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.core.settings import RELATIVE_PATH, Settings
+from invkit.data.base import Dataset
 from invkit.plugins.registry import Registry
 from invkit.recipe.overrides import COMMAND_LINE, with_value
 from invkit.recipe.yaml_reader import Path, Problem, Tree, brief
@@ -81,7 +82,7 @@ class _Reader:
             return cls.__pydantic_validator__.validate_json(json.dumps(node), context=self)
         except ValidationError as error:
             known = [*cls.model_fields, *(["name"] if kind else [])]
-            raise _mistakes(*_reworded(error.errors(include_url=False), known)) from None
+            raise _mistakes(*_reworded(error.errors(include_url=False), known, kind)) from None
 
     def _implementation(self, kind: str, node: Any) -> tuple[type[Settings], dict[str, Any]]:
         """The class named in a node, and its settings."""
@@ -111,12 +112,14 @@ class _Reader:
         return node
 
 
-def _reworded(details: Iterable[ErrorDetails], known: Iterable[str]) -> Iterator[ErrorDetails]:
+def _reworded(details: Iterable[ErrorDetails], known: Iterable[str], kind: str | None) -> Iterator[ErrorDetails]:
     """Errors with suggestions for unknown settings; without misleading length errors."""
     for detail in details:
         if detail["type"] == "extra_forbidden":
             detail["type"] = RecipeError.__name__
             detail["msg"] = f"unknown setting{suggest(str(detail['loc'][-1]), known)}"
+            if kind == Dataset.kind and detail["loc"] == ("root",):
+                detail["msg"] += f"; for images of your own, give data.name=images data.root={detail['input']}"
         short = detail["type"] == "too_short" and "ctx" in detail
         if not short or detail["ctx"]["actual_length"] == len(detail["input"]):
             yield detail  # pydantic does not count invalid items, each of which has its own error
@@ -140,7 +143,7 @@ def _messages(details: Iterable[ErrorDetails], node: Any) -> Iterator[tuple[Path
     for detail in details:
         path, message, end = _key_path(detail["loc"], node, detail["type"] == "missing"), detail["msg"], ""
         if detail["type"] == "missing":
-            message = "this setting is missing"
+            message = "this setting is missing" + _with_setting(node, path)
         elif detail["type"] not in (RecipeError.__name__, PluginError.__name__):
             message = message.removeprefix("Value error, ").replace(" after validation", "")
             message = re.sub("^(Input|Tuple|String|Value) should", "should", message)
@@ -150,6 +153,14 @@ def _messages(details: Iterable[ErrorDetails], node: Any) -> Iterator[tuple[Path
         messages.append(message.removeprefix("should be ") if messages else message)
     for path, (messages, end) in collected.items():
         yield (path, " or ".join(dict.fromkeys(messages)) + end)
+
+
+def _with_setting(node: Any, path: Path) -> str:
+    """How to write the missing setting `path` of an implementation; empty for other settings."""
+    for key in path[:-1]:
+        node = node[key]
+    name = node.get("name") if isinstance(node, dict) else node
+    return f"; write {{name: {name}, {path[-1]}: ...}}" if isinstance(name, str) else ""
 
 
 def _key_path(loc: tuple[str | int, ...], node: Any, missing: bool = False) -> Path:

@@ -6,15 +6,15 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from invkit.api import Field, Grid, Settings
+from invkit.api import Field, Grid, PluginError, Settings
 
 
 def library() -> Any:
-    """The module `deepinv.physics`. Raises ValueError if DeepInverse is not installed."""
+    """The module `deepinv.physics`. Raises PluginError if DeepInverse is not installed."""
     try:
         import deepinv.physics
     except ImportError as error:
-        raise ValueError(
+        raise PluginError(
             f"the degradation `deepinv` needs DeepInverse ({error}); pip install 'invkit[deepinv]'"
         ) from None
     return deepinv.physics

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import pytest
 from support.messages import missing
 from support.runs import TINY
 
@@ -51,6 +52,41 @@ def test_a_run_of_a_plugin_file_is_evaluated_with_it(invkit, write, tmp_path):
     assert (code, {row["degradation"] for row in json.loads(out)["rows"]}) == (0, {"top"})
     code, _, err = invkit("eval", folder, "sead=1", "--plugin", plugin)
     assert (code, "--plugin" in err) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("degradation={name: sparse-center, n: 2000}", ("sparse-center", "16x16", 2000)),
+        ("degradation={name: sparse-random, sensors: 64}", ("sparse-random", "16x16", "64x64")),
+        ("eval.grids=[16, 8]", ("sparse-center", "8x8", 200)),
+        (
+            "degradation={name: mixture, of: [sparse-random, {name: sparse-center, n: 2000}]}",
+            ("mixture", "16x16", 2000),
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_a_grid_are_told_before_anything_is_done(invkit, write, tmp_path, override, said):
+    recipe = write(TINY.replace("{name: sparse-random}", "{name: sparse-center, n: 200}"))
+    code, _, err = invkit("run", recipe, override, "--out", tmp_path / "run")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert err.startswith("error: degradation: ") and not missing(err, *said), err
+    assert not (tmp_path / "run").exists()
+
+
+def test_complex_values_are_refused_in_one_line(invkit, write, tmp_path):
+    plugin = write(
+        "from invkit.api import Degradation, LinearOperator, hookimpl\nimport torch\n"
+        "class Fourier(Degradation):\n    def sample(self, keys, grid):\n"
+        "        class Transform:\n            forward = staticmethod(torch.fft.fft2)\n"
+        "        return Transform()\n"
+        "@hookimpl\ndef invkit_degradations():\n    return {'fourier': Fourier}\n",
+        "fourier.py",
+    )
+    recipe = write(TINY.replace("{name: sparse-random}", "fourier"))
+    code, _, err = invkit("run", recipe, "--out", tmp_path / "run", "--plugin", plugin)
+    assert (code, err.count("\n")) == (2, 1), err
+    assert not missing(err, "fourier", "complex", "torch.view_as_real")
 
 
 def test_a_run_folder_that_cannot_be(invkit, write, tmp_path):

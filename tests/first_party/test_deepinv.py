@@ -3,8 +3,10 @@ import sys
 import pytest
 import torch
 from pydantic import ValidationError
-from support.messages import raises
+from support.messages import missing, raises
+from support.runs import TINY
 
+from invkit.core.errors import PluginError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.plugins.loader import registry
@@ -26,9 +28,19 @@ def keys(*ids: int) -> Keys:
 def test_without_the_library_the_plugin_loads_and_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "deepinv", None)
     monkeypatch.setitem(sys.modules, "deepinv.physics", None)
-    with raises(ValueError, "deepinv", "pip install 'invkit[deepinv]'") as error:
+    with raises(PluginError, "deepinv", "pip install 'invkit[deepinv]'") as error:
         DeepInverse(physics="blur").sample(keys(), GRID)
     assert "\n" not in str(error.value)
+
+
+def test_without_the_library_a_run_ends_in_one_line(invkit, write, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepinv", None)
+    monkeypatch.setitem(sys.modules, "deepinv.physics", None)
+    recipe = write(TINY.replace("{name: sparse-random}", "{name: deepinv, physics: blur}"))
+    code, _, err = invkit("run", recipe, "--out", tmp_path / "run")
+    assert (code, err.count("\n")) == (4, 1)
+    assert not missing(err, "deepinv", "pip install 'invkit[deepinv]'")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 import pytest
-from support.messages import missing
+from support.messages import missing, warns
 
 from invkit.recipe.overrides import override
 from invkit.recipe.yaml_reader import MAX_DEPTH, read
@@ -21,8 +21,8 @@ def problem(*overrides):
 
 
 def test_values_follow_the_rules_of_the_file():
-    assert data("train.lr=1e-4", "train.grids=[32, 64]", "train.budget=5m", "log.note=yes")["train"] == {
-        "steps": 5, "lr": 1e-4, "grids": [32, 64], "budget": "5m"
+    assert data("train.lr=1e-4", "train.grids=[32, 64]", "train.ema=5m", "log.note=yes")["train"] == {
+        "steps": 5, "lr": 1e-4, "grids": [32, 64], "ema": "5m"
     }  # fmt: skip
     assert data("seed=")["seed"] is None
     assert data("a=b=c")["a"] == "b=c"
@@ -41,6 +41,31 @@ def test_a_setting_that_a_later_name_would_drop_is_an_error():
 
 def test_a_choice_written_as_a_name_takes_settings():
     assert data("degradation.fraction=0.2")["degradation"] == {"name": "sparse-random", "fraction": 0.2}
+
+
+def test_of_two_exclusive_keys_the_later_applies_and_it_is_said():
+    with warns("train.budget=10m", "train.steps=5"):
+        assert data("train.budget=10m")["train"] == {"steps": None, "budget": "10m"}
+    with warns("train.steps=7", "train.budget=10m"):
+        assert data("train.budget=10m", "train.steps=7")["train"] == {"steps": 7, "budget": None}
+    assert data("train.budget=null")["train"] == {"steps": 5, "budget": None}
+
+
+def test_lists_are_also_given_as_their_items():
+    assert data("train.grids=48", "eval.metrics=psnr,ssim", "eval.methods=model", "eval.grids=[8, 16]") == {
+        **BASE.data, "train": {"steps": 5, "grids": [48]},
+        "eval": {"methods": ["model"], "metrics": ["psnr", "ssim"], "grids": [8, 16]},
+    }  # fmt: skip
+    assert data("eval.grids=null")["eval"]["grids"] is None
+
+
+def test_noise_is_told_its_setting():
+    assert not missing(problem("noise=0.1"), "noise.sigma=0.1")
+
+
+def test_spaces_around_the_equals_sign():
+    problems = override(BASE, ["train.grids", "=", "[48]"]).problems
+    assert problems and not any(missing(str(found), "no spaces") for found in problems)
 
 
 def test_items_of_lists():

@@ -39,6 +39,15 @@ def test_as_given_then_among_the_installed(shipped, write, monkeypatch, tmp_path
     assert lookup.find("recipes/quickstart.yaml").resolve() == own
 
 
+@pytest.mark.parametrize(
+    "name", ["quickstart.yml", "recipes/quickstart.yml", "mine/quickstart.yaml", "quickstart.yaml.yml"]
+)
+def test_a_missing_file_is_never_the_installed_recipe_of_its_stem(shipped, monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    with raises(RecipeError, f"{name}:1:1", "there is no such recipe", "quickstart"):
+        lookup.find(name)
+
+
 def test_did_you_mean(shipped, write):
     with raises(RecipeError, "quikstart:1:1", "'quickstart'"):
         lookup.find("quikstart")

@@ -12,6 +12,7 @@ from invkit.data.base import Dataset
 from invkit.physics.degradation import Degradation
 from invkit.plugins.registry import Failure, Origin
 from invkit.recipe.overrides import override
+from invkit.recipe.recipe import load_recipe
 from invkit.recipe.resolve import plain, resolve
 from invkit.recipe.yaml_reader import read
 
@@ -154,6 +155,16 @@ def test_wrong_values(errors, text, path, said):
     (line,) = errors(HEAD + text + "\n")
     place, _, message = line.partition(f": {path}: ")
     assert message and place.startswith("r:") and not missing(message, *said), line
+
+
+def test_a_root_of_a_data_set_without_one_is_told_the_name_too():
+    with raises(RecipeError, "data.root", "data.name=images data.root=mypics"):
+        load_recipe("quickstart", ["data.root=mypics"])
+
+
+def test_a_missing_setting_is_shown_in_its_node():
+    with raises(RecipeError, "eval.methods.0.prior", "{name: dps, prior: ...}"):
+        load_recipe("quickstart", ["eval.methods=[dps]"])
 
 
 def test_what_a_validator_says_is_kept(errors):

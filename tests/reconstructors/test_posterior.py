@@ -30,8 +30,12 @@ def test_intervals_that_there_are_not():
         posterior(18).interval(90)
     with raises(ValueError, 19, 95, 39):
         posterior().interval(95)
-    with raises(ValueError, 100):
-        posterior().interval(100)
+
+
+@pytest.mark.parametrize("percent", [0.9, 90.0, "90", 0, 100, -5, None])
+def test_percentages_that_are_none_are_told_with_the_possible_ones(percent):
+    with raises(ValueError, repr(percent), 19, "10, 20, 30, 40, 50, 60, 70, 80, 90"):
+        posterior().interval(percent)
 
 
 def test_the_deviation_is_unbiased_and_zero_where_a_pixel_is_known():

@@ -14,6 +14,7 @@ from invkit.core.errors import Unavailable
 from invkit.core.keys import Keys
 from invkit.evaluation.metrics.base import Outcome
 from invkit.evaluation.metrics.calibration import (
+    Coverage,
     Coverage50,
     Coverage80,
     Coverage90,
@@ -90,6 +91,14 @@ def test_exact_samples_are_covered_as_often_as_they_should(percent, count):
     low, high = o.samples.quantile(torch.tensor([0.5 - percent / 200, 0.5 + percent / 200]), 0)
     mutant = float(((low <= o.truth) & (o.truth <= high)).double().mul(o.weight).sum() / pixels)
     assert mutant < percent / 100 - error
+
+
+def test_a_coverage_of_no_percentage_is_told_with_the_possible_ones():
+    class Share(Coverage):
+        percent = 0.9
+
+    with raises(ValueError, 0.9, 19, "10, 20, 30, 40, 50, 60, 70, 80, 90"):
+        Share().components(drawn(19))
 
 
 def test_a_truth_on_the_bound_is_inside():

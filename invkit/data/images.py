@@ -96,16 +96,24 @@ class ImageFiles(Dataset):
     """
 
     root: PathSetting = Field(description="a folder, a .zip or an .npz of images")
-    test_share: float = Field(0.1, gt=0, lt=1, description="share of test images, if the folders define no split")
+    test_root: PathSetting | None = Field(
+        None, description="a folder, a .zip or an .npz of test images, all of which are used; root then holds no others"
+    )
+    test_share: float = Field(
+        0.1, gt=0, le=1, description="share of test images, if the folders define no split; 1: all images of root"
+    )
     test_folder: str | None = Field(
         None,
         description="folder of the test images, beside train; null: found by its name (test, val, dev and the like)",
     )
 
     def missing(self) -> str | None:
-        return None if Path(self.root).exists() else f"images: {self.root} does not exist"
+        absent = [root for root in (self.root, self.test_root) if root and not Path(root).exists()]
+        return f"images: {absent[0]} does not exist" if absent else None
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
+        if self.test_root and split == "test":
+            return ImageFiles(root=self.test_root, test_share=1.0).open(split, grid, seed, limit)
         path = Path(self.root)
         if missing := self.missing():
             raise DataError(f"{missing}; set data.root to a folder, a .zip or an .npz of images")
@@ -121,10 +129,19 @@ class ImageFiles(Dataset):
             ) from None
         if not names:
             raise DataError(f"images: {path} holds no image ({', '.join(sorted(SUFFIXES))})")
-        return self._files(self._split(names, seed), opener, split, grid, limit)
+        return self._files(self._split(names, split, seed), opener, split, grid, limit)
 
-    def _split(self, names: Sequence[str], seed: int) -> SplitNames:
-        return split_names(names, seed, self.test_share, self.test_folder, Path(self.root).name)
+    def _split(self, names: Sequence[str], split: Split, seed: int) -> SplitNames:
+        if split == "train" and self.test_share == 1 and not self.test_root:
+            raise DataError(
+                "images: data.test_share=1 leaves no images to train on; give the test set as data.test_root"
+            )
+        share, root = 0.0 if self.test_root else self.test_share, Path(self.root).name
+        both = split_names(names, seed, share, self.test_folder, root)
+        if self.test_root is None:
+            return both
+        used = f"train: {len(both.train)} of {len(names)} images of {root}, test: all images of {Path(self.test_root).name}"
+        return replace(both, description=printable(used))
 
     def _files(self, both: SplitNames, opener: Opener, split: Split, grid: Grid, limit: int | None) -> Images:
         names = both.names(split)
@@ -171,7 +188,7 @@ class ImageFiles(Dataset):
             raise DataError(
                 f"images: the images of {path} have {pixels.shape[1]}x{pixels.shape[2]} pixels, fewer than {grid}"
             )
-        both = self._split([str(row) for row in range(len(pixels))], seed)
+        both = self._split([str(row) for row in range(len(pixels))], split, seed)
         rows = np.array([int(name) for name in both.names(split)[:limit]])
         kept = ArrayImages(pixels[rows], np.arange(len(rows)), [str(row) for row in rows], grid, (), both.description)
         if pixels.shape[1:3] == grid.shape:

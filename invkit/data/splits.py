@@ -61,8 +61,9 @@ def split_names(
     A folder's name may have any case, a prefix and a suffix: `HR_train` and `HR_valid`. If there are folders of all three
     kinds, those called test are used. `test_folder`, a name or a path, chooses the folder of the test images, and all
     images outside the split are ignored. The order of the test images of a folder does not depend on the seed. If the
-    seed splits, the count of test images is exact, and a `test_share` of 1 makes all images test images, whatever their
-    folders. All depends on the names only. Raises DataError if several splits are possible; `root` is its name for users.
+    seed splits, the count of test images is exact. A `test_share` of 1 makes all images test images, and 0 none, unless
+    folders define the split. All depends on the names only. Raises DataError if several splits are possible; `root` is
+    its name for users.
     """
     names = list(names)
     if test_share < 1 and (pair := _find_pair(names, test_folder, root)):
@@ -70,13 +71,15 @@ def split_names(
         used = f"train: {_path(root, pair[0])} ({len(train)}), test: {_path(root, pair[1])} ({len(test)})"
         unused = f"; not used: {left} other images" if (left := len(names) - len(train) - len(test)) else ""
         return SplitNames(_shuffled(train, seed), _shuffled(test, 0), used + unused)
-    count = len(names) if test_share == 1 else min(max(round(test_share * len(names)), 1), len(names) - 1)
-    if count < 1:
+    if test_share == 1:
+        return SplitNames([], _shuffled(names, 0), f"test: all {len(names)} images of {printable(root)}")
+    count = min(max(round(test_share * len(names)), 1), len(names) - 1) if test_share else 0
+    if count < 1 and test_share:
         raise DataError(
             f"images: {len(names)} images found; at least two are needed, one for training and one for testing"
         )
     order, here = _shuffled(names, seed), f"of {printable(root)}" if root else "of all images"
-    how = "all images are test images" if count == len(names) else "no folders train and test, chosen by the seed"
+    how = "no folders train and test, chosen by the seed"
     return SplitNames(order[count:], order[:count], f"train: {len(names) - count}, test: {count} {here} ({how})")
 
 

@@ -21,6 +21,7 @@ class ArrayImages(Images):
     names: Sequence[str]  # of the N rows; used as groups
     grid: Grid
     notes: tuple[str, ...] = ()
+    split_used: str = ""
 
     def __len__(self) -> int:
         return len(self.order)

@@ -19,6 +19,7 @@ class Images(ABC):
 
     grid: Grid
     notes: tuple[str, ...] = ()  # for the user: images left out, data replaced
+    split_used: str = ""  # for the user and the record: sources and numbers of the training and test images
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -20,8 +20,9 @@ from invkit.data.archive import UNREADABLE, read_npz
 from invkit.data.arrays import ArrayImages
 from invkit.data.base import Dataset, Images, Split
 from invkit.data.decoding import SUFFIXES, check, decode, error_line, printable, to_bytes
-from invkit.data.listing import Opener, choose, folder_files, zip_files
+from invkit.data.listing import Opener, folder_files, zip_files
 from invkit.data.resampling import area_table, cell_averages, centre_box, enlarges, to_batch
+from invkit.data.splits import SplitNames, split_names
 
 IN_MEMORY = 1 << 30  # bytes of decoded images to keep
 
@@ -36,6 +37,7 @@ class LazyImages(Images):
     opener: Opener
     grid: Grid
     notes: tuple[str, ...] = ()
+    split_used: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -85,7 +87,7 @@ def sift(
 
 
 class ImageFiles(Dataset):
-    """Images of a folder (recursively), a .zip or an .npz; sub-folders `train` and `test`, or `val`, define the split.
+    """Images of a folder (recursively), a .zip or an .npz; folders such as `train` and `test` define the split.
 
     An image is turned upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits. Broken images
     and those smaller than the grid are left out and listed in `notes`. Up to 1 GiB of images is decoded on opening and
@@ -94,15 +96,24 @@ class ImageFiles(Dataset):
     """
 
     root: PathSetting = Field(description="a folder, a .zip or an .npz of images")
-    test_share: float = Field(0.1, gt=0, lt=1, description="share of test images, if the folders define no split")
+    test_root: PathSetting | None = Field(
+        None, description="a folder, a .zip or an .npz of test images, all of which are used; root then holds no others"
+    )
+    test_share: float = Field(
+        0.1, gt=0, le=1, description="share of test images, if the folders define no split; 1: all images of root"
+    )
     test_folder: str | None = Field(
-        None, description="folder of the test images, beside train; null: test, else val or validation"
+        None,
+        description="folder of the test images, beside train; null: found by its name (test, val, dev and the like)",
     )
 
     def missing(self) -> str | None:
-        return None if Path(self.root).exists() else f"images: {self.root} does not exist"
+        absent = [root for root in (self.root, self.test_root) if root and not Path(root).exists()]
+        return f"images: {absent[0]} does not exist" if absent else None
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
+        if self.test_root and split == "test":
+            return ImageFiles(root=self.test_root, test_share=1.0).open(split, grid, seed, limit)
         path = Path(self.root)
         if missing := self.missing():
             raise DataError(f"{missing}; set data.root to a folder, a .zip or an .npz of images")
@@ -118,9 +129,22 @@ class ImageFiles(Dataset):
             ) from None
         if not names:
             raise DataError(f"images: {path} holds no image ({', '.join(sorted(SUFFIXES))})")
-        return self._files(choose(names, split, seed, self.test_share, self.test_folder), opener, split, grid, limit)
+        return self._files(self._split(names, split, seed), opener, split, grid, limit)
 
-    def _files(self, names: list[str], opener: Opener, split: Split, grid: Grid, limit: int | None) -> Images:
+    def _split(self, names: Sequence[str], split: Split, seed: int) -> SplitNames:
+        if split == "train" and self.test_share == 1 and not self.test_root:
+            raise DataError(
+                "images: data.test_share=1 leaves no images to train on; give the test set as data.test_root"
+            )
+        share, root = 0.0 if self.test_root else self.test_share, Path(self.root).name
+        both = split_names(names, seed, share, self.test_folder, root)
+        if self.test_root is None:
+            return both
+        used = f"train: {len(both.train)} of {len(names)} images of {root}, test: all images of {Path(self.test_root).name}"
+        return replace(both, description=printable(used))
+
+    def _files(self, both: SplitNames, opener: Opener, split: Split, grid: Grid, limit: int | None) -> Images:
+        names = both.names(split)
         count = min(len(names), limit or len(names))
         keep = count * grid.pixels * 3 <= IN_MEMORY
         pixels = np.empty((count if keep else 0, *grid.shape, 3), np.uint8)
@@ -145,8 +169,9 @@ class ImageFiles(Dataset):
             raise DataError(f"images: no usable image for the {split} split in {self.root}: {some}")
         notes = (f"images: {len(broken)} images of the {split} split are left out: {some}",) if broken else ()
         if not keep:
-            return LazyImages(used, opener, grid, notes)
-        return ArrayImages(pixels[: len(used)], np.arange(len(used)), [printable(name) for name in used], grid, notes)
+            return LazyImages(used, opener, grid, notes, both.description)
+        shown = [printable(name) for name in used]
+        return ArrayImages(pixels[: len(used)], np.arange(len(used)), shown, grid, notes, both.description)
 
     def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:
         try:
@@ -163,10 +188,9 @@ class ImageFiles(Dataset):
             raise DataError(
                 f"images: the images of {path} have {pixels.shape[1]}x{pixels.shape[2]} pixels, fewer than {grid}"
             )
-        rows = np.array(
-            [int(name) for name in choose(map(str, range(len(pixels))), split, seed, self.test_share)][:limit]
-        )
-        kept = ArrayImages(pixels[rows], np.arange(len(rows)), [str(row) for row in rows], grid)
+        both = self._split([str(row) for row in range(len(pixels))], split, seed)
+        rows = np.array([int(name) for name in both.names(split)[:limit]])
+        kept = ArrayImages(pixels[rows], np.arange(len(rows)), [str(row) for row in rows], grid, (), both.description)
         if pixels.shape[1:3] == grid.shape:
             return kept
         box = centre_box(pixels.shape[1:3], grid)

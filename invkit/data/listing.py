@@ -1,15 +1,12 @@
-"""The image files of a folder or zip, and their split into training and test images."""
+"""The image files of a folder or zip."""
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from invkit.core.errors import DataError
 from invkit.data.archive import open_zip, read_entry
-from invkit.data.base import Split
 from invkit.data.decoding import MAX_BYTES, SUFFIXES
 
 Opener = Callable[[str], BinaryIO]
@@ -80,46 +77,3 @@ def zip_files(path: Path) -> tuple[list[str], Opener]:
 def image_names(root: Path) -> list[str]:
     """Relative paths of the images under a folder, sorted."""
     return folder_files(root)[0]
-
-
-TEST_FOLDERS = ("test", "val", "validation")
-
-
-def choose(
-    names: Iterable[str], split: Split, seed: int, test_share: float, test_folder: str | None = None
-) -> list[str]:
-    """The names of a split in pseudo-random order, so that the first n are a representative sample.
-
-    If there are folders `train` and `test_folder` (default: the first that exists of `TEST_FOLDERS`), at the top or below
-    a chain of single folders, they define the split, and all other files are ignored; the order of the test images then
-    does not depend on the seed. Otherwise the seed splits the names, with an exact count of test images. Both depend on
-    the names only. Raises DataError if a given `test_folder` does not exist beside `train`.
-    """
-
-    def shuffled(names: Iterable[str], seed: int) -> list[str]:
-        def rank(name: str) -> tuple[bytes, str]:
-            word = f"{seed}/{name}".encode("utf-8", "surrogateescape")
-            return hashlib.blake2b(word, digest_size=8).digest(), name
-
-        return sorted(names, key=rank)
-
-    names = list(names)
-    prefix, tops = "", {name.split("/")[0] for name in names}
-    while len(tops) == 1 and tops != {"train"} and all("/" in name.removeprefix(prefix) for name in names):
-        prefix += f"{tops.pop()}/"
-        tops = {name.removeprefix(prefix).split("/")[0] for name in names}
-    wanted = TEST_FOLDERS if test_folder is None else (test_folder,)
-    tested = next((folder for folder in wanted if folder in tops), None)
-    if "train" in tops and tested:
-        top = "train" if split == "train" else tested
-        own = [name for name in names if name.startswith(f"{prefix}{top}/")]
-        return shuffled(own, seed if split == "train" else 0)
-    if test_folder is not None:
-        raise DataError(f"images: no folders train and {test_folder} beside each other; remove data.test_folder")
-    if len(names) < 2:
-        raise DataError(
-            f"images: {len(names)} images found; at least two are needed, one for training and one for testing"
-        )
-    count = min(max(round(test_share * len(names)), 1), len(names) - 1)
-    order = shuffled(names, seed)
-    return order[:count] if split == "test" else order[count:]

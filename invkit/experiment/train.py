@@ -43,7 +43,10 @@ def train(session: Session) -> Trained:
         ):  # the run was stopped after the last checkpoint
             _sheet(trained, folder)
         return trained
-    images, held_out_images = held_out(recipe.open_images("train", session.listener.say), recipe.train)
+    opened = recipe.open_images("train", session.listener.say)
+    if session.world.first:
+        folder.update_record({"split": next(iter(opened.values())).split_used})
+    images, held_out_images = held_out(opened, recipe.train)
     problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
     _TrainingLoop(session, _trainer(session, problem, checkpoint), held_out_images).run(resumed=checkpoint is not None)
     session.world.barrier()  # until the first process has saved the checkpoint

@@ -97,18 +97,20 @@ class Recipe(Settings):
     def open_images(self, split: Split, say: Callable[[str], None] = lambda note: None) -> dict[Grid, Images]:
         """The images of a split on each of `train.grids`, or of `eval.grids` for other splits.
 
-        `say` receives the notes of the dataset.
+        `say` receives the notes of the dataset, each once.
 
         Raises DataError if the split is empty.
         """
         sizes = self.train.grids if split == "train" else self.eval.grids or self.train.grids
-        images = {}
+        images: dict[Grid, Images] = {}
+        notes: dict[str, None] = {}
         for grid in dict.fromkeys(as_grid(size, self.data.channels) for size in sizes):
             images[grid] = self.data.open(split, grid, self.seed, None if split == "train" else self.eval.images)
-            for note in images[grid].notes:
-                say(note)
+            notes |= dict.fromkeys(filter(None, (images[grid].split_used, *images[grid].notes)))
             if not len(images[grid]):
                 raise DataError(f"data: the {split} split contains no images")
+        for note in notes:
+            say(note)
         return images
 
     def dump(self) -> str:

@@ -152,3 +152,29 @@ def test_places_without_pictures_are_data_errors(tmp_path):
         with raises(DataError, said):
             ImageFiles(root=str(tmp_path / name)).open("train", GRID, 0)
     assert not missing(ImageFiles(root=str(tmp_path / "gone")).missing(), tmp_path / "gone")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "npz"])
+def test_a_test_set_is_used_as_it_is(tmp_path, kind):
+    """All its images, whatever their folders and the seed; data.root is for training only, and not needed to test."""
+    root = write(tmp_path / "own", {f"{i}.png": encoded(picture(i)) for i in range(6)}, False)
+    contents = {f"{folder}/{i}.png": encoded(picture(i)) for folder in ("train", "test") for i in range(5)}
+    expected, place = sorted(contents), str(tmp_path / "T.npz")
+    if kind == "npz":
+        np.savez(place, images=np.stack([picture(i) for i in range(10)]))
+        expected = [str(i) for i in range(10)]
+    else:
+        place = write(tmp_path / "T", contents, kind == "zip")
+    data = ImageFiles(root=root, test_root=place)
+    train, test = data.open("train", GRID, 0), data.open("test", GRID, 0)
+    assert sorted(names(train)) == [f"{i}.png" for i in range(6)] and sorted(names(test)) == expected
+    assert train.split_used == f"train: 6 of 6 images of own, test: all images of {Path(place).name}"
+    assert test.split_used == f"test: all 10 images of {Path(place).name}"
+    alone = ImageFiles(root=place, test_share=1)
+    for other in (ImageFiles(root=str(tmp_path / "gone"), test_root=place), alone):
+        assert names(other.open("test", GRID, 7)) == names(test)
+    with raises(DataError, "data.test_share=1", "data.test_root"):
+        alone.open("train", GRID, 0)
+    split = ImageFiles(root=write(tmp_path / "both", contents, False), test_root=place)
+    assert sorted(names(split.open("train", GRID, 0))) == [f"train/{i}.png" for i in range(5)]
+    assert not missing(ImageFiles(root=root, test_root=str(tmp_path / "gone")).missing(), tmp_path / "gone")

@@ -124,4 +124,6 @@ def test_a_trained_prior_is_in_picture_units(fill, prior):
     # without noise, the picture itself
     close = own.denoise(own.mean(grid) + 0.1 * n[:2], 1e-4)
     torch.testing.assert_close(close, own.mean(grid) + 0.1 * n[:2], rtol=0, atol=1e-3)
-    assert float((own.covariance(n[:1]).square().sum() / n[:1].square().sum()).sqrt()) <= own.max_eigenvalue(grid) * (1 + 1e-5)
+    assert float((own.covariance(n[:1]).square().sum() / n[:1].square().sum()).sqrt()) <= own.max_eigenvalue(grid) * (
+        1 + 1e-5
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.image_files import encoded, picture, write
 from support.messages import raises
 from support.runs import RECIPE, Heard, go, killed, same, weights
 
@@ -41,6 +42,14 @@ def test_a_run_leaves_what_is_documented(recipe):
         record["seed"] == 3 and len(record["evaluation"]["16x16"]["masks_sha256"]) == 64 and record["versions"]["torch"]
     )
     assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pt"))
+
+
+def test_the_split_that_was_used_is_said_and_recorded(recipe, tmp_path):
+    contents = {f"{split}/{i}.png": encoded(picture(i)) for split in ("Train", "valid") for i in range(6)}
+    root, used = write(tmp_path / "d", contents, False), "train: d/Train (6), test: d/valid (6)"
+    few = ("train.steps=1", "eval.methods=[nearest]", "eval.metrics=[psnr]")
+    folder = go(recipe, "data.name=images", f"data.root={root}", *few, listener=(heard := Heard()))
+    assert used in heard.said and json.loads((folder / "record.json").read_text())["split"] == used
 
 
 def test_rows_without_training_read_the_training_pictures_and_not_the_others(recipe):

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from pydantic import Field
-from support import runs
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers have the cores already
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch
+from support import runs
 
 from invkit.cli import main as cli
 from invkit.core.device import set_determinism

@@ -55,7 +55,7 @@ def test_a_run_with_a_reconstructor_and_a_metric_of_a_file(invkit, write, plugin
 def test_they_are_listed_described_and_suggested(invkit, write, plugin):
     rows = json.loads(invkit("plugins", "list", "--json", "--plugin", plugin)[1])["plugins"]
     found = {(row["kind"], row["name"]): row for row in rows}
-    assert found["method", "flat-grey"]["summary"] == "One grey for the whole picture."
+    assert found["method", "flat-grey"]["summary"] == "One grey value for the whole image."
     assert (found["metric", "brightness_bias"]["plugin"], found["metric", "psnr"]["plugin"]) == ("rows", "core")
     assert invkit("plugins", "show", "flat-grey", "--plugin", plugin)[1].startswith("method flat-grey, from rows (")
     schema = json.loads(invkit("validate", "--schema", "--plugin", plugin)[1])
@@ -76,7 +76,7 @@ def test_they_are_listed_described_and_suggested(invkit, write, plugin):
         ("FlatGreyMethod}", "FlatGrey}", ("'flat-grey'", "Method")),
         ("def components", "def component", ("'brightness_bias'", "BrightnessBias", "components")),
         ("brightness_bias", "psnr", ("metric 'psnr'", "core")),
-        ('"flat-grey", ("point",)', '"flat", ("point",)', ("reconstructor 'flat-grey'", "'flat'")),
+        ('"flat-grey", ("point",)', '"flat", ("point",)', ("method 'flat-grey'", "'flat'")),
     ],
 )
 def test_a_broken_one_is_told_with_its_name(invkit, write, tmp_path, old, new, said):

@@ -64,7 +64,7 @@ def test_nothing_seen_is_the_prior():
     torch.testing.assert_close(found.variance.double(), FIELD.variance(GRID).expand(3, -1, -1, -1))
 
 
-def test_a_fill_of_many_values_has_a_deviation_and_a_misfit(monkeypatch):
+def test_a_fill_of_many_values_has_a_std_and_a_leave_one_out_error(monkeypatch):
     grid, field = Grid(36, 36, 3), MaternField(std=0.5, length=0.25, exponent=1.7, color=0.4)
     measurement, _ = masked("random", grid=grid, field=field)
     exact = initial_estimate("gaussian", field, measurement)
@@ -72,6 +72,6 @@ def test_a_fill_of_many_values_has_a_deviation_and_a_misfit(monkeypatch):
     monkeypatch.setattr("invkit.physics.gaussian.kriging.DENSE_VALUES", 50)
     assert not GaussianPosterior(field, measurement).dense
     found = initial_estimate("gaussian", field, measurement)
-    for name in ("mean", "deviation", "loo_error"):
+    for name in ("mean", "std", "loo_error"):
         torch.testing.assert_close(getattr(found, name), getattr(exact, name), rtol=0.02, atol=0.02)
     assert float((found.data_channel - exact.data_channel).norm() / exact.data_channel.norm()) < 0.02

@@ -97,9 +97,7 @@ class Recipe(Settings):
     def open_images(self, split: Split, say: Callable[[str], None] = lambda note: None) -> dict[Grid, Images]:
         """The images of a split on each of `train.grids`, or of `eval.grids` for other splits.
 
-        `say` receives the notes of the dataset, each once.
-
-        Raises DataError if the split is empty.
+        `say` receives the notes of the dataset, each once. Raises DataError if the split is empty.
         """
         sizes = self.train.grids if split == "train" else self.eval.grids or self.train.grids
         images: dict[Grid, Images] = {}

@@ -94,6 +94,8 @@ def evaluate_rows(
         _add_grid(evaluation, results, names, "" if len(images) == 1 else f"-{grid}")
     hashes = {grid: entry["masks_sha256"] for grid, entry in evaluation.record.items()}
     table["protocol"] = protocol.facts(count, groups, hashes)
+    if count < protocol.settings.images:
+        table["notes"] = [f"eval.images={protocol.settings.images}: the test split has {count}"]
     return evaluation
 
 

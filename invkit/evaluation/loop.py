@@ -20,12 +20,14 @@ from invkit.evaluation.metrics import Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.results import MethodScores
+from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 from invkit.reconstructors import Reconstructor
 
 SHOWN = 8  # example images of the report
 SHOWN_SAMPLES = 2
+HASHED = 8  # images whose measured values are hashed
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,10 @@ class EvaluationLoop:
     def batch(self, ids: Sequence[int], report: Callable[[], None]) -> BatchResults:
         """Evaluate the images `ids`: their scores and the tensors to store. `report` is called after each method."""
         truth, measurement = self.protocol.measure(self.images, ids)
-        tensors: dict[str, Tensor] = {"masks": _mask_bits(measurement), "observed_share": _observed_share(measurement)}
+        tensors: dict[str, Tensor] = {
+            "measured": _measured_bytes(measurement, ids, self.protocol.degradation),
+            "observed_share": _observed_share(measurement),
+        }
         save, save_samples = self.protocol.settings.kept(self.count)
 
         def keep(name: str, images: int = max(save, SHOWN), **results: Tensor) -> None:
@@ -134,13 +139,22 @@ class EvaluationLoop:
         return Outcome(truth, measurement, "sample", samples[0], samples, mean)
 
 
-def _mask_bits(measurement: Measurement) -> Tensor:
-    """The bytes of a measurement that are hashed, uint8: the mask, one bit per pixel; without a mask, the shape of y."""
-    if isinstance(measurement.operator, Mask):
-        bits = [np.packbits(observed) for observed in measurement.operator.observed.cpu().numpy()]
-        return torch.from_numpy(np.concatenate(bits))
-    text = repr(tuple(measurement.operator.range_shape)).encode() * len(measurement)
-    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+def _measured_bytes(measurement: Measurement, ids: Sequence[int], degradation: Degradation) -> Tensor:
+    """What is hashed of the measurements of the images `ids`, uint8, image by image.
+
+    The mask, one bit per pixel, or else the settings of the degradation and the shape of y; and, of the first `HASHED` images,
+    mean and root mean square of y to three decimals: these few numbers are the same on every device, which its values are not.
+    """
+    operator, parts = measurement.operator, []
+    settings = degradation.model_dump_json(serialize_as_any=True)
+    for row, (i, y) in enumerate(zip(ids, measurement.y.double().flatten(1).cpu(), strict=True)):
+        if isinstance(operator, Mask):
+            parts.append(np.packbits(operator.observed[row].cpu().numpy()).tobytes())
+        else:
+            parts.append(repr((type(degradation).__name__, settings, tuple(operator.range_shape))).encode())
+        if i < HASHED:
+            parts.append(f"{y.mean():.3f} {y.square().mean().sqrt():.3f}".replace("-0.000", "0.000").encode())
+    return torch.frombuffer(bytearray(b"".join(parts)), dtype=torch.uint8)
 
 
 def _observed_share(measurement: Measurement) -> Tensor:
@@ -158,7 +172,7 @@ class GridResults:
         for batch in batches:
             for i, (row, facts) in enumerate(zip(self.scores, batch.facts, strict=True)):
                 row.extend(facts, concatenated([batch], f"rows/{i}/"))
-        self.masks_sha256 = hashlib.sha256(concatenated(batches, "masks")[""].numpy().tobytes()).hexdigest()
+        self.masks_sha256 = hashlib.sha256(concatenated(batches, "measured")[""].numpy().tobytes()).hexdigest()
         self.observed_share: NDArray[np.float64] = concatenated(batches, "observed_share")[""].numpy()
         names = ["truth", *(method.name for method in loop.methods)]
         self._kept = {name: concatenated(batches, f"kept/{name}/") for name in names}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from invkit.core.keys import Keys
 from invkit.data.base import Images
-from invkit.evaluation.bootstrap import RESAMPLES
+from invkit.evaluation.bootstrap import INTERVAL
 from invkit.evaluation.conformal import GUARANTEE
 from invkit.evaluation.metrics import Metric
 from invkit.evaluation.ranking import RULE
@@ -49,7 +49,7 @@ class Protocol:
             },
             "noise": self.noise.sigma,
             "masks_sha256": dict(hashes),
-            "interval": f"95 % percentile bootstrap of {RESAMPLES} resamples, whole groups (photographs) drawn",
+            "interval": INTERVAL,
             "groups": dict(groups),
             "paired_to": self.settings.paired_to,
             "better": {name: metric.better for name, metric in self.metrics.items()},

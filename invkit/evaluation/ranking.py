@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from invkit.evaluation.bootstrap import Bootstrap
+from invkit.evaluation.bootstrap import LEAST, Bootstrap
 from invkit.evaluation.metrics import Metric
 from invkit.evaluation.results import MethodScores
 
@@ -15,18 +15,23 @@ PER_IMAGE_DISTANCES = frozenset({"psnr", "psnr_hidden", "ssim", "mae", "lpips"})
 RULE = (
     "points and means are compared with each other, and samples with samples, by metrics with a preferred direction; "
     f"samples not by {', '.join(sorted(PER_IMAGE_DISTANCES))}; a row is tied with the best if the 95 % interval of the "
-    "paired difference includes 0"
+    f"paired difference includes 0; no ranks below {LEAST} groups"
 )
 
 
 def best(
     rows: Sequence[MethodScores],
-    values: Sequence[Mapping[str, NDArray[np.float64]]],  # by row and metric: of all images, then of each resample
+    values: Sequence[Mapping[str, NDArray[np.float64]]],  # by row and metric: of all images, then without each group
     metrics: Mapping[str, Metric],
     bootstrap: Bootstrap,
 ) -> list[dict[str, Any]]:
-    """The best row and those tied with it, for each metric and kind of estimator with at least two comparable rows."""
-    entries = []
+    """The best row and those tied with it, for each metric and kind of estimator with at least two comparable rows.
+
+    Nothing for fewer than `LEAST` groups, which have no intervals.
+    """
+    entries: list[dict[str, Any]] = []
+    if bootstrap.groups < LEAST:
+        return entries
     for kind, readouts in (("mean", ("point", "mean")), ("sample", ("sample",))):
         for name, metric in metrics.items():
             if metric.better is None or (kind == "sample" and name in PER_IMAGE_DISTANCES):

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from invkit.evaluation.bootstrap import LEAST
+
 SCHEMA = "invkit.table/1"
 LISTS = ("rows", "differences", "best", "calibration")  # lists whose entries contain their run and degradation
 FORMATS = ("table", "json", "csv", "md", "html")
@@ -150,13 +152,26 @@ def lay_out(table: Table) -> Layout:
             else:
                 cells.append(f"{cell(entry)} {marks.get(_key(row, name), '')}".rstrip())
         body.append(tuple(cells))
-    notes = [f"{table['images']} test images; ± half of the 95 % interval, [ ] if it is asymmetric"]
+    notes = [_counts(table)]
     if any(marks.values()):
         against = ", ".join(dict.fromkeys(entry["against"].split()[0] for entry in table["differences"]))
         notes.append(f"▲ better, ▼ worse, * different from {against}: the interval of the paired difference excludes 0")
     notes += table.get("notes", ())
     notes += [f"{str(foot).translate(_SUPERSCRIPT)} {reason}" for reason, foot in reasons.items()]
     return Layout((*names, *metrics), len(names), tuple(body), tuple(ranked), tuple(notes))
+
+
+def _counts(table: Table) -> str:
+    """The note that states the number of images and groups, and what the interval in a cell is or why there is none."""
+    protocols = table["protocol"] if isinstance(table["protocol"], list) else [table["protocol"]]
+    groups = sorted({count for protocol in protocols for count in protocol.get("groups", {}).values()})
+    counted = f"{table['images']} test images"
+    if groups:
+        counted += f" in {' to '.join(map(str, dict.fromkeys((groups[0], groups[-1]))))} independent groups"
+    shown = ["± half of the 95 % interval, [ ] if it is asymmetric"] if not groups or groups[-1] >= LEAST else []
+    if groups and groups[0] < LEAST:
+        shown.append(f"no intervals and no marks with fewer than {LEAST} groups")
+    return "; ".join((counted, *shown))
 
 
 def _ranks(table: Table) -> dict[Key, str]:

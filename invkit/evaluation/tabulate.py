@@ -17,7 +17,7 @@ from invkit.evaluation.spread_skill import SCORE, SPREAD, binned_errors
 
 
 class Tabulator:
-    """Computes the table entries of one grid, with intervals from the same resamples for all rows."""
+    """Computes the table entries of one grid, with intervals by the same resamples for all rows."""
 
     def __init__(self, scores: Sequence[MethodScores], bootstrap: Bootstrap, protocol: Protocol, grid: Grid) -> None:
         self.scores, self.bootstrap, self.run, self.grid = scores, bootstrap, protocol.run, grid
@@ -26,7 +26,7 @@ class Tabulator:
         self.values = [self._values(row) for row in scores]
 
     def _values(self, row: MethodScores) -> dict[str, NDArray[np.float64]]:
-        """By metric, the value on all images and on each resample. If undefined, the reason is added to `row.reasons`."""
+        """By metric, the value on all images, and without each group. If undefined, the reason is added to `row.reasons`."""
         found = {}
         for name, metric in self.metrics.items():
             if (parts := row.values(name)) is not None:

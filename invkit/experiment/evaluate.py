@@ -93,7 +93,7 @@ def evaluate_methods(
 ) -> Evaluation:
     """Evaluate the methods of the recipe on its test images, for each of its degradations."""
     recipe, folder = session.recipe, session.folder
-    all_protocols = protocols(recipe, folder.path.name, trained.device)
+    all_protocols = protocols(recipe, folder.name, trained.device)
 
     def progress(done: int, total: int) -> None:
         if session.stop():

@@ -87,6 +87,11 @@ class RunFolder:
         self.report = path / "report.html"
         self.tensorboard = path / "tensorboard"
 
+    @property
+    def name(self) -> str:
+        """The name of the folder, also where it is given as `.`."""
+        return Path(os.path.abspath(self.path)).name
+
     def sheet(self, step: int) -> Path:
         """Path of the sample grid of a step."""
         return self.samples / f"iter_{step:06d}.png"

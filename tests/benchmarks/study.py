@@ -67,11 +67,11 @@ def step_seconds(recipes: list[Recipe], rounds: int = 12) -> list[float]:
 
 
 def interval(differences: np.ndarray, groups: list[str]) -> tuple[float, float]:
-    """95 % of the mean of paired differences, whole photographs resampled."""
+    """95 % interval of the mean of paired differences, by photograph."""
     bootstrap = Bootstrap.of(groups, 0)
-    sums, sizes = (np.bincount(bootstrap.members, weights) for weights in (differences, np.ones_like(differences)))
-    low, high = np.percentile((bootstrap.counts @ sums) / (bootstrap.counts @ sizes), [2.5, 97.5])
-    return float(low), float(high)
+    low, high = bootstrap.interval(bootstrap.mean(differences))
+    assert low is not None and high is not None
+    return low, high
 
 
 def crps(folder: Path, grid: str) -> tuple[np.ndarray, list[str]]:

@@ -11,6 +11,7 @@ from invkit.core.keys import Keys
 from invkit.evaluation.evaluator import evaluate_rows
 from invkit.evaluation.metrics import COLUMNS, Unavailable
 from invkit.evaluation.settings import Eval
+from invkit.evaluation.table import render
 from invkit.physics.measurement import Measurement
 
 
@@ -66,6 +67,7 @@ def test_a_method_that_refuses_has_an_empty_row_and_the_others_theirs():
 def test_the_table_keeps_its_contract(toy):
     assert toy.table["schema"] == "invkit.table/1"
     assert toy.table["images"] == 48
+    assert "notes" not in toy.table
     assert [(r["method"], r["readout"]) for r in toy.table["rows"]] == [
         ("flat", "point"), ("gaussian", "mean"), ("gaussian", "sample"), ("model", "mean"), ("model", "sample"),
     ]  # fmt: skip
@@ -85,6 +87,12 @@ def test_the_table_keeps_its_contract(toy):
     assert not missing(row(toy, "gaussian", "sample")["metrics"]["coverage_95"]["reason"], 19, "95 %", 39)
     assert "seconds" not in json.dumps(toy.table)
     json.dumps(toy.table, allow_nan=False)
+
+
+def test_fewer_images_than_asked_for_are_noted():
+    table = table_of(Flat(), source=Draws(count=4), images=200).table
+    assert table["images"] == 4 and table["notes"] == ["eval.images=200: the test split has 4"]
+    assert "eval.images=200: the test split has 4" in render(table)
 
 
 def test_two_evaluations_write_the_same_bytes_but_for_cost(tmp_path):

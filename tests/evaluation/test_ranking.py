@@ -45,9 +45,16 @@ def test_one_row_of_a_kind_is_no_comparison():
     assert {entry["compared"] for entry in ranks} == {"mean"}
 
 
-def test_one_photograph_tells_nothing_apart():
-    ranks = table_of(Flat(), Near(0.0), source=Draws(count=8, share=8), images=8).table["best"]
-    assert ranks and all(len(entry["alike"]) == 1 for entry in ranks)
+@pytest.mark.parametrize(("groups", "ranked"), [(1, False), (5, False), (6, True)])
+def test_few_photographs_have_no_intervals_ranks_or_marks(groups, ranked):
+    result = table_of(Flat(), Exact(), source=Draws(count=groups * 4, share=4), images=groups * 4, samples=3)
+    text = render(result.table, "table", 400)
+    shown = [sign in text for sign in ("±", "●", "▼", "no intervals and no marks with fewer than 6 groups")]
+    assert shown == [ranked, ranked, ranked, not ranked]
+    assert f"{groups * 4} test images in {groups} independent groups" in text
+    assert bool(result.table["best"]) == ranked
+    ends = [(d["lo"], d["hi"]) for d in result.table["differences"]]
+    assert all((end == (None, None)) != ranked for end in ends)
 
 
 def test_every_format_shows_the_ranks(table):

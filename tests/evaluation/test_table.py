@@ -96,6 +96,13 @@ def test_text_shows_every_value_its_mark_and_why_one_is_missing(table, fmt):
     assert "17.00 ±0.50 ▼" not in text
 
 
+def test_the_number_of_groups_is_stated(table):
+    few, many = ({**table, "protocol": {"groups": {"32x32": count}}} for count in (3, 14))
+    assert "128 test images in 14 independent groups; ± half of the 95 % interval" in render(many)
+    assert "128 test images in 3 independent groups; no intervals and no marks with fewer than 6" in render(few)
+    assert "in 3 to 14 independent groups; ± half" in render({**table, "protocol": [few["protocol"], many["protocol"]]})
+
+
 def test_a_narrow_terminal_gets_several_tables(table):
     wide, narrow = render(table, width=200), render(table, width=60)
     assert sum("crps" in line for line in wide.splitlines()) == 1

@@ -1,6 +1,7 @@
 import io
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.evaluation.report.images import CELL, GAP, HEADER
 from invkit.experiment.run import evaluate, load, run
+from invkit.experiment.run_folder import RunFolder
 from invkit.physics.measurement import measure_points
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint
@@ -50,6 +52,13 @@ def test_the_split_that_was_used_is_said_and_recorded(recipe, tmp_path):
     few = ("train.steps=1", "eval.methods=[nearest]", "eval.metrics=[psnr]")
     folder = go(recipe, "data.name=images", f"data.root={root}", *few, listener=(heard := Heard()))
     assert used in heard.said and json.loads((folder / "record.json").read_text())["split"] == used
+
+
+def test_the_run_in_the_current_folder_is_named_after_it(recipe, run_copy, monkeypatch):
+    monkeypatch.chdir(run_copy)
+    table = evaluate(Path("."), ["eval.images=3", "eval.methods=[nearest]"], "cpu")
+    assert {row["run"] for row in table["rows"]} == {run_copy.name} == {RunFolder(Path(".")).name}
+    assert table["rows"][0]["run"]
 
 
 def test_rows_without_training_read_the_training_pictures_and_not_the_others(recipe):

@@ -66,7 +66,7 @@ Means = Mapping[str, NDArray[np.float64]]
 class Metric(Settings, ABC):
     """A column of the table: per-image components, whose means over images are reduced to the value.
 
-    The bootstrap resamples the components and averages them before `reduce`, so ratios are ratios of pooled means.
+    Intervals also average the components before `reduce`, so ratios are ratios of pooled means.
     """
 
     kind: ClassVar[str] = "metric"

@@ -41,7 +41,11 @@ def pack(batches: Sequence[BatchResults]) -> bytes:
     (4, 2, [{'memory': None}], {'a/b': tensor([1., 1.])})
     """
     facts = json.dumps([[batch.first, batch.count, batch.facts] for batch in batches]).encode()
-    tensors = {f"{i}/{path}": t.contiguous() for i, batch in enumerate(batches) for path, t in batch.tensors.items()}
+    tensors = {  # copied: safetensors refuses tensors that share memory, as those of an operator that returns its input
+        f"{i}/{path}": t.clone(memory_format=torch.contiguous_format)
+        for i, batch in enumerate(batches)
+        for path, t in batch.tensors.items()
+    }
     return save({"facts": torch.frombuffer(bytearray(facts), dtype=torch.uint8), **tensors})
 
 

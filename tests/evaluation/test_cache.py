@@ -182,3 +182,9 @@ def test_gaps_and_what_is_covered_are_all_pictures_once():
         found = gaps(covered, count, rng.randrange(1, 6))
         spans = sorted([*found, *((first, first + length) for first, length in covered)])
         assert [i for first, last in spans for i in range(first, last)] == list(range(count))
+
+
+def test_tensors_that_share_memory_are_kept():
+    x = torch.arange(6.0).view(2, 3)
+    [batch] = unpack(pack([BatchResults(0, 2, [], {"truth": x, "y": x, "column": x[:, 1]})]))
+    assert torch.equal(batch.tensors["y"], x) and torch.equal(batch.tensors["column"], x[:, 1])

@@ -36,6 +36,7 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
         title=result.table["rows"][0]["run"],
         table=result.table,
         protocol=result.table["protocol"],
+        degradation=shown(result.table["protocol"]["degradation"]),
         metrics=Markup(fragment(lay_out(result.table))),
         several=len({row["degradation"] for row in result.table["rows"]}) > 1,
         differences=[_difference(entry, better.get(entry["metric"])) for entry in result.table["differences"]],
@@ -52,6 +53,23 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
         record=json.dumps(record, indent=1, sort_keys=True),
     )
     write_atomic(folder / "report.html", page)
+
+
+def shown(value: Any) -> str:
+    """A setting in words: `name (key: value, ...)` for a part of a recipe, `{key: value, ...}` for another mapping.
+
+    >>> shown({"name": "compose", "of": [{"name": "nothing"}, {"name": "blur", "width": 0.1}]})
+    'compose (of: [nothing, blur (width: 0.1)])'
+    """
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    if not isinstance(value, dict):
+        return str(value)
+    name = value["name"] if isinstance(value.get("name"), str) else None
+    inner = ", ".join(f"{key}: {shown(item)}" for key, item in value.items() if key != "name" or name is None)
+    if name is None:
+        return f"{{{inner}}}"
+    return f"{name} ({inner})" if inner else name
 
 
 def _sheet(shown: "Examples", label: str) -> bytes:

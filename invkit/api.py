@@ -7,7 +7,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting, Settings
 from invkit.data.base import Dataset, Images, Split
-from invkit.data.decoding import read_image
+from invkit.data.decoding import read_image, read_mask
 from invkit.evaluation.metrics.base import Means, Metric, Outcome
 from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Measurement
@@ -49,6 +49,7 @@ __all__ = [
     "hookimpl",
     "least_squares",
     "read_image",
+    "read_mask",
     "strokes",
     "strongest",
 ]

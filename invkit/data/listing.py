@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from invkit.data.archive import open_zip, read_entry
-from invkit.data.decoding import MAX_BYTES, SUFFIXES
+from invkit.data.decoding import MAX_BYTES, SUFFIXES, open_file
 
 Opener = Callable[[str], BinaryIO]
 
@@ -22,15 +22,7 @@ def folder_files(root: Path) -> tuple[list[str], Opener]:
     """Relative paths of the images under a folder, and a function that opens one."""
     found = (Path(at, name).relative_to(root).as_posix() for at, _, names in os.walk(root) for name in names)
 
-    def opener(name: str) -> BinaryIO:
-        path = root / name
-        if not path.is_file():  # a dangling link, or a pipe, which would block
-            raise ValueError("not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
-        return path.open("rb")
-
-    return sorted(filter(_is_image, found)), opener
+    return sorted(filter(_is_image, found)), lambda name: open_file(root / name)
 
 
 class _ForkSafeFile(RawIOBase):

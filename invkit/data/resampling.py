@@ -1,5 +1,9 @@
 """Area averages of images on a grid, exact for any box: an image is constant on each of its square pixels."""
 
+import math
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -43,6 +47,34 @@ def cell_averages(
     sums = lines[..., column, :] * (1 - u) + lines[..., column + 1, :] * u
     cell = (bottom - top) / grid.height * (right - left) / grid.width
     return np.diff(np.diff(sums, axis=-3), axis=-2) / cell
+
+
+def box_averages(
+    pixels: NDArray[Any],  # (..., h, w, C)
+    box: Box,
+    grid: Grid,
+) -> NDArray[np.float64]:
+    """As `cell_averages`, from the pixels themselves, of any type, row of cells by row of cells without a table.
+
+    >>> box_averages(np.arange(16).reshape(4, 4, 1), (0, 0, 4, 4), Grid(2, 2, 1))[..., 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
+    """
+    top, left, bottom, right = box
+    y, x = np.linspace(top, bottom, grid.height + 1), np.linspace(left, right, grid.width + 1)
+    first, last = int(left), min(math.ceil(right), pixels.shape[-2])
+    pixels = pixels[..., first:last, :]
+    lines = np.empty((*pixels.shape[:-3], grid.height, *pixels.shape[-2:]))
+    for i, (start, end) in enumerate(pairwise(y)):
+        rows = np.arange(int(start), min(math.ceil(end), pixels.shape[-3]))
+        shares = np.minimum(rows + 1, end) - np.maximum(rows, start)
+        lines[..., i, :, :] = np.einsum("i,...ijk->...jk", shares, pixels[..., rows[0] : rows[-1] + 1, :, :])
+    table = np.zeros((*lines.shape[:-2], lines.shape[-2] + 1, lines.shape[-1]))
+    table[..., 1:, :] = lines.cumsum(-2)
+    column = np.minimum((x - first).astype(np.int64), lines.shape[-2] - 1)
+    u = (x - first - column)[:, None]  # the integral of a piecewise constant row is linear within each pixel
+    sums = table[..., column, :] * (1 - u) + table[..., column + 1, :] * u
+    return np.diff(sums, axis=-2) / ((bottom - top) / grid.height * (right - left) / grid.width)
 
 
 def centre_box(shape: tuple[int, ...], grid: Grid) -> Box:

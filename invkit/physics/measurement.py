@@ -12,6 +12,8 @@ from invkit.core.settings import Settings
 from invkit.physics.operators.base import LinearOperator
 from invkit.physics.operators.mask import Mask
 
+ROUNDING = 1e-6  # of coordinates: float32, or text with six digits
+
 
 class Noise(Settings):
     """Additive white Gaussian noise of the measurements."""
@@ -107,12 +109,15 @@ def measure_points(
     if not bool(values.isfinite().all()):
         raise ValueError("some values are not finite; leave those points out")
     size = torch.tensor([grid.width, grid.height], device=coordinates.device)
-    cell = (coordinates * size).long().minimum(size - 1)
-    place = cell[..., 1] * grid.width + cell[..., 0]  # (B, N)
-    count = torch.zeros(len(place), grid.pixels, dtype=torch.float64, device=place.device)
-    count.scatter_add_(1, place, torch.ones_like(place, dtype=torch.float64))
-    total = torch.zeros(len(place), grid.channels, grid.pixels, dtype=torch.float64, device=place.device)
-    spread = place[:, None].expand(-1, grid.channels, -1)
+    place = coordinates.double() * size
+    border = place.round()  # a coordinate k/N is rounded, and its product with N may lie below k
+    on_border = (place - border).abs() <= ROUNDING * size
+    cell = torch.where(on_border, border, place).long().minimum(size - 1)
+    index = cell[..., 1] * grid.width + cell[..., 0]  # (B, N)
+    count = torch.zeros(len(index), grid.pixels, dtype=torch.float64, device=index.device)
+    count.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64))
+    total = torch.zeros(len(index), grid.channels, grid.pixels, dtype=torch.float64, device=index.device)
+    spread = index[:, None].expand(-1, grid.channels, -1)
     total.scatter_add_(2, spread, values.double().movedim(2, 1))
     y = (total / count.clamp(min=1)[:, None]).view(-1, *grid.picture).float()
     observed = (count > 0).view(-1, 1, *grid.shape)

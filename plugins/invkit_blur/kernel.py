@@ -43,7 +43,7 @@ class KernelBlur(Blur):
 def _read(path: Path) -> NDArray[np.float64]:
     """Read a kernel (h, w), divided by its sum."""
     if path.suffix != ".npy":
-        kernel = np.asarray(read_image(path, "F"), np.float64)
+        kernel = read_image(path).mean(2)
     else:
         try:  # memory-mapped: a header that claims more than the file holds is an error
             kernel = np.array(np.load(path, mmap_mode="r", allow_pickle=False), np.float64)

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
-from PIL import Image
 
-from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, PathSetting, read_image
+from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, PathSetting, read_mask
 
 
 class MaskImage(Degradation):
-    """Observe the white pixels of an image of the mask, scaled to the grid by area averages; hide the black ones."""
+    """Observe the white pixels of an image of the mask and hide the black ones.
+
+    The mask is cropped to the aspect of the grid, as images are; a cell is observed if at least half of it is white.
+    """
 
     file: PathSetting = Field(description="image of the mask: white for observed pixels, black for hidden ones")
 
@@ -22,6 +23,5 @@ class MaskImage(Degradation):
         return [cls(file=str(folder / name)) for name in ("letters.png", "frame.png")]
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        small = read_image(Path(self.file), "L").resize((grid.width, grid.height), Image.Resampling.BOX)
-        observed = torch.from_numpy(np.asarray(small) >= 128).to(keys.state.device)
+        observed = torch.from_numpy(read_mask(Path(self.file), grid)).to(keys.state.device)
         return Mask(observed.expand(len(keys), 1, -1, -1), grid.channels)

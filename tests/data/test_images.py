@@ -60,7 +60,7 @@ def test_odd_names_are_only_names_and_pipes_are_not_waited_for(tmp_path):
     assert "0x" not in note
 
 
-@pytest.mark.parametrize("name", ["cut.jpg", "small.png", "sixteen.png", "other.jpg"])
+@pytest.mark.parametrize("name", ["cut.jpg", "small.png", "float.tif", "other.jpg"])
 def test_each_kind_of_broken_picture_is_a_data_error_where_it_is_all_there_is(tmp_path, name):
     contents = {f"train/{name}": broken()[name], "test/0.png": encoded(picture(0))}
     with raises(DataError, "train", name):
@@ -73,7 +73,8 @@ def test_files_and_pictures_are_bounded(tmp_path, monkeypatch):
     with raises(DataError, "0.png", "16x16"):
         ImageFiles(root=root).open("train", GRID, 0)
     monkeypatch.undo()
-    monkeypatch.setattr(listing, "MAX_BYTES", 100)
+    for module in (listing, decoding):
+        monkeypatch.setattr(module, "MAX_BYTES", 100)
     for bounded in (root, write(tmp_path / "set", {f"{i}.png": encoded(picture(i)) for i in range(4)}, False)):
         with raises(DataError, "0.png"):
             ImageFiles(root=bounded).open("train", GRID, 0)

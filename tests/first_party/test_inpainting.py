@@ -69,6 +69,16 @@ def test_a_picture_is_the_mask(tmp_path):
     )
 
 
+def test_a_mask_is_cropped_and_turned_as_images_are(tmp_path):
+    """So that a mask drawn over a photograph fits it on the grid."""
+    white = np.random.default_rng(0).random((40, 70)) < 0.5
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(white * np.uint16(65535))).save(tmp_path / "mask.tif", exif=exif)
+    observed = ~hidden(MaskImage(file=str(tmp_path / "mask.tif")), Grid(40, 40), 1)[0]
+    assert torch.equal(observed, torch.from_numpy(white[:, 15:55]))
+
+
 def test_a_mask_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "missing.png"):

@@ -43,6 +43,20 @@ def test_measuring_changes_nothing():
     assert torch.equal(x, before[0]) and torch.equal(a.observed, before[1])
 
 
+@pytest.mark.parametrize("digits", [None, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [7, 49, 98, 300, 509])
+def test_a_point_on_a_border_belongs_to_the_later_cell(n, dtype, digits):
+    """Though k/n is rounded, every cell k receives the point k/n, and that only."""
+    x = (torch.arange(n, dtype=torch.float64) / n).to(dtype)
+    x = x if digits is None else torch.tensor([float(f"{value:.{digits}f}") for value in x.tolist()], dtype=dtype)
+    values = torch.arange(n, dtype=torch.float64)[:, None]
+    assert torch.equal(
+        measure_points(torch.stack([x, x], 1), values, Grid(n, n, 1)).y[0, 0].diagonal(), values[:, 0].float()
+    )
+    assert bool(measure_points(torch.stack([x * 0, x + 0.99 / n], 1), values, Grid(n, 1, 1)).observed.all())
+
+
 def test_points_fall_to_their_cell_and_share_it():
     m = measure_points(
         torch.tensor(

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+import torch
 from torch import Tensor
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
-from invkit.data.decoding import MAX_BYTES, SUFFIXES, decode, error_line, printable, upright_size
+from invkit.data import decoding
+from invkit.data.decoding import SUFFIXES, decode, printable, read, upright_size
 from invkit.data.listing import image_names
 from invkit.data.resampling import to_batch
 
@@ -84,13 +84,7 @@ def _valid_name(stem: str) -> str:
 
 def image_grid(path: Path, channels: int) -> Grid:
     """The grid of an image's own pixels, from its header. Raises DataError for an unusable image."""
-    try:
-        check_size(path)
-        return Grid(*upright_size(path.open("rb")), channels)
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders of broken files raise nearly anything
-        raise DataError(f"{printable(str(path))}: cannot be read as an image ({error_line(error)})") from None
+    return Grid(*read(path, upright_size), channels)
 
 
 def read_image(path: Path, grid: Grid) -> Tensor:
@@ -99,18 +93,7 @@ def read_image(path: Path, grid: Grid) -> Tensor:
         raise DataError(
             f"{printable(str(path))}: image files have 1 or 3 channels, and the run has {grid.channels}; give points"
         )
-    try:
-        check_size(path)
-        pixels = decode(path.open("rb"), grid)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"{printable(str(path))}: cannot be read as an image on {grid} ({error_line(error)}); save it again, or give "
-            "another --grid"
-        ) from None
-    if grid.channels == 1:
-        pixels = np.array(Image.fromarray(pixels).convert("L"))[..., None]
+    pixels = read(path, lambda file: decode(file, grid), "; save it again, or give another --grid")
     return to_batch(pixels[None], grid)
 
 
@@ -118,15 +101,7 @@ def read_mask(path: Path) -> Tensor:
     """A mask from an image that is white at observed pixels: (1, 1, H, W) bool. Raises DataError if none is observed."""
     if not path.is_file():
         raise DataError(f"{printable(str(path))}: no such mask")
-    observed = read_image(path, image_grid(path, 1)) > 0
-    if not bool(observed.any()):
+    observed = decoding.read_mask(path)
+    if not observed.any():
         raise DataError(f"{printable(str(path))}: the mask is black everywhere; it must be white at observed pixels")
-    return observed
-
-
-def check_size(path: Path) -> None:
-    """Raise ValueError or OSError unless the path is a file of at most 128 MiB."""
-    if not path.is_file():  # opening a pipe would block
-        raise ValueError("not a file")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+    return torch.from_numpy(observed)[None, None]

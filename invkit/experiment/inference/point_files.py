@@ -14,8 +14,7 @@ from torch import Tensor
 
 from invkit.core.errors import DataError
 from invkit.data.archive import UNREADABLE, npz_array, open_zip
-from invkit.data.decoding import error_line, printable
-from invkit.experiment.inference.image_files import check_size
+from invkit.data.decoding import check_file, error_line, printable
 
 FAR = 10.0  # larger absolute values are assumed to be in other units
 Rows = NDArray[np.float64]
@@ -29,7 +28,7 @@ def read_points(path: Path, channels: int, low: float = -1.0, high: float = 1.0)
     """
     where = printable(os.fspath(path))
     try:
-        check_size(path)
+        check_file(path)
         coordinates, values, lines = (_csv if path.suffix.lower() == ".csv" else _npz)(path, where, channels)
     except DataError:
         raise

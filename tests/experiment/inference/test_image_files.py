@@ -67,6 +67,25 @@ def test_a_turned_picture_is_upright(picture):
     assert read_image(path, Grid(16, 8)).shape == (1, 3, 16, 8)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_tiff_is_the_same_picture_as_a_turned_png(picture, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    paths = [picture("x.png", (16, 21), exif=exif), picture("x.tif", (16, 21), exif=exif)]
+    grids = [image_grid(path, 3) for path in paths]
+    assert grids == [Grid(*((21, 16) if orientation >= 5 else (16, 21)))] * 2
+    for grid in (grids[0], Grid(5, 7)):
+        png, tiff = (read_image(path, grid) for path in paths)
+        assert torch.equal(png, tiff)
+
+
+def test_16_bits_have_their_own_white(picture):
+    pixels = np.random.default_rng(1).integers(0, 65536, (6, 8), np.uint16)
+    for name in ("x.png", "x.tif"):
+        x = read_image(picture(name, pixels), Grid(6, 8))
+        assert float((x[0] - torch.from_numpy(pixels / 32767.5 - 1)).abs().max()) <= 1.01 / 255
+
+
 def test_one_channel_is_grey(picture):
     x = read_image(picture("x.png", np.full((4, 5, 3), (255, 0, 0), np.uint8)), Grid(4, 5, 1))
     assert x.shape == (1, 1, 4, 5)
@@ -106,8 +125,8 @@ def test_what_cannot_be_read_is_one_line(picture, tmp_path):
     refused("text.png")
     (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     refused("eps.png")
-    picture("deep.png", np.zeros((4, 4), np.uint16))
-    refused("deep.png", 8)
+    picture("float.tif", np.zeros((4, 4), np.float32))
+    refused("float.tif", 8)
     cut = picture("cut.png", (64, 64))
     cut.write_bytes(cut.read_bytes()[:900])
     refused("cut.png", work=lambda p: read_image(p, Grid(64, 64)))

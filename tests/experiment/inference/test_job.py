@@ -282,8 +282,8 @@ def test_inputs_that_do_not_fit_are_refused_before_any_work(go, trained, picture
     ("options", "times"),
     [
         ({}, {"x.png": 2, "p.csv": 1, "p.npz": 1}),
-        ({"mask": "mask.png"}, {"x.png": 2, "mask.png": 2, "p.csv": 1, "p.npz": 1}),
-        ({"mask": "mask.png", "grid": "9"}, {"x.png": 2, "mask.png": 2, "p.csv": 1, "p.npz": 1}),
+        ({"mask": "mask.png"}, {"x.png": 2, "mask.png": 1, "p.csv": 1, "p.npz": 1}),
+        ({"mask": "mask.png", "grid": "9"}, {"x.png": 2, "mask.png": 1, "p.csv": 1, "p.npz": 1}),
         ({"grid": "9x9"}, {"x.png": 1, "p.csv": 1, "p.npz": 1}),  # the image's own size is not needed
     ],
 )

@@ -94,8 +94,9 @@ def to_user_error(error: BaseException) -> BaseException:
         memory = error.errno == errno.ENOMEM
     if memory or (isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY)):
         return ResourceError(
-            "out of memory; saved files are intact: lower train.batch or eval.batch, or raise train.accumulate, and "
-            f"run the same command again: {first}"
+            "out of memory; saved files are intact: run the same command again with train.accumulate=N (a divisor of "
+            "train.batch) or model.recompute=true for the training, eval.batch=1 for the evaluation, or --tiles or fewer --samples "
+            f"for `invkit reconstruct`: {first}"
         )
     if isinstance(error, OSError) and error.filename and error.errno in _REFUSED:
         return RecipeError(f"{error.filename}: {error.strerror}; use another path")

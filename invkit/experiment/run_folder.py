@@ -18,18 +18,13 @@ from invkit.core.files import locked, make_folder, write_atomic
 from invkit.plugins.registry import Registry
 from invkit.recipe.recipe import Recipe, load_recipe
 
-# Settings that may change when a run is resumed; the weights depend on all others.
+# Settings that may change when a run is resumed: the weights do not depend on them, except for rounding, for the length of
+# the training, and for the random numbers of dropout (`accumulate`).
 _CHANGEABLE = {"eval", "log", "sample"}
-_CHANGEABLE_TRAIN = {
-    "steps",
-    "budget",
-    "checkpoint_every",
-    "sample_every",
-    "keep",
-    "on_nonfinite",
-    "compile",
-    "workers",
-}
+_CHANGEABLE_KEYS = {
+    "model.recompute", "train.accumulate", "train.budget", "train.checkpoint_every", "train.compile", "train.determinism",
+    "train.keep", "train.on_nonfinite", "train.precision", "train.sample_every", "train.steps", "train.workers",
+}  # fmt: skip
 
 # Secrets in a URL (also with `//` reduced to `/`, as in a path): user name and password, and query parameters such as tokens.
 _USER = re.compile(r"(?<=[a-z0-9+.-]{2}:)(/{1,2})[^\s/@'\"]+@", re.IGNORECASE)
@@ -55,9 +50,10 @@ def _weight_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
             return {k: v for key, value in node.items() for k, v in flat(value, f"{path}.{key}").items()}
         return {path[1:]: node}
 
-    kept = {key: value for key, value in resolved.items() if key not in _CHANGEABLE}
-    kept["train"] = {key: value for key, value in kept["train"].items() if key not in _CHANGEABLE_TRAIN}
-    return flat(kept, "")
+    kept = flat({key: value for key, value in resolved.items() if key not in _CHANGEABLE}, "")
+    if kept.pop("train.evaluate_every", None) is None:  # no images are held out
+        kept["train.evaluate_images"] = None
+    return {key: value for key, value in kept.items() if key not in _CHANGEABLE_KEYS}
 
 
 def table_settings(recipe: Recipe) -> dict[str, Any]:
@@ -101,7 +97,8 @@ class RunFolder:
         """Lock the folder inside a `with` block; create it, or check that its run is of this recipe.
 
         With `fresh` an existing folder is renamed first. Raises RecipeError, with a remedy, if another process holds the
-        folder, its run differs in a setting that determines the weights, or it contains files but no run.
+        folder, its checkpoints were trained with another value of a setting that determines the weights, or it contains
+        files but no run.
         """
         if fresh and self.path.exists():
             number = 1
@@ -116,7 +113,7 @@ class RunFolder:
         make_folder(self.path)
         with locked(self.path):
             text = without_secrets(recipe.dump())
-            if resolved.exists():
+            if resolved.exists() and self.checkpoints.exists() and any(self.checkpoints.iterdir()):
                 self._check(yaml.safe_load(text), yaml.safe_load(resolved.read_text("utf-8")))
             write_atomic(resolved, text)  # first, since it identifies the recipe of the folder
             write_atomic(self.path / "recipe.yaml", without_secrets(recipe.text) or text)

@@ -153,7 +153,8 @@ class Trainer:
             cause = self.cause()
             raise NonFiniteError(
                 f"step {self.step + 1}: loss {cause['loss']:g}, gradient norm {cause['grad_norm']:g}; the weights are those of "
-                f"step {self.step}. Try a smaller train.lr, train.precision=float32 or train.on_nonfinite=skip",
+                f"step {self.step}. Try train.precision=float32 or train.on_nonfinite=skip with the same command, or a "
+                "smaller train.lr with --fresh",
                 cause,
             )
 

@@ -20,6 +20,11 @@ from invkit.core.signals import stop_requests
     help="Image that is white at observed pixels; the inputs are degraded already.",
 )
 @click.option(
+    "--measured",
+    is_flag=True,
+    help="The inputs are what the recipe's operator measured: images, or arrays in .npy or .npz files.",
+)
+@click.option(
     "--grid",
     metavar="N|HxW|picture",
     help="Grid of the reconstruction.  [default: picture; for points, the training grid]",
@@ -49,6 +54,7 @@ def reconstruct(
     inputs: tuple[Path, ...],
     out: Path,
     mask: Path | None,
+    measured: bool,
     grid: str | None,
     tiles: bool | None,
     samples: int,
@@ -61,7 +67,7 @@ def reconstruct(
     """Reconstruct images or points with a trained RUN. Prints the output folder of each.
 
     INPUT is an image, a folder of images, or points: a .csv with the header x,y,r,g,b (or x,y,grey) or an .npz with
-    coordinates (N, 2) and values (N, C). Without --mask, images are first degraded as the recipe defines.
+    coordinates (N, 2) and values (N, C). Without --mask or --measured, images are first degraded as the recipe defines.
     """
     try:
         with stop_requests():
@@ -71,7 +77,7 @@ def reconstruct(
             from invkit.plugins.loader import registry
 
             trained = load(run, device, registry(plugins))
-            options = Options(mask, grid, tiles, samples, seed, span)
+            options = Options(mask, measured, grid, tiles, samples, seed, span)
             outputs = []
             for output in reconstruct_files(
                 trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from invkit.core.arrays import as_tensor
 from invkit.core.device import place
 from invkit.core.errors import DataError
+from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import InitialEstimate
 from invkit.diffusion.constants import Constants
@@ -16,6 +18,7 @@ from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.out_of_distribution import warning
 from invkit.diffusion.tiling import TiledModel
 from invkit.experiment.run_folder import RunFolder
+from invkit.physics.given import fixed_operator, implied_grid, in_pixel_units
 from invkit.physics.measurement import Measurement
 from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.posterior import Posterior
@@ -29,15 +32,73 @@ READ = ("average", "constants")  # the parts of a checkpoint that inference need
 class Trained:
     """A trained run: its recipe, and its model with averaged weights.
 
-    Its methods take a `Measurement` of any number of images on any grid, from `invkit.measure_points` or from `measure` in
-    `invkit.physics.measurement`, and process it in parts. They warn if measurements are out of distribution, and raise
-    ValueError if the number of channels differs from that of the model.
+    Its methods take a `Measurement` of any number of images on any grid, from `invkit.measure_points`, from `measurement` below
+    or from `measure` in `invkit.physics.measurement`, and process it in parts. They warn if measurements are out of distribution,
+    and raise ValueError if the number of channels differs from that of the model.
     """
 
     recipe: Recipe
     model: ConditionalModel
     device: torch.device
     step: int
+
+    def measurement(
+        self,
+        y: object,  # an array (*range_shape) or (B, *range_shape)
+        grid: Grid | None = None,
+        sigma: float | None = None,
+        span: tuple[float, float] = (-1.0, 1.0),
+    ) -> Measurement:
+        """Values that were measured elsewhere, such as a blurred image, with the operator of the recipe: `y = A x + noise`.
+
+        `grid` is that of the reconstruction, by default the one that y implies. `span` holds the pixel values that mean -1 and 1:
+        y is A applied to images in their unit. `sigma` is the noise of y for images in [-1, 1], by default the recipe's. Raises
+        ValueError if y does not fit, or if the operator is drawn at random for each image and therefore unknown.
+        """
+        values, own = as_tensor(y, "y"), self.range_shape(self.reference)
+        values = values[None] if values.ndim == len(own) - 1 and own[0] == 1 else values  # the only channel
+        values = values[None] if values.ndim == len(own) else values
+        grid = grid or self.implied_grid(tuple(values.shape[1:]))
+        operator = fixed_operator(self.recipe.degradation, grid, len(values))
+        if operator.range_shape != tuple(values.shape[1:]):
+            raise ValueError(
+                f"y has shape {tuple(values.shape[1:])}, and {self.degradation} measures {operator.range_shape} on {grid}; "
+                "leave the grid out, or give another"
+            )
+        if not bool(values.isfinite().all()):
+            raise ValueError("y has values that are not finite")
+        noise = self.recipe.noise.sigma if sigma is None else sigma
+        return Measurement(operator, in_pixel_units(operator, values, *span).float(), noise)
+
+    @property
+    def degradation(self) -> str:
+        """Name of the recipe's degradation."""
+        return self.recipe.registry.name_of(self.recipe.degradation) or "degradation"
+
+    @property
+    def reference(self) -> Grid:
+        """The finest grid of the training."""
+        grids = (as_grid(size, self.model.channels) for size in self.recipe.train.grids)
+        return max(grids, key=lambda grid: grid.pixels)
+
+    def range_shape(self, grid: Grid) -> tuple[int, ...]:
+        """Shape of the values that the recipe's degradation measures on a grid. Raises ValueError if it does not fit the grid."""
+        return self.recipe.degradation.sample(Keys.of(0, "shape", [0]), grid).range_shape
+
+    def implied_grid(self, shape: tuple[int, ...]) -> Grid:
+        """The grid on which the degradation measures values of a shape. Raises ValueError if none is found."""
+        if (grid := implied_grid(self.recipe.degradation, shape, self.reference)) is None:
+            own = self.range_shape(self.reference)
+            swap = shape[-1:] + shape[:-1] == own or (len(shape) == 3 == len(own) and shape[2] == own[0] != shape[0])
+            advice = (
+                "channels come first: transpose it to (C, H, W)"
+                if swap
+                else "give the grid of the reconstruction (--grid)"
+            )
+            raise ValueError(
+                f"y has shape {shape}, and {self.degradation} measures {own} on {self.reference}: {advice}"
+            )
+        return grid
 
     def mean(self, measurement: Measurement) -> Tensor:
         """Posterior mean (B, C, H, W); pixels observed without noise have their observed values."""

@@ -39,8 +39,8 @@ class InputFile:
         return printable(os.fspath(self.path))
 
 
-def find_inputs(given: Sequence[Path]) -> list[InputFile]:
-    """The given files, and the images in the given folders, in order, each with a unique name.
+def find_inputs(given: Sequence[Path], others: Sequence[str] = POINTS) -> list[InputFile]:
+    """The given files, images or of the suffixes `others`, and the images in the given folders, in order, each with a unique name.
 
     A name is the file's without its suffix; for files in a folder, prefixed by their subfolders. A second file of the same
     name gets the suffix `-2`. Raises DataError for missing files and unknown kinds.
@@ -54,7 +54,7 @@ def find_inputs(given: Sequence[Path]) -> list[InputFile]:
                 raise DataError(f"{printable(str(path))}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
         else:
             inside = [path.name]
-            _check_file(path)
+            _check_file(path, others)
         for name in inside:
             stem = _valid_name("-".join(Path(name).with_suffix("").parts))
             unique, number = stem, 2
@@ -65,15 +65,17 @@ def find_inputs(given: Sequence[Path]) -> list[InputFile]:
     return files
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, others: Sequence[str]) -> None:
     where = printable(os.fspath(path))
     if not path.exists():
         raise DataError(f"{where}: no such file")
     if not path.is_file():
         raise DataError(f"{where}: not a file")
-    if path.suffix.lower() not in (*SUFFIXES, *POINTS):
-        kinds = ", ".join(sorted(SUFFIXES) + list(POINTS))
-        raise DataError(f"{where}: neither an image nor points; supported suffixes are {kinds}")
+    if path.suffix.lower() not in (*SUFFIXES, *others):
+        kinds = ", ".join([*sorted(SUFFIXES), *others])
+        what = "an image nor points (arrays of measured values need --measured)"
+        what = what if ".csv" in others else "an image nor an array"
+        raise DataError(f"{where}: neither {what}; supported suffixes are {kinds}")
 
 
 def _valid_name(stem: str) -> str:

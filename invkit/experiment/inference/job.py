@@ -13,7 +13,8 @@ from invkit.core.grid import Grid
 from invkit.diffusion.tiling import Tiles, blind_tile
 from invkit.evaluation.metrics import METRICS, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
-from invkit.experiment.inference.image_files import InputFile, find_inputs
+from invkit.experiment.inference.image_files import POINTS, InputFile, find_inputs
+from invkit.experiment.inference.measured_files import ARRAYS
 from invkit.experiment.inference.output_files import write_outputs
 from invkit.experiment.inference.prepare import PreparedInput, measure_input, prepare
 from invkit.experiment.inference.request import Options, Request
@@ -37,9 +38,13 @@ def reconstruct(
     All inputs are prepared before the first is reconstructed. Raises RecipeError for wrong options and DataError for
     wrong inputs. The same inputs, options and weights give the same bytes.
     """
-    files = find_inputs(inputs)
+    files = find_inputs(inputs, ARRAYS if options.measured else POINTS)
     for option, value, kind in (("--mask", options.mask, "images"), ("--range", options.span, "points")):
-        if value is not None and not any(file.is_points == (kind == "points") for file in files):
+        if (
+            value is not None
+            and not options.measured
+            and not any(file.is_points == (kind == "points") for file in files)
+        ):
             raise RecipeError(f"{option} is for {kind}, and no input is of that kind; leave it out")
     request = Request.of(trained, options)
     _claim(out, inputs)
@@ -75,9 +80,16 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
         "input": str(file), "name": file.name, "grid": list(prepared.grid.shape), "tiles": tiles and len(tiles),
         "observed": None if measurement.observed is None else int(measurement.observed.sum()),
         "degraded_by": None if truth is None else request.degradation, "noise": measurement.sigma,
+        "measured": prepared.y_shape and list(prepared.y_shape),
     }  # fmt: skip
     if truth is not None:
-        notify(f"{file}: degraded with the recipe's {request.degradation}; give --mask FILE if it is degraded already")
+        notify(
+            f"{file}: degraded with the recipe's {request.degradation}; if it is degraded already, give --mask FILE for a mask, or "
+            "--measured for values that this operator measured"
+        )
+    elif prepared.y_shape:
+        shape = "x".join(map(str, prepared.y_shape))
+        notify(f"{file}: {shape} values measured by {request.degradation} on {prepared.grid}")
     if tiles is None and not _kriging_is_dense(measurement):
         notify(
             f"{file}: the mask has more observed pixels than exact kriging can solve, so the standard deviation is unreliable; "

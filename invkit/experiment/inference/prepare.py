@@ -9,6 +9,7 @@ from invkit.core.errors import DataError, RecipeError
 from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
 from invkit.experiment.inference.image_files import InputFile, image_grid, read_image
+from invkit.experiment.inference.measured_files import ARRAYS, image_shape, measured_grid, measured_image, read_array
 from invkit.experiment.inference.point_files import read_points
 from invkit.experiment.inference.request import Request
 from invkit.physics.measurement import Measurement, measure, measure_points
@@ -24,11 +25,16 @@ class PreparedInput:
     grid: Grid  # of the reconstruction
     image_grid: Grid | None = None  # the image's own pixels; None for points and with --grid HxW
     points: tuple[Tensor, Tensor] | None = None  # coordinates (N, 2) and values (N, C); None for an image
+    y: Tensor | None = None  # measured values of an array file
+    y_shape: tuple[int, ...] | None = None  # of measured values, whether read already or not
 
 
 def prepare(request: Request, file: InputFile) -> PreparedInput:
     """Read the header or the points of an input, and check it. Raises DataError or RecipeError."""
-    prepared = _prepare_points(request, file) if file.is_points else _prepare_image(request, file)
+    prepare_one = (
+        _prepare_measured if request.options.measured else _prepare_points if file.is_points else _prepare_image
+    )
+    prepared = prepare_one(request, file)
     grid, count = prepared.grid, request.options.samples
     if grid.pixels * grid.channels * count > MAX_VALUES:
         raise DataError(
@@ -61,9 +67,34 @@ def _prepare_image(request: Request, file: InputFile) -> PreparedInput:
     return PreparedInput(file, grid, pixels)
 
 
+def _prepare_measured(request: Request, file: InputFile) -> PreparedInput:
+    y = read_array(file.path) if file.path.suffix.lower() in ARRAYS else None
+    try:
+        shape = tuple(y.shape) if y is not None else image_shape(file.path, request.trained)
+        return PreparedInput(file, measured_grid(request.trained, shape, request.size), y=y, y_shape=shape)
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from None
+
+
+def _measured(request: Request, prepared: PreparedInput) -> Measurement:
+    """The measurement of given values. Without `--range`, those of images are in [0, 255], and those of arrays in [-1, 1] units."""
+    y, span = prepared.y, request.options.span or (-1.0, 1.0)
+    if y is None:
+        assert prepared.y_shape is not None
+        y, span = measured_image(prepared.file.path, prepared.y_shape), request.options.span or (0.0, 255.0)
+    try:
+        return request.trained.measurement(y, prepared.grid, span=span)
+    except ValueError as error:
+        raise DataError(f"{prepared.file}: {error}") from None
+
+
 def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measurement, Tensor | None]:
     """The measurement, and the ground truth (1, C, H, W) if the recipe's degradation is applied to the input."""
     file, grid, recipe = prepared.file, prepared.grid, request.trained.recipe
+    if prepared.y_shape is not None:
+        return _measured(request, prepared), None
     if prepared.points is not None:
         return measure_points(*prepared.points, grid, recipe.noise.sigma), None
     if request.mask is not None:

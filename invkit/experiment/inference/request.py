@@ -17,11 +17,12 @@ class Options:
     """How inputs are read, measured and sampled."""
 
     mask: Path | None = None  # of images that are already degraded
+    measured: bool = False  # whether inputs hold y, as measured by the recipe's degradation
     grid: str | None = None  # N, HxW or picture; None: the pixels of an image, or the finest training grid for points
     tiles: bool | None = None  # None: for a large masked image, if every tile has observed pixels
     samples: int = 19
     seed: int = 0
-    span: tuple[float, float] | None = None  # the values that mean -1 and 1 in files of points
+    span: tuple[float, float] | None = None  # the pixel values that mean -1 and 1 in points and measured values
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,11 @@ class Request:
     @classmethod
     def of(cls, trained: Trained, options: Options) -> "Request":
         """Check the options. Raises RecipeError if they contradict the run or each other, DataError for an unusable mask."""
+        if options.measured and (options.mask or options.grid == "picture"):
+            raise RecipeError(
+                "--measured is for values of the recipe's own operator: give it without --mask (for images with a mask, --mask "
+                "alone) and without --grid picture (the grid follows from the values)"
+            )
         size = parse_grid(options.grid) if options.grid else None
         mask = read_mask(options.mask) if options.mask else None
         if mask is not None and isinstance(size, tuple):
@@ -59,8 +65,7 @@ class Request:
     @property
     def degradation(self) -> str:
         """Name of the recipe's degradation."""
-        recipe = self.trained.recipe
-        return recipe.registry.name_of(recipe.degradation) or "degradation"
+        return self.trained.degradation
 
 
 def parse_grid(text: str) -> int | tuple[int, int] | None:

@@ -94,8 +94,13 @@ def _resampled(pixels: NDArray[Any], grid: Grid) -> NDArray[np.float64]:
 
 def decode(file: BinaryIO, grid: Grid) -> NDArray[np.uint8]:
     """Decode an image: upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits: (H, W, C)."""
+    return to_bytes(decode_exactly(file, grid))
+
+
+def decode_exactly(file: BinaryIO, grid: Grid) -> NDArray[np.float64]:
+    """The same without rounding: from 0, black, to 255, white."""
     pixels = read_pixels(file, lambda image: _check(image, grid))
-    return to_bytes(_resampled(pixels, grid) * (255 / _white(pixels)))
+    return _resampled(pixels, grid) * (255 / _white(pixels))
 
 
 def _white(pixels: NDArray[Any]) -> int:

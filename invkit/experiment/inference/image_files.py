@@ -27,8 +27,9 @@ class InputFile:
     name: str
 
     @property
-    def is_points(self) -> bool:
-        return self.path.suffix.lower() in POINTS
+    def holds_numbers(self) -> bool:
+        """Whether it holds points or an array, and no image."""
+        return self.path.suffix.lower() not in SUFFIXES
 
     @property
     def key(self) -> int:

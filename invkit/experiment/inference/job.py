@@ -39,13 +39,10 @@ def reconstruct(
     wrong inputs. The same inputs, options and weights give the same bytes.
     """
     files = find_inputs(inputs, ARRAYS if options.measured else POINTS)
-    for option, value, kind in (("--mask", options.mask, "images"), ("--range", options.span, "points")):
-        if (
-            value is not None
-            and not options.measured
-            and not any(file.is_points == (kind == "points") for file in files)
-        ):
-            raise RecipeError(f"{option} is for {kind}, and no input is of that kind; leave it out")
+    if options.mask is not None and all(file.holds_numbers for file in files):
+        raise RecipeError("--mask is for images, and no input is one; leave it out")
+    if options.span is not None and not any(file.holds_numbers for file in files):
+        raise RecipeError("--range is for points and arrays, and no input is of that kind; leave it out")
     request = Request.of(trained, options)
     _claim(out, inputs)
     with locked(out):

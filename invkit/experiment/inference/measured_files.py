@@ -9,8 +9,9 @@ from invkit.core.arrays import as_tensor
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data.archive import UNREADABLE, read_npy, read_npz
-from invkit.data.decoding import error_line, printable
-from invkit.experiment.inference.image_files import check_size, image_grid, read_image
+from invkit.data.decoding import check_file, decode_exactly, error_line, printable, read
+from invkit.data.resampling import to_batch
+from invkit.experiment.inference.image_files import image_grid
 from invkit.experiment.trained_model import Trained
 from invkit.physics.given import averages, fixed_operator
 
@@ -21,7 +22,7 @@ def read_array(path: Path) -> Tensor:
     """The array of an .npy, or the array `y` of an .npz. Raises DataError if it is unusable."""
     where = printable(os.fspath(path))
     try:
-        check_size(path)
+        check_file(path)
         if path.suffix.lower() == ".npz":
             array = read_npz(path, "y")
         else:
@@ -49,9 +50,10 @@ def image_shape(path: Path, trained: Trained) -> tuple[int, int, int]:
 
 
 def measured_image(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """The pixels of an image of a `shape` (C, H, W) as they are: (1, C, H, W) in [0, 255]."""
+    """The pixels of an image of a `shape` (C, H, W): (1, C, H, W), from -1, black, to 1, white."""
     channels, height, width = shape
-    return (read_image(path, Grid(height, width, channels)).double() + 1) * 127.5
+    grid = Grid(height, width, channels)
+    return to_batch(read(path, lambda file: decode_exactly(file, grid))[None], grid)
 
 
 def measured_grid(trained: Trained, shape: tuple[int, ...], size: int | tuple[int, int] | None) -> Grid:

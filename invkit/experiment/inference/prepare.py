@@ -32,7 +32,7 @@ class PreparedInput:
 def prepare(request: Request, file: InputFile) -> PreparedInput:
     """Read the header or the points of an input, and check it. Raises DataError or RecipeError."""
     prepare_one = (
-        _prepare_measured if request.options.measured else _prepare_points if file.is_points else _prepare_image
+        _prepare_measured if request.options.measured else _prepare_points if file.holds_numbers else _prepare_image
     )
     prepared = prepare_one(request, file)
     grid, count = prepared.grid, request.options.samples
@@ -79,11 +79,11 @@ def _prepare_measured(request: Request, file: InputFile) -> PreparedInput:
 
 
 def _measured(request: Request, prepared: PreparedInput) -> Measurement:
-    """The measurement of given values. Without `--range`, those of images are in [0, 255], and those of arrays in [-1, 1] units."""
-    y, span = prepared.y, request.options.span or (-1.0, 1.0)
+    """The measurement of given values; `--range` applies to those of arrays."""
+    y, span = prepared.y, request.span
     if y is None:
         assert prepared.y_shape is not None
-        y, span = measured_image(prepared.file.path, prepared.y_shape), request.options.span or (0.0, 255.0)
+        y, span = measured_image(prepared.file.path, prepared.y_shape), (-1.0, 1.0)
     try:
         return request.trained.measurement(y, prepared.grid, span=span)
     except ValueError as error:

@@ -35,7 +35,7 @@ def test_files_and_folders_have_names_of_their_own(picture, tmp_path):
     points.write_text("x,y,grey\n")
     found = find_inputs([first, second, tmp_path / "c", points])
     assert [s.name for s in found] == ["x", "X-2", "sub-y", "z", "x-3"]
-    assert [s.is_points for s in found] == [False] * 4 + [True]
+    assert [s.holds_numbers for s in found] == [False] * 4 + [True]
     assert found[2].path == tmp_path / "c" / "sub" / "y.png"
 
 

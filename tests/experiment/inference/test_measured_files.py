@@ -131,3 +131,12 @@ def test_what_does_not_fit_is_refused(trained, go, tmp_path):
     (tmp_path / "p.csv").write_text("x,y,r,g,b\n")
     with raises(DataError, "p.csv", ".npy"):
         go(blur, "p.csv")
+
+
+def test_an_image_of_16_bits_keeps_them(trained, go, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 1 << 16, (16, 20)).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    _, arrays, _ = go(trained("color-grey"), "deep.png")
+    np.testing.assert_allclose(arrays["y"][0], pixels / 32767.5 - 1, atol=1e-6)
+    with raises(RecipeError, "--range"):
+        go(trained("color-grey"), "deep.png", span=(0.0, 1.0))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from invkit.core.grid import Grid
     from invkit.experiment.callbacks import Listener
     from invkit.experiment.trained_model import Trained
-    from invkit.physics.measurement import measure_points
+    from invkit.physics.points import measure_points
     from invkit.plugins.registry import Registry
     from invkit.recipe.recipe import Recipe
 
@@ -78,7 +78,7 @@ def _registry(plugins: Sequence[str | Path]) -> "Registry":
 
 
 def __getattr__(name: str) -> Any:
-    modules = {"Grid": "invkit.core.grid", "measure_points": "invkit.physics.measurement"}
+    modules = {"Grid": "invkit.core.grid", "measure_points": "invkit.physics.points"}
     if name in modules:
         return getattr(import_module(modules[name]), name)
     raise AttributeError(f"module 'invkit' has no attribute {name!r}")

@@ -17,7 +17,7 @@ MODULES = sorted(
 
 
 def test_there_are_examples():
-    assert {"invkit.core.keys", "invkit.core.grid", "invkit.physics.measurement"} <= set(MODULES)
+    assert {"invkit.core.keys", "invkit.core.grid", "invkit.physics.points"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

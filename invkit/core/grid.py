@@ -51,6 +51,15 @@ class Grid:
         """Height and width of the domain; the smaller is 1."""
         return self.height * self.cell, self.width * self.cell
 
+    def scaled(self, cells: int) -> "Grid":
+        """The grid of the same domain with `cells` cells along the shorter side.
+
+        >>> str(Grid(24, 48).scaled(36))
+        '36x72'
+        """
+        height, width = (max(1, round(cells * length)) for length in self.extent)
+        return Grid(height, width, self.channels)
+
     def __str__(self) -> str:
         return f"{self.height}x{self.width}"
 

@@ -38,14 +38,9 @@ def implied_grid(degradation: Degradation, shape: tuple[int, ...], start: Grid) 
         size = _by_axis(measured, shape, own, start)
         return None if size is None else Grid(*size, start.channels)
     for ratio in (shape[-1] / own[-1], (torch.Size(shape).numel() / torch.Size(own).numel()) ** 0.5):
-
-        def scaled(cells: int) -> tuple[int, int]:
-            height, width = (max(1, round(cells * e)) for e in start.extent)
-            return height, width
-
         guess = max(1, round(min(start.shape) * ratio))
-        if cells := _middle(lambda n: measured(*scaled(n)) == shape, guess, 3):
-            return Grid(*scaled(cells), start.channels)
+        if cells := _middle(lambda n: measured(*start.scaled(n).shape) == shape, guess, 3):
+            return start.scaled(cells)
     return None
 
 

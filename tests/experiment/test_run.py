@@ -17,7 +17,7 @@ from invkit.core.keys import Keys
 from invkit.evaluation.report.images import CELL, GAP, HEADER
 from invkit.experiment.run import evaluate, load, run
 from invkit.experiment.run_folder import RunFolder
-from invkit.physics.measurement import measure_points
+from invkit.physics.points import measure_points
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint
 from invkit.training.problem import Problem

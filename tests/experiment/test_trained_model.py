@@ -12,7 +12,7 @@ from invkit.core.keys import Keys
 from invkit.experiment import trained_model as module
 from invkit.experiment.trained_model import Trained
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.measurement import measure_points
+from invkit.physics.points import measure_points
 from invkit.recipe.recipe import load_recipe
 
 

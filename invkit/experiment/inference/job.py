@@ -92,6 +92,8 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
             f"{file}: the mask has more observed pixels than exact kriging can solve, so the standard deviation is unreliable; "
             "give a coarser --grid N"
         )
+    for note in prepared.notes:
+        notify(f"{file}: {note}")
     mode = f"{len(tiles)} tiles of {tiles.grid}" if tiles else "whole image"
     notify(f"{file}: {request.options.samples} samples on {prepared.grid}, {mode}")
     posterior = infer(request, file, measurement, tiled=tiles is not None)

@@ -61,7 +61,4 @@ def measured_grid(trained: Trained, shape: tuple[int, ...], size: int | tuple[in
     if isinstance(size, tuple):
         return Grid(*size, trained.model.channels)
     grid = trained.implied_grid(shape) if size is None or len(shape) == 3 else trained.reference
-    if size is None:
-        return grid
-    height, width = (max(1, round(size * e)) for e in grid.extent)
-    return Grid(height, width, trained.model.channels)
+    return grid if size is None else grid.scaled(size)

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from invkit.core.errors import DataError, RecipeError
-from invkit.core.grid import Grid, as_grid
+from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.experiment.inference.image_files import InputFile, image_grid, read_image
 from invkit.experiment.inference.measured_files import ARRAYS, image_shape, measured_grid, measured_image, read_array
 from invkit.experiment.inference.point_files import read_points
 from invkit.experiment.inference.request import Request
-from invkit.physics.measurement import Measurement, measure, measure_points
+from invkit.physics.measurement import Measurement, measure
+from invkit.physics.points import bin_points, partial_cover
 
 MAX_VALUES = 1 << 28  # of all samples of one input
 
@@ -27,6 +28,7 @@ class PreparedInput:
     points: tuple[Tensor, Tensor] | None = None  # coordinates (N, 2) and values (N, C); None for an image
     y: Tensor | None = None  # measured values of an array file
     y_shape: tuple[int, ...] | None = None  # of measured values, whether read already or not
+    notes: tuple[str, ...] = ()  # what the user should know of the file
 
 
 def prepare(request: Request, file: InputFile) -> PreparedInput:
@@ -46,9 +48,14 @@ def prepare(request: Request, file: InputFile) -> PreparedInput:
 def _prepare_points(request: Request, file: InputFile) -> PreparedInput:
     if request.options.grid == "picture":
         raise RecipeError(f"{file}: points have no pixel grid; give --grid N or HxW, or leave it out")
-    sizes = [request.size] if request.size else request.trained.recipe.train.grids
-    finest = max((as_grid(size, request.channels) for size in sizes), key=lambda grid: grid.pixels)
-    return PreparedInput(file, finest, points=read_points(file.path, request.channels, *request.span))
+    grid = request.trained.reference
+    if isinstance(request.size, tuple):
+        grid = Grid(*request.size, request.channels)
+    elif request.size is not None:
+        grid = grid.scaled(request.size)
+    points = read_points(file.path, request.channels, *request.span)
+    note = partial_cover(points[0])
+    return PreparedInput(file, grid, points=points, notes=(note,) if note else ())
 
 
 def _prepare_image(request: Request, file: InputFile) -> PreparedInput:
@@ -56,8 +63,7 @@ def _prepare_image(request: Request, file: InputFile) -> PreparedInput:
         return PreparedInput(file, Grid(*request.size, request.channels))
     pixels = grid = image_grid(file.path, request.channels)
     if request.size is not None:
-        height, width = (max(1, round(length * request.size)) for length in pixels.extent)
-        grid = Grid(height, width, request.channels)
+        grid = pixels.scaled(request.size)
     if request.mask is not None and pixels.shape != tuple(request.mask.shape[2:]):
         height, width = request.mask.shape[2:]
         raise DataError(
@@ -96,11 +102,13 @@ def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measuremen
     if prepared.y_shape is not None:
         return _measured(request, prepared), None
     if prepared.points is not None:
-        return measure_points(*prepared.points, grid, recipe.noise.sigma), None
+        at, values = prepared.points
+        return bin_points(at[None], values[None], grid, recipe.noise.sigma), None
     if request.mask is not None:
         assert prepared.image_grid is not None
         x = read_image(file.path, prepared.image_grid)
-        return measure_points(*observed_points(x, request.mask), grid, recipe.noise.sigma), None
+        at, values = observed_points(x, request.mask)
+        return bin_points(at[None], values[None], grid, recipe.noise.sigma), None
     x = read_image(file.path, grid)
     keys = Keys.of(request.options.seed, "reconstruct", [file.key])
     try:

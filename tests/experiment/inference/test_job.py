@@ -17,7 +17,7 @@ from invkit.core.errors import DataError, NonFiniteError, RecipeError
 from invkit.core.grid import Grid
 from invkit.experiment.inference.job import Options, reconstruct, scores
 from invkit.experiment.trained_model import Trained
-from invkit.physics.measurement import measure_points
+from invkit.physics.points import measure_points
 from invkit.recipe.recipe import load_recipe
 
 HEAD = "data: photos\nsample: {steps: 2}\ntrain: {grids: [16]}\n"
@@ -159,6 +159,20 @@ def test_points(go, trained, tmp_path, write):
     np.testing.assert_allclose(arrays(tmp_path, "q")["mean"], want, atol=1e-6)
     (said,), _ = go(tmp_path / "p.npz", span=(0.0, 255.0), grid="20x31")
     assert (said["grid"], arrays(tmp_path, "p")["mean"].shape) == ([20, 31], (3, 20, 31))
+
+
+def test_points_on_a_rectangle(go, trained, tmp_path):
+    """`--grid N` keeps the aspect ratio of the training, and points in half of the domain are reported."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "p.npz", coordinates=rng.random((30, 2)), values=rng.random((30, 3)))
+    np.savez(tmp_path / "half.npz", coordinates=rng.random((30, 2)) * [1, 0.5], values=rng.random((30, 3)))
+    wide = trained(head=HEAD.replace("[16]", "[[8, 16], [16, 32]]"))
+    (said,), heard = go(tmp_path / "p.npz", model=wide)
+    assert said["grid"] == [16, 32] and not any("width" in text for text in heard)
+    assert go(tmp_path / "p.npz", model=wide, grid="24")[0][0]["grid"] == [24, 48]
+    (said,), heard = go(tmp_path / "half.npz", model=wide, grid="24x24")
+    assert said["grid"] == [24, 24]
+    assert any(not missing(text, "half.npz", "width", "height") for text in heard)
 
 
 def test_the_same_command_makes_the_same_bytes_whatever_is_beside(go, picture, tmp_path):

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.measurement import Noise, measure
 from invkit.physics.operators.mask import Mask

@@ -69,7 +69,7 @@ def test_arrays_and_lists_are_points_too():
 def test_points_in_half_of_the_domain_are_reported():
     """On a domain twice as wide as high, coordinates in units of the width fill its upper half."""
     at, values = np.random.default_rng(0).random((20, 2)), np.zeros((20, 3))
-    with warns("0.5", "width", "height"):
+    with warns("0.49", "width", "height"):
         measure_points(at * [1, 0.5], values, Grid(24, 48))
     with warns("width", "height"):
         measure_points(at * [1, 0], values, Grid(24, 48))

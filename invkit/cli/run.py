@@ -65,13 +65,27 @@ def run(
 @click.argument("runs", nargs=-1, required=True, metavar="RUN... [KEY=VALUE]...")
 @click.option("--format", "format_", type=click.Choice(["table", "json", "csv", "md", "html"]), default="table")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
+@click.option("--columns", metavar="NAME,NAME...", help="Print only these metrics of the table.")
+@click.option(
+    "--name", help="Store the table in RUN/eval/NAME.  [default: a digest of the overrides; RUN/eval without]"
+)
 @click.option("--from-saved", is_flag=True, help="Compute the metrics from stored reconstructions, without the model.")
 @device_name
 @plugin_files
 def evaluate(
-    runs: tuple[str, ...], format_: str, out: Path | None, from_saved: bool, device: str, plugins: tuple[str, ...]
+    runs: tuple[str, ...],
+    format_: str,
+    out: Path | None,
+    columns: str | None,
+    name: str | None,
+    from_saved: bool,
+    device: str,
+    plugins: tuple[str, ...],
 ) -> None:
-    """Print the metric table of trained runs. KEY=VALUE overrides settings of the recipe."""
+    """Print the metric table of trained runs.
+
+    KEY=VALUE overrides settings of the recipe; such a table is stored beside the run's own, in RUN/eval/NAME.
+    """
     overrides = [text for text in runs if "=" in text and not Path(text).exists()]
     folders = [Path(text) for text in runs if text not in overrides]
     if not folders:
@@ -80,16 +94,19 @@ def evaluate(
         out.parent.mkdir(parents=True, exist_ok=True)
     from invkit.core import distributed
     from invkit.evaluation.combine import merge_runs, per_image
+    from invkit.evaluation.table import select
     from invkit.experiment import run as experiment
 
     with _progress(device) as listener:
         registry = load_registry(plugins)
-        tables = [experiment.evaluate(folder, overrides, device, listener, registry, from_saved) for folder in folders]
+        found = [
+            experiment.evaluation(folder, overrides, device, listener, registry, from_saved, name) for folder in folders
+        ]
     if not distributed.is_first_process():
         return
-    # The per-image results on disk belong to the runs' own tables.
-    stored = len(folders) > 1 and not overrides and not from_saved
-    text = _render(merge_runs(tables, [per_image(folder / "eval") for folder in folders] if stored else ()), format_)
+    stored = [] if from_saved else [per_image(folder.eval) for _, folder in found]
+    table = merge_runs([table for table, _ in found], stored)
+    text = _render(select(table, columns.split(",")) if columns else table, format_)
     if out:
         out.write_text(text, encoding="utf-8")
     else:

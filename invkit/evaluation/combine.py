@@ -19,7 +19,7 @@ def merge_runs(tables: Sequence[Table], per_image: Sequence[PerImage] = ()) -> d
     """Combine the tables of several runs; `protocol` becomes a list, and `images` the smallest number of images.
 
     `notes` list the differences between the protocols. With `per_image` of each run, they also state the paired
-    differences from the first run, for runs with the same measurements.
+    differences from the first run, for runs with the same measurements; without, as with `--from-saved`, that there are none.
     """
     if len(tables) == 1:
         return dict(tables[0])
@@ -27,8 +27,11 @@ def merge_runs(tables: Sequence[Table], per_image: Sequence[PerImage] = ()) -> d
     notes = [f"{_run(table)}: {note}" for table in tables for note in table.get("notes", ())]
     for i, table in enumerate(tables[1:], 1):
         notes += _protocol_differences(first, table)
-        if per_image and _same_measurements(first, table):
-            notes += _metric_differences(first, table, per_image[0], per_image[i])
+        if _same_measurements(first, table):
+            if per_image:
+                notes += _metric_differences(first, table, per_image[0], per_image[i])
+            else:
+                notes.append("no paired differences between runs with --from-saved")
     return {
         "schema": SCHEMA,
         "images": min(table["images"] for table in tables),

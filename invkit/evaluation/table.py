@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from invkit.core.errors import RecipeError, suggest
 from invkit.evaluation.bootstrap import LEAST
 
 SCHEMA = "invkit.table/1"
@@ -116,6 +117,19 @@ def mark(entry: Mapping[str, Any], better: str | None) -> str:
     if better is None:
         return "*"
     return "▲" if (value > 0) == (better == "higher") else "▼"
+
+
+def select(table: Table, metrics: Sequence[str]) -> dict[str, Any]:
+    """The table with only these metrics, in this order. Raises RecipeError for a metric that it does not have."""
+    names = list(dict.fromkeys(name for row in table["rows"] for name in row["metrics"]))
+    for name in metrics:
+        if name not in names:
+            raise RecipeError(
+                f"--columns: no metric {name!r} in the table{suggest(name, names)}; it has {', '.join(names)}"
+            )
+    rows = [{**row, "metrics": {name: row["metrics"][name] for name in metrics}} for row in table["rows"]]
+    kept = {key: [one for one in table.get(key, ()) if one["metric"] in metrics] for key in ("differences", "best")}
+    return {**table, **kept, "rows": rows}
 
 
 def lay_out(table: Table) -> Layout:

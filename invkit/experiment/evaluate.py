@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 
-from invkit.core.distributed import World
 from invkit.core.errors import Interrupted, PluginError, RecipeError
-from invkit.core.files import write_atomic
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
@@ -24,9 +22,10 @@ from invkit.evaluation.evaluator import Evaluation, evaluate_rows
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.report.page import write_report
 from invkit.evaluation.saved_samples import LARGE, saved_bytes
-from invkit.experiment.run_folder import RunFolder, cache_settings, environment, table_settings, without_secrets
+from invkit.experiment.run_folder import cache_settings, environment, without_secrets
 from invkit.experiment.session import Session, protocols
-from invkit.experiment.trained_model import Trained
+from invkit.experiment.stored_table import Stamp, fingerprint, stored_table
+from invkit.experiment.trained_model import Trained, unfinished
 from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
 from invkit.reconstructors import Method, Reconstructor, Sources
@@ -45,47 +44,39 @@ def weights_sha256(*models: ConditionalModel) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(*parts: object) -> str:
-    """SHA-256 of JSON-compatible data."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def stored_table(recipe: Recipe, folder: RunFolder, weights: str, world: World) -> dict[str, Any] | None:
-    """The stored table, read by the first process; None if it is damaged or was computed with other settings or weights.
-
-    `weights` is the digest of all weights, including those of priors.
-    """
-    table, stamp = None, {"fingerprint": fingerprint(table_settings(recipe), weights)}
-    try:
-        if world.first and json.loads((folder.eval / "done.json").read_text("utf-8")) == stamp:
-            table = json.loads((folder.eval / "table.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        pass
-    return json.loads(world.gather(json.dumps(table).encode())[0])
-
-
 def evaluate_run(session: Session, trained: Trained, priors: Priors) -> dict[str, Any]:
-    """The table of a run; computed with the report, unless the folder has a table of the same weights and settings."""
+    """The table of a run; computed with the report, unless the folder has one of the same weights, settings and plugins."""
     recipe, folder, world = session.recipe, session.folder, session.world
-    weights = weights_sha256(trained.model, *priors.values())
-    if (table := stored_table(recipe, folder, weights, world)) is not None:
-        session.listener.say(f"up to date: the table and the report are in {folder.path}")
+    stamp = stamp_of(session, trained, priors)
+    table, reason = stored_table(folder, stamp, world)
+    if table is not None:
+        session.listener.say(f"up to date: the table and the report are in {folder.report.parent}")
         return table
-    stamp, versions = folder.eval / "done.json", environment(recipe, str(trained.device))
-    cache = ResultCache(folder.eval / "partial", fingerprint(cache_settings(recipe), weights, versions))
+    if reason:
+        session.listener.say(f"the table in {folder.eval} is replaced: {reason}")
+    versions = environment(recipe, str(trained.device))
+    cache = ResultCache(folder.eval / "partial", fingerprint(cache_settings(recipe), stamp.weights, versions))
     if world.first:
-        stamp.unlink(missing_ok=True)
+        (folder.eval / "done.json").unlink(missing_ok=True)
         cache.open()
     result = evaluate_methods(session, trained, priors, cache)
     checkpoint = {"step": trained.step, "weights_sha256": weights_sha256(trained.model)}
     result.table["protocol"]["checkpoint"] = checkpoint
+    if stamp.note:
+        result.table.setdefault("notes", []).append(stamp.note)
     if world.first:
         result.write(folder.eval)
         record = folder.update_record({"evaluation": result.record, "evaluated": {**checkpoint, **versions}})
-        write_report(folder.path, result, record)
-        write_atomic(stamp, json.dumps({"fingerprint": fingerprint(table_settings(recipe), weights)}))
+        write_report(folder.report, folder.path, result, record)
+        stamp.write(folder)
         cache.remove()
     return result.table
+
+
+def stamp_of(session: Session, trained: Trained, priors: Priors) -> Stamp:
+    """What a table that is computed now depends on."""
+    note = unfinished(session.recipe, session.folder)
+    return Stamp.of(session.recipe, weights_sha256(trained.model, *priors.values()), note)
 
 
 def evaluate_methods(

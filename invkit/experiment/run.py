@@ -11,18 +11,19 @@ import torch
 from invkit.core.device import pick_device, set_determinism
 from invkit.core.distributed import join
 from invkit.core.errors import DataError, RecipeError
-from invkit.core.files import locked
+from invkit.core.files import locked, make_folder, write_atomic
 from invkit.core.grid import as_grid
 from invkit.core.signals import stop_requests
 from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.combine import combine_degradations
 from invkit.evaluation.saved_samples import evaluate_saved
 from invkit.experiment.callbacks import Listener, RecordingListener
-from invkit.experiment.evaluate import evaluate_methods, evaluate_run, stored_table, weights_sha256
+from invkit.experiment.evaluate import evaluate_run, stamp_of
 from invkit.experiment.priors import load_priors
-from invkit.experiment.run_folder import RunFolder, environment
+from invkit.experiment.run_folder import RunFolder, environment, warn_of_changed_code, without_secrets
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.smoke import smoke_recipe
+from invkit.experiment.stored_table import fingerprint, result_settings, stored_table
 from invkit.experiment.train import train
 from invkit.experiment.trained_model import Trained, load_trained
 from invkit.plugins.registry import Registry
@@ -74,38 +75,77 @@ def evaluate(
     listener: Listener | None = None,
     registry: Registry | None = None,
     from_saved: bool = False,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """The table of a run, computed if it is missing or out of date; `registry` as in `load_recipe`.
 
-    Overrides of `eval` and `sample` replace the stored table. With other overrides (`degradation`, `noise`, `data`), or with
-    `from_saved`, which computes the metrics from stored reconstructions without the model, the table is returned and the
-    stored one is kept. Raises RecipeError for overrides of settings that determine the weights.
+    With overrides that change it, or a `name`, the table is stored beside the run's own, in `eval/NAME`; by default the
+    name is a digest of the changes. With `from_saved` the metrics are computed without the model from the reconstructions
+    that an evaluation stored, the run's own or that of `name`, and nothing is stored. Raises RecipeError for overrides of
+    settings that determine the weights, and for the name of a table with other settings.
     """
+    return evaluation(path, overrides, device, listener, registry, from_saved, name)[0]
+
+
+def evaluation(
+    path: Path,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    listener: Listener | None = None,
+    registry: Registry | None = None,
+    from_saved: bool = False,
+    name: str | None = None,
+) -> tuple[dict[str, Any], RunFolder]:
+    """The table of `evaluate`, and the folder whose `eval` holds its files."""
     for text in overrides:
         if text.split("=")[0].split(".")[0] in TRAINED:
             raise RecipeError(
                 f"command line: {text}: the weights were trained without this setting; to train with it, use "
                 f"`invkit run RECIPE {text} --out ANOTHER_FOLDER`"
             )
+    folder, recipe = RunFolder.open(path, tuple(overrides), registry)
     if from_saved:
-        return _from_saved(*RunFolder.open(path, tuple(overrides), registry), overrides, pick_device(device))
+        folder = folder.with_evaluation(name) if name else folder
+        return _from_saved(folder, recipe, overrides, pick_device(device)), folder
+    if other := _changes(path, recipe, registry) or name:
+        folder = folder.with_evaluation(name or fingerprint(other)[:8])
     with stop_requests() as stop, join(pick_device(device)) as (world, torch_device):
         listener = listener if listener and world.first else Listener()
+        session = Session(recipe, folder, listener, stop, world, torch_device)
         trained = _load(path, torch_device, registry)
-        folder, recipe = RunFolder.open(path, tuple(overrides), registry)
+        models = _priors(recipe, torch_device)
+        table, reason = stored_table(folder, stamp_of(session, trained, models), world)
+        if table is not None:  # nothing is written, so no lock is needed
+            return table, folder
+        if reason and name and "other settings" in reason:
+            raise RecipeError(f"{folder.eval} holds another evaluation: {reason}; give another --name")
+        if list(other or ()) == ["eval.metrics"]:
+            listener.say(
+                "only eval.metrics differs from the run: --columns shows a part of its stored table, and --from-saved "
+                "computes other metrics without the model"
+            )
         recipe.check_operators()
         _download(recipe)
-        models = _priors(recipe, torch_device)
-        session = Session(recipe, folder, listener, stop, world, torch_device)
-        if any(text.split("=")[0].split(".")[0] not in ("eval", "sample") for text in overrides):
-            return evaluate_methods(session, trained, models).table
-        weights = weights_sha256(trained.model, *models.values())
-        if (
-            table := stored_table(recipe, folder, weights, world)
-        ) is not None:  # nothing is written, so no lock is needed
-            return table
-        with locked(folder.path) if world.first else nullcontext():
-            return evaluate_run(session, trained, models)
+        if world.first and other:
+            _prepare(folder, recipe)
+        with locked(folder.report.parent) if world.first else nullcontext():
+            table = evaluate_run(session, trained, models)
+        if other:
+            listener.say(f"the table and the report are in {folder.eval}; those of the run itself are unchanged")
+        return table, folder
+
+
+def _changes(path: Path, recipe: Recipe, registry: Registry | None) -> dict[str, Any]:
+    """The settings of a table that differ from those of the run in `path`, by key path."""
+    own, now = map(result_settings, (RunFolder.open(path, registry=registry)[1], recipe))
+    return {key: now.get(key) for key in sorted(own.keys() | now.keys()) if own.get(key) != now.get(key)}
+
+
+def _prepare(folder: RunFolder, recipe: Recipe) -> None:
+    """Make the folder of an evaluation other than the run's own, with its recipe and the run's record."""
+    make_folder(folder.eval)
+    write_atomic(folder.eval / "resolved.yaml", without_secrets(recipe.dump()))
+    folder.update_record(RunFolder(folder.path).record())
 
 
 def _from_saved(folder: RunFolder, recipe: Recipe, overrides: Sequence[str], device: torch.device) -> dict[str, Any]:
@@ -137,6 +177,7 @@ def _load(path: Path, device: torch.device, registry: Registry | None) -> Traine
     folder, recipe = RunFolder.open(Path(path), registry=registry)
     if (trained := load_trained(recipe, folder, device)) is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe resumes the training")
+    warn_of_changed_code(folder, recipe)
     return trained
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import yaml
 
 from invkit.core.errors import DataError, PluginError, RecipeError
 from invkit.core.files import locked, make_folder, write_atomic
+from invkit.experiment.provenance import TABLE_ONLY, changed_code, plugin_code
 from invkit.plugins.registry import Registry
 from invkit.recipe.recipe import Recipe, load_recipe
 
@@ -42,15 +44,16 @@ def without_secrets(text: str) -> str:
     return _TOKEN.sub(r"\1", _USER.sub(r"\1", text))
 
 
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """The values of nested mappings, by key path."""
+    if isinstance(node, Mapping):
+        return {k: v for key, value in node.items() for k, v in flat(value, f"{path}.{key}").items()}
+    return {path[1:]: node}
+
+
 def _weight_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that determine the weights, by key path."""
-
-    def flat(node: Any, path: str) -> dict[str, Any]:
-        if isinstance(node, Mapping):
-            return {k: v for key, value in node.items() for k, v in flat(value, f"{path}.{key}").items()}
-        return {path[1:]: node}
-
-    kept = flat({key: value for key, value in resolved.items() if key not in _CHANGEABLE}, "")
+    kept = flat({key: value for key, value in resolved.items() if key not in _CHANGEABLE})
     if kept.pop("train.evaluate_every", None) is None:  # no images are held out
         kept["train.evaluate_images"] = None
     return {key: value for key, value in kept.items() if key not in _CHANGEABLE_KEYS}
@@ -81,12 +84,24 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.log = path / "log.txt"
         self.report = path / "report.html"
+        self.record_file = path / "record.json"
         self.tensorboard = path / "tensorboard"
 
     @property
     def name(self) -> str:
         """The name of the folder, also where it is given as `.`."""
         return Path(os.path.abspath(self.path)).name
+
+    def with_evaluation(self, name: str) -> "RunFolder":
+        """The same run with the files of another evaluation, in `eval/NAME`. Raises RecipeError for an unusable name."""
+        if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,63}", name) or name in ("partial", "reconstructions"):
+            raise RecipeError(
+                f"--name {name}: must be letters, digits, - and _, at most 64, and not partial or reconstructions"
+            )
+        other = RunFolder(self.path)
+        other.eval = self.eval / name
+        other.report, other.record_file = other.eval / "report.html", other.eval / "record.json"
+        return other
 
     def sheet(self, step: int) -> Path:
         """Path of the sample grid of a step."""
@@ -170,13 +185,13 @@ class RunFolder:
     def update_record(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Merge facts into `record.json`, without secrets in URLs, and return the record."""
         text = without_secrets(json.dumps({**self.record(), **facts}, indent=1, sort_keys=True))
-        write_atomic(self.path / "record.json", text + "\n")
+        write_atomic(self.record_file, text + "\n")
         return json.loads(text)
 
     def record(self) -> dict[str, Any]:
         """The content of `record.json`; empty if it is missing or damaged."""
         try:
-            record = json.loads((self.path / "record.json").read_text("utf-8"))
+            record = json.loads(self.record_file.read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}
@@ -191,6 +206,17 @@ def _step_of(line: str) -> float:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):  # a line cut short when the process was killed
         return float("inf")
+
+
+def warn_of_changed_code(folder: RunFolder, recipe: Recipe) -> None:
+    """Warn if the model of a run was trained with other code of its plugins than is used now."""
+    before = folder.record().get("trained_with", {})
+    code = {name: text for name, text in plugin_code(recipe).items() if name.split()[0] not in TABLE_ONLY}
+    for changed in changed_code(before, code):
+        warnings.warn(
+            f"{folder.path} was trained with other code of {changed}; `invkit run RECIPE --fresh` trains again",
+            stacklevel=3,
+        )
 
 
 def environment(recipe: Recipe, device: str) -> dict[str, Any]:
@@ -211,6 +237,7 @@ def environment(recipe: Recipe, device: str) -> dict[str, Any]:
         "seed": recipe.seed,
         "device": device,
         "plugins": dict(sorted(plugins.items())),
+        "plugin_code": plugin_code(recipe),
         "plugin_files": {Path(file).name: digest for file, digest in recipe.registry.files.items()},  # SHA-256
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "commit": _commit(),

@@ -13,10 +13,10 @@ from invkit.data.base import Images
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.report.images import sample_sheet
 from invkit.experiment.logger import RunLogger
-from invkit.experiment.run_folder import RunFolder
+from invkit.experiment.provenance import plugin_code
+from invkit.experiment.run_folder import RunFolder, warn_of_changed_code
 from invkit.experiment.session import Session
-from invkit.experiment.trained_model import Trained, load_trained, load_weights, rebuild
-from invkit.recipe.recipe import Recipe
+from invkit.experiment.trained_model import Trained, finished, load_trained, load_weights, rebuild
 from invkit.training.checkpoint import Checkpoint, check_fit, latest_checkpoint, save_checkpoint
 from invkit.training.initialise import build_model
 from invkit.training.problem import Problem
@@ -34,8 +34,11 @@ def train(session: Session) -> Trained:
     recipe, folder = session.recipe, session.folder
     checkpoint = latest_checkpoint(folder.checkpoints)
     step = checkpoint.step if checkpoint else 0
+    if checkpoint is None and session.world.first:
+        folder.update_record({"trained_with": plugin_code(recipe)})
+    warn_of_changed_code(folder, recipe)
     session.world.agree(step, f"the last checkpoint in {folder.path}, as a shared disk shows it,")
-    if checkpoint is not None and _finished(recipe, checkpoint):
+    if checkpoint is not None and finished(recipe, checkpoint):
         session.listener.say(f"training is done: {checkpoint.step} steps in {folder.path}")
         trained = _trained(session)
         if (
@@ -167,12 +170,6 @@ class _TrainingLoop:
     def _draw(self) -> None:
         if self.logger:
             self.logger.sheet(_sheet(self._averaged(), self.session.folder, self.examples), self.trainer.step)
-
-
-def _finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:
-    if recipe.train.total is not None:
-        return checkpoint.step >= recipe.train.total
-    return checkpoint.meta.get("seconds", 0.0) >= (recipe.train.seconds or 0)
 
 
 def _json_safe(value: Any) -> Any:

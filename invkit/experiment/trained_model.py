@@ -195,6 +195,24 @@ def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Tra
     return None if checkpoint is None else from_checkpoint(recipe, checkpoint, device)
 
 
+def finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint ends the training."""
+    if recipe.train.total is not None:
+        return checkpoint.step >= recipe.train.total
+    return checkpoint.meta.get("seconds", 0.0) >= (recipe.train.seconds or 0)
+
+
+def unfinished(recipe: Recipe, folder: RunFolder) -> str | None:
+    """One line that says where an unfinished training stands; None for a finished one."""
+    checkpoint = latest_checkpoint(folder.checkpoints, ())
+    if checkpoint is None or finished(recipe, checkpoint):
+        return None
+    done = f"step {checkpoint.step} of {recipe.train.total}"
+    if recipe.train.total is None:
+        done = f"{checkpoint.meta.get('seconds', 0.0):.0f} s of {recipe.train.budget}"
+    return f"the training is not finished ({done}); `invkit run` with its recipe resumes it"
+
+
 def from_checkpoint(recipe: Recipe, checkpoint: Checkpoint, device: torch.device) -> Trained:
     """The model with a checkpoint's averaged weights."""
     model = rebuild(recipe, checkpoint)

@@ -70,8 +70,8 @@ def test_other_metrics_can_be_had_and_nothing_else(copied):
 
 def test_a_few_pictures_and_samples_are_said_and_leave_gaps(copied):
     heard = Heard()
-    evaluate(copied, ["eval.save=4", "eval.save_samples=2"], "cpu", heard)
-    table = evaluate(copied, device="cpu", from_saved=True)
+    evaluate(copied, ["eval.save=4", "eval.save_samples=2"], "cpu", heard, name="few")
+    table = evaluate(copied, device="cpu", from_saved=True, name="few")
     note = table["protocol"]["from_saved"]
     assert not missing(note, "4 of 6", "2 of 5") and note in render(table)
     assert (table["images"], table["protocol"]["samples"]) == (4, 2)

@@ -57,10 +57,10 @@ def test_every_solver_is_a_row_and_what_it_is_not_made_for_is_said(prior):
 
 
 def test_a_table_is_of_the_priors_weights_too(prior, monkeypatch):
-    stamp, read = prior / "eval" / "done.json", experiment._priors
-    table = evaluate(prior, [rows(prior, "ddnm")], "cpu")
+    stamp, read = prior / "eval" / "ddnm" / "done.json", experiment._priors
+    table = evaluate(prior, [rows(prior, "ddnm")], "cpu", name="ddnm")
     before = stamp.read_text()
-    assert table == evaluate(prior, [rows(prior, "ddnm")], "cpu")
+    assert table == evaluate(prior, [rows(prior, "ddnm")], "cpu", name="ddnm")
     assert stamp.read_text() == before
 
     def changed(*arguments):
@@ -71,7 +71,7 @@ def test_a_table_is_of_the_priors_weights_too(prior, monkeypatch):
         return found
 
     monkeypatch.setattr(experiment, "_priors", changed)
-    again = evaluate(prior, [rows(prior, "ddnm")], "cpu")
+    again = evaluate(prior, [rows(prior, "ddnm")], "cpu", name="ddnm")
     assert stamp.read_text() != before and again["rows"] != table["rows"]
 
 

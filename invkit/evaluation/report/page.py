@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 TEMPLATE = "report.html.j2"
 
 
-def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> None:
-    """Write `folder/report.html`: protocol, table, images, plots, differences, cost, recipe and record.
+def write_report(report: Path, run: Path, result: "Evaluation", record: dict[str, Any]) -> None:
+    """Write the report: protocol, table, images, plots, differences, cost, recipe and record.
 
-    The recipe and the training curve are read from `folder`, and left out if missing.
+    The recipe is read from the report's folder, the training curve from that of the run; both are left out if missing.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("invkit.evaluation.report").joinpath(TEMPLATE).read_text("utf-8"))
-    paired_to, recipe = result.table["protocol"]["paired_to"], folder / "resolved.yaml"
+    paired_to, recipe = result.table["protocol"]["paired_to"], report.parent / "resolved.yaml"
     better = directions(result.table)
     page = template.render(
         title=result.table["rows"][0]["run"],
@@ -45,14 +45,14 @@ def write_report(folder: Path, result: "Evaluation", record: dict[str, Any]) -> 
         reliability=_figure_uri(figure) if (figure := reliability_figure(result.table)) else None,
         deviations=_figure_uri(figure) if (figure := deviation_figure(result.table)) else None,
         quality={place: _figure_uri(figure) for place, figure in cost_figures(result.table, result.cost).items()},
-        training=_training(folder / "metrics.jsonl"),
+        training=_training(run / "metrics.jsonl"),
         sheets={
             grid: (shown.method, _uri(_sheet(shown, f"{paired_to} mean"))) for grid, shown in result.examples.items()
         },
         recipe=recipe.read_text("utf-8") if recipe.exists() else None,
         record=json.dumps(record, indent=1, sort_keys=True),
     )
-    write_atomic(folder / "report.html", page)
+    write_atomic(report, page)
 
 
 def shown(value: Any) -> str:

@@ -100,7 +100,7 @@ def result() -> Evaluation:
 
 
 def page_of(folder: Path, result: Evaluation, record: dict | None = None) -> Page:
-    write_report(folder, result, record or {})
+    write_report(folder / "report.html", folder, result, record or {})
     return Page((folder / "report.html").read_text("utf-8"))
 
 

@@ -1,0 +1,126 @@
+"""A stored table is kept, and used only for what it was computed with: settings, weights and plugin code."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.image_files import encoded, picture, write
+from support.messages import missing, raises
+from support.runs import Heard, go
+
+from invkit.core.errors import RecipeError
+from invkit.experiment.run import evaluate, evaluation, load, run
+from invkit.plugins.loader import registry
+from invkit.recipe.recipe import load_recipe
+
+PLUGIN = """
+import torch
+from invkit.api import Degradation, Mask, hookimpl
+
+class Half(Degradation):
+    def sample(self, keys, grid):
+        observed = torch.arange(grid.height) {} grid.height // 2
+        return Mask(observed[:, None].expand(len(keys), 1, *grid.shape), grid.channels)
+
+@hookimpl
+def invkit_degradations():
+    return {{"half": Half}}
+"""
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_another_evaluation_is_stored_beside_that_of_the_run(run_copy):
+    before = files(run_copy)
+    table, folder = evaluation(run_copy, ["eval.images=3"], "cpu", heard := Heard())
+    assert table["images"] == 3 and folder.eval.parent == run_copy / "eval"
+    assert json.loads((folder.eval / "table.json").read_text()) == table
+    assert not missing(heard.said[-1], folder.eval, "unchanged")
+    made = {path.relative_to(folder.eval).as_posix() for path in folder.eval.rglob("*")}
+    assert made >= {"report.html", "record.json", "resolved.yaml", "per_image.csv", "reconstructions/model.npz"}
+    assert "images: 3" in (folder.eval / "report.html").read_text()  # the recipe of this evaluation
+    after = files(run_copy)
+    assert {path: after[path] for path in before} == before
+    stamp = (folder.eval / "table.json").stat().st_mtime_ns
+    assert evaluation(run_copy, ["eval.images=3"], "cpu")[0] == table
+    assert (folder.eval / "table.json").stat().st_mtime_ns == stamp
+    assert evaluation(run_copy, ["eval.images=4"], "cpu")[1].eval != folder.eval
+
+
+def test_a_setting_that_changes_no_value_needs_no_evaluation(run_copy):
+    before = files(run_copy)
+    table, folder = evaluation(run_copy, ["eval.batch=1"], "cpu", heard := Heard())
+    assert (folder.eval, heard.done) == (run_copy / "eval", []) and files(run_copy) == before
+    assert table == json.loads((run_copy / "eval/table.json").read_text())
+
+
+def test_the_name_of_an_evaluation(run_copy):
+    few = evaluate(run_copy, ["eval.images=2"], "cpu", name="few")
+    assert json.loads((run_copy / "eval/few/table.json").read_text()) == few
+    with raises(RecipeError, run_copy / "eval" / "few", "eval.images=2", "now 3", "--name"):
+        evaluate(run_copy, ["eval.images=3"], "cpu", name="few")
+    for name in ("../x", "a/b", "", "reconstructions", "partial", ".x", "table.json"):
+        if name:
+            with raises(RecipeError, "--name"):
+                evaluate(run_copy, ["eval.images=3"], "cpu", name=name)
+
+
+def test_what_replaces_the_table_says_so(recipe, run_copy):
+    go(recipe, "eval.images=3", listener=(heard := Heard()))
+    [said] = [text for text in heard.said if "replaced" in text]
+    assert not missing(said, run_copy / "eval", "eval.images=5", "now 3")
+    go(recipe, "eval.images=3", "train.steps=7", listener=(heard := Heard()))
+    assert any("replaced" in text and "other weights" in text for text in heard.said)
+
+
+def test_an_unfinished_training_is_stated_in_table_and_report(recipe, run_copy):
+    resolved = run_copy / "resolved.yaml"
+    resolved.write_text(resolved.read_text().replace("steps: 6", "steps: 9"))
+    [note] = evaluate(run_copy, device="cpu")["notes"]
+    assert not missing(note, "not finished", "step 6 of 9", "invkit run")
+    assert note.split("`")[0] in (run_copy / "report.html").read_text()
+    go(recipe, "train.steps=6")
+    assert "notes" not in json.loads((run_copy / "eval/table.json").read_text())
+
+
+def test_other_code_of_a_plugin_is_noticed(recipe, tmp_path):
+    plugin, folder = tmp_path / "half.py", tmp_path / "half"
+    overrides = ["degradation={name: half}", "eval.methods=[nearest]", "eval.metrics=[psnr]"]
+    plugin.write_text(PLUGIN.format("<"))
+    run(load_recipe(recipe, overrides, registry((str(plugin),))), folder, "cpu")
+    table = evaluate(folder, device="cpu", registry=registry((str(plugin),)))
+    plugin.write_text(PLUGIN.format(">="))
+    registry.cache_clear()
+    said = "other code of the degradation half (half.py "
+    heard, changed = Heard(), registry((str(plugin),))
+    with pytest.warns(UserWarning, match="was trained with"):
+        other = evaluate(folder, device="cpu", listener=heard, registry=changed)
+    assert any("replaced" in text and said in text for text in heard.said)
+    assert other["protocol"]["masks_sha256"] != table["protocol"]["masks_sha256"]
+    with pytest.warns(UserWarning, match="half.py"):
+        load(folder, "cpu", changed)
+    with pytest.warns(UserWarning, match="--fresh"):
+        run(load_recipe(recipe, [*overrides, "train.steps=7"], changed), folder, "cpu")
+
+
+def test_the_stored_table_needs_no_data(recipe, tmp_path):
+    root = Path(write(tmp_path / "pics", {f"{i}.png": encoded(picture(i)) for i in range(12)}, False))
+    folder = go(recipe, "data.name=images", f"data.root={root}", "eval.methods=[nearest]")
+    root.rename(tmp_path / "elsewhere")
+    folder = folder.rename(tmp_path / "copied")
+    assert evaluate(folder, device="cpu") == json.loads((folder / "eval/table.json").read_text())
+
+
+def test_runs_with_other_settings_are_paired(run_copy, recipe, invkit):
+    other = Path(shutil.copytree(run_copy, run_copy.with_name("longer")))
+    run(load_recipe(recipe, ["train.steps=7"]), other, "cpu")
+    code, out, _ = invkit("eval", run_copy, other, "eval.metrics=[psnr]", "eval.methods=[model]", "--device", "cpu")
+    assert code == 0 and f"longer minus {run_copy.name}, model mean: psnr" in out and "(paired)" in out
+    code, out, _ = invkit("eval", run_copy, other, "--columns", "ssim,psnr", "--device", "cpu")
+    assert code == 0 and "crps" not in out.partition("test images")[0]
+    assert out.index("ssim") < out.index("psnr")
+    code, _, err = invkit("eval", run_copy, "--columns", "psn", "--device", "cpu")
+    assert code == 2 and not missing(err, "'psn'", "did you mean 'psnr'")

@@ -11,10 +11,10 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [  # packages, from the ground up
     {"core"},
     {"physics"},
-    {"data", "diffusion", "testing"},
+    {"data", "diffusion"},
     {"reconstructors"},
     {"evaluation"},
-    {"training"},
+    {"testing", "training"},
     {"plugins"},
     {"api", "recipe"},
     {"experiment"},

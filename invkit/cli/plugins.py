@@ -109,17 +109,31 @@ def plugins_new(name: str, folder: Path | None) -> None:
 
 @plugins.command("check")
 @click.argument("name")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--draws", type=click.IntRange(min=1), default=10, show_default=True, help="Number of operators sampled.")
 @plugin_files
 @json_output
-def plugins_check(name: str, draws: int, plugins: tuple[str, ...], as_json: bool) -> None:
-    """Run the conformance checks on a degradation. Exit code 4 if a check fails."""
+def plugins_check(name: str, overrides: tuple[str, ...], draws: int, plugins: tuple[str, ...], as_json: bool) -> None:
+    """Run the conformance checks on a plugin. Exit code 4 if a check fails.
+
+    NAME is a degradation, a data set, a method or a metric, and KEY=VALUE are settings to check it with.
+    """
     from rich.console import Console
 
-    from invkit.testing import check_degradation
+    from invkit import testing
+    from invkit.plugins.inventory import descriptions
+    from invkit.recipe.resolve import resolve_one
 
-    cls = load_registry(plugins).get("degradation", name)
-    report = replace(check_degradation(cls, draws=draws), degradation=name)
+    registry = load_registry(plugins)
+    checks = {"dataset": testing.check_dataset, "method": testing.check_method, "metric": testing.check_metric}
+    kind = descriptions(registry, name)[0]["kind"]
+    if kind not in ("degradation", *checks):
+        raise click.UsageError(f"{name} is a {kind}, which plugins cannot provide; there are no checks for it")
+    subject = resolve_one(registry, kind, name, overrides) if overrides else registry.get(kind, name)
+    if kind == "degradation":
+        report = replace(testing.check_degradation(subject, draws=draws), degradation=name)
+    else:
+        report = checks[kind](subject, name)
     if as_json:
         print_result(report.as_dict())
     else:

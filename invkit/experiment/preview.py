@@ -14,9 +14,7 @@ from invkit.evaluation.report.images import operator_sheet
 from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Noise, measure
 from invkit.plugins.registry import Registry
-from invkit.recipe.overrides import COMMAND_LINE, override
-from invkit.recipe.resolve import resolve
-from invkit.recipe.yaml_reader import Tree
+from invkit.recipe.resolve import resolve_one
 
 GRID = Grid(64, 64)
 PHOTOS = (0, 2)  # of the test split: one with fine details, one with large uniform areas
@@ -28,8 +26,7 @@ def save_preview(registry: Registry, name: str, overrides: Sequence[str], file: 
     Without `file` it is `NAME.png`, which replaces an existing file only if invkit wrote it. Raises RecipeError if a setting
     is wrong or missing or the degradation does not fit the grid, PluginError if the code of the plugin fails.
     """
-    cls: type[Degradation] = registry.get("degradation", name)
-    degradation = resolve(cls, override(Tree({}, {(): COMMAND_LINE + name}), overrides), registry, Path())
+    degradation: Degradation = resolve_one(registry, "degradation", name, overrides)
     path = file or Path(f"{name}.png")
     if file is None and path.exists() and not _is_preview(path):
         raise RecipeError(f"{path} exists and was not written by invkit; give another file with --picture FILE")

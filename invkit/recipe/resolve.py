@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, TypeVar, get_args
@@ -17,7 +17,7 @@ from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.core.settings import RELATIVE_PATH, Settings
 from invkit.data.base import Dataset
 from invkit.plugins.registry import Registry
-from invkit.recipe.overrides import COMMAND_LINE, with_value
+from invkit.recipe.overrides import COMMAND_LINE, override, with_value
 from invkit.recipe.yaml_reader import Path, Problem, Tree, brief
 
 S = TypeVar("S", bound=Settings)
@@ -45,6 +45,12 @@ def resolve(cls: type[S], tree: Tree, registry: Registry, folder: FilePath) -> S
         failed = any(detail["type"] == PluginError.__name__ for detail in details)
         raise (PluginError if failed else RecipeError)("\n".join(dict.fromkeys(map(str, problems))))
     return settings
+
+
+def resolve_one(registry: Registry, kind: str, name: str, overrides: Sequence[str]) -> Any:
+    """The settings of one implementation, given as overrides."""
+    cls: type[Settings] = registry.get(kind, name)
+    return resolve(cls, override(Tree({}, {(): COMMAND_LINE + name}), overrides), registry, FilePath())
 
 
 def _line_and_column(where: str) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The conformance suite: does a degradation satisfy the assumptions of the core?
+"""The conformance suite: does a plugin satisfy the assumptions of the core?
 
 In a plugin's test::
 
@@ -11,6 +11,9 @@ In a plugin's test::
 """
 
 from invkit.testing.check import check_degradation
+from invkit.testing.datasets import check_dataset
+from invkit.testing.methods import check_method
+from invkit.testing.metrics import check_metric
 from invkit.testing.report import Check, Report
 
-__all__ = ["Check", "Report", "check_degradation"]
+__all__ = ["Check", "Report", "check_dataset", "check_degradation", "check_method", "check_metric"]

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from invkit.core.errors import PluginError, first_line
+from invkit.core.errors import PluginError
 from invkit.core.grid import Grid
 from invkit.physics.degradation import Degradation
 from invkit.testing import algebra, batches, contract, resolution
-from invkit.testing.report import Check, Report
+from invkit.testing.report import Check, Report, guarded
 from invkit.testing.trials import Trials, fixed_random_state, make_trials
 
 CHECKS: dict[str, Callable[[Trials], Check]] = {
@@ -53,7 +53,12 @@ def check_degradation(
     cls = degradation if isinstance(degradation, type) else type(degradation)
     with fixed_random_state():
         trials = _prepared(cls, degradation, draws, seed, grids)
-        checks = tuple(_guarded(name, check, trials) for name, check in CHECKS.items())
+        checks = tuple(
+            guarded(name, check, trials)
+            if trials.usable or name == "shapes"
+            else Check(name, True, None, None, "no operator could be sampled")
+            for name, check in CHECKS.items()
+        )
     return Report(cls.__name__, checks)
 
 
@@ -64,13 +69,3 @@ def _prepared(cls: type[Degradation], *arguments: Any) -> Trials:
         raise
     except Exception as error:
         raise PluginError(f"{cls.__name__} cannot be checked: {type(error).__name__}: {error}") from error
-
-
-def _guarded(name: str, check: Callable[[Trials], Check], trials: Trials) -> Check:
-    """Run a check; an exception counts as a failure."""
-    if not trials.usable and name != "shapes":
-        return Check(name, True, None, None, "skipped: no operator could be sampled")
-    try:
-        return check(trials)
-    except Exception as error:
-        return Check(name, False, None, None, f"raised {type(error).__name__}: {first_line(error)}")

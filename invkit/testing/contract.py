@@ -78,59 +78,59 @@ def check_purity(trials: Trials) -> Check:
     worst = Worst(count=1, detail=f"{len(trials.usable)} draws, each map twice")
     for trial in trials.usable:
         keys = Keys.of(trial.seed, "conformance", trial.ids)
-        before = _globals(), _state(trial.degradation), keys.state.clone()
+        before = global_state(), snapshot(trial.degradation), keys.state.clone()
         operator = trial.degradation.sample(keys, trial.grid)
-        after = _globals(), _state(trial.degradation), keys.state
+        after = global_state(), snapshot(trial.degradation), keys.state
         for what, old, new in zip(("a global generator", "the degradation", "the keys"), before, after, strict=True):
-            if not _same(old, new):
+            if not same(old, new):
                 worst.fault(f"sample changes {what} ({trial})")
         for name in MAPS:
             v = trial.argument(name, trial.dtypes[0])
-            original, state, random_state = v.clone(), _state(operator), _globals()
+            original, state, random_state = v.clone(), snapshot(operator), global_state()
             first = getattr(operator, name)(v)
             for what, old, new in (
                 ("its argument", original, v),
-                ("the operator", state, _state(operator)),
-                ("a global generator", random_state, _globals()),
+                ("the operator", state, snapshot(operator)),
+                ("a global generator", random_state, global_state()),
             ):
-                if not _same(old, new):
+                if not same(old, new):
                     worst.fault(f"{name} changes {what} ({trial})")
-            if not _same(first, getattr(operator, name)(original.clone())):
+            if not same(first, getattr(operator, name)(original.clone())):
                 worst.fault(f"{name} gives a different result when repeated ({trial})")
     return worst.check("purity")
 
 
-def _globals() -> list[Any]:
+def global_state() -> list[Any]:
     """The state of all global random generators, and torch's default dtype and grad mode."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     own = [torch.get_rng_state(), *cuda, *np.random.get_state(), random.getstate()]  # noqa: NPY002
-    return _state([*own, torch.get_default_dtype(), torch.is_grad_enabled()])
+    return snapshot([*own, torch.get_default_dtype(), torch.is_grad_enabled()])
 
 
-def _state(value: Any) -> Any:
-    """A deep copy of a value, reduced to containers, arrays and plain values that `_same` can compare."""
+def snapshot(value: Any) -> Any:
+    """A deep copy of a value, reduced to containers, arrays and plain values that `same` can compare."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, Mapping):
-        return {key: _state(item) for key, item in value.items()}
+        return {key: snapshot(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_state(item) for item in value]
+        return [snapshot(item) for item in value]
     if isinstance(value, BaseModel):
-        return _state([vars(value), value.__pydantic_private__])
+        return snapshot([vars(value), value.__pydantic_private__])
     if isinstance(value, LinearOperator | nn.Module) or dataclasses.is_dataclass(value):
-        return _state(vars(value)) if hasattr(value, "__dict__") else value
+        return snapshot(vars(value)) if hasattr(value, "__dict__") else value
     return value
 
 
-def _same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, np.ndarray):
         return np.array_equal(a, b)
     if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list):
-        return isinstance(b, list) and len(a) == len(b) and all(map(_same, a, b))
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
     return a is b or bool(a == b)

@@ -49,9 +49,10 @@ def bases(cls: type[S]) -> list[S]:
         tried = (build(cls, {**start, name: value}) for start in starts for value in values(cls.model_fields[name]))
         found += [next((made for made in tried if made), None)]
     if not any(found):
+        hint = ", or conformance_examples() to the class" if issubclass(cls, Degradation) else ""
         raise PluginError(
-            f"no valid settings of {cls.__name__} found; add Field(examples=[...]) to its fields, "
-            "or conformance_examples() to the class"
+            f"no valid settings of {cls.__name__} found; add Field(examples=[...]) to its fields{hint}, or give "
+            "settings to `invkit plugins check NAME KEY=VALUE ...`"
         )
     return [made for made in found if made]
 

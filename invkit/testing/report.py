@@ -1,18 +1,21 @@
 """Results of the conformance checks, one line per check."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from invkit.core.errors import PluginError
+from invkit.core.errors import PluginError, first_line
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Check:
-    """Result of one check: its worst figure and its tolerance. A check that does not apply passes without a figure."""
+    """Result of one check: its worst figure and its tolerance. A check that was skipped has no figure and does not fail."""
 
     name: str
     passed: bool
@@ -21,21 +24,29 @@ class Check:
     detail: str  # one line
 
     @property
+    def skipped(self) -> bool:
+        return self.passed and self.figure is None
+
+    @property
+    def mark(self) -> str:
+        return "skipped" if self.skipped else "ok" if self.passed else "FAILED"
+
+    @property
     def complaint(self) -> str:
         limit = f"{_number(self.figure)}, at most {_number(self.tolerance)} allowed: " if self.tolerance else ""
         return f"{self.name}: {limit}{self.detail}"
 
     def __str__(self) -> str:
-        mark = "ok" if self.passed else "FAILED"
-        return f"{self.name:<11} {mark:<7} {_number(self.figure):>8} {_number(self.tolerance):>8}  {self.detail}"
+        return f"{self.name:<11} {self.mark:<7} {_number(self.figure):>8} {_number(self.tolerance):>8}  {self.detail}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """The results of all checks of one degradation."""
+    """The results of all checks of one degradation, or of another kind of plugin."""
 
-    degradation: str
+    degradation: str  # its name
     checks: tuple[Check, ...]
+    kind: str = "degradation"
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -55,10 +66,10 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data; figures that are not finite become None."""
-        checks = [asdict(check) for check in self.checks]
+        checks = [asdict(check) | {"skipped": check.skipped} for check in self.checks]
         for check in checks:
             check["figure"] = check["figure"] if math.isfinite(check["figure"] or 0) else None
-        return {"degradation": self.degradation, "passed": self.passed, "checks": checks}
+        return {self.kind: self.degradation, "passed": self.passed, "checks": checks}
 
     def __str__(self) -> str:
         return "\n".join([self.degradation, *map(str, self.checks)])
@@ -71,10 +82,18 @@ class Report:
         for heading in ("check", "", "figure", "tolerance", "detail"):
             table.add_column(heading, justify="right" if heading in ("figure", "tolerance") else "left")
         for check in self.checks:
-            mark = Text("ok", "green") if check.passed else Text("FAILED", "bold red")
+            mark = Text(check.mark, "yellow" if check.skipped else "green" if check.passed else "bold red")
             row = (check.name, mark, _number(check.figure), _number(check.tolerance), Text(check.detail))
             table.add_row(*row)
         return table
+
+
+def guarded(name: str, check: Callable[[T], Check], subject: T) -> Check:
+    """Run a check; an exception counts as a failure."""
+    try:
+        return check(subject)
+    except Exception as error:
+        return Check(name, False, None, None, f"raised {type(error).__name__}: {first_line(error)}")
 
 
 @dataclass
@@ -100,7 +119,7 @@ class Worst:
         """Record an error without a figure; any such error fails the check."""
         self.faults.append(detail)
 
-    def check(self, name: str, nothing: str = "skipped: nothing to check") -> Check:
+    def check(self, name: str, nothing: str = "nothing to check") -> Check:
         if self.faults:
             more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
             return Check(name, False, len(self.faults), 0, self.faults[0] + more)

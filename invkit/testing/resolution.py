@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 
 import torch
 from torch import Tensor
@@ -10,11 +9,11 @@ from torch.nn.functional import avg_pool2d
 
 from invkit.core.grid import Grid
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator
 from invkit.testing.algebra import relative
 from invkit.testing.examples import variations
 from invkit.testing.report import Check, Worst
 from invkit.testing.trials import Trials, act, draw, normal
+from invkit.testing.work import operations
 
 COST = 200.0  # times a Fourier transform and its inverse, of the same images
 LOOSEST = 0.25  # largest `resolution_law` accepted
@@ -43,7 +42,7 @@ def check_resolution(trials: Trials) -> Check:
             normals.append(act(operator.adjoint, act(operator.forward, smooth(grid, 4, trials.seed).to(trials.dtype))))
         averaged = avg_pool2d(normals[1], 2)
         worst.record(relative(averaged - normals[0], averaged), limit, f"{coarse} and {fine}, {subject!r}")
-    return worst.check("resolution", "skipped: no resolution_law is declared")
+    return worst.check("resolution", "no resolution_law is declared")
 
 
 def smooth(grid: Grid, batch: int, seed: int) -> Tensor:
@@ -85,27 +84,13 @@ def _differ(start: Degradation, other: Degradation, trials: Trials) -> bool:
 
 
 def check_cost(trials: Trials) -> Check:
-    """`forward` and `adjoint` together take at most the time of `COST` Fourier transforms and inverses of the same images."""
+    """`forward` and `adjoint` together take at most the operations of `COST` Fourier transforms and inverses of the same images."""
     worst = Worst()
     for subject in trials.starts:
         grid = Grid(64, 64, trials.channels[0])
         x = normal((4, *grid.picture), trials.dtype, trials.seed)
         operator = draw(subject, range(4), grid, trials.seed)
-        worst.record(_cost(operator, x), COST, f"Fourier transforms, 4 images of {grid}x{grid.channels}, {subject!r}")
+        own = operations(lambda op=operator, x=x: op.adjoint(op.forward(x.clone())))  # type: ignore[misc]
+        reference = operations(lambda x=x: torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:]))  # type: ignore[misc]
+        worst.record(own / reference, COST, f"Fourier transforms, 4 images of {grid}x{grid.channels}, {subject!r}")
     return worst.check("cost")
-
-
-def _cost(operator: LinearOperator, x: Tensor) -> float:
-    """Time of the operator relative to a Fourier transform and its inverse; minima of several runs, robust to other load."""
-    own = reference = math.inf
-    for _ in range(3):
-        begin = time.perf_counter()
-        operator.adjoint(operator.forward(x.clone()))
-        middle = time.perf_counter()
-        for _ in range(20):
-            torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:])
-        end = time.perf_counter()
-        own, reference = min(own, middle - begin), min(reference, (end - middle) / 20)
-        if own < COST * reference / 4:
-            break
-    return own / reference

@@ -1,7 +1,9 @@
 """`invkit plugins`."""
 
 import json
+import re
 
+from support import DOCS
 from support.messages import missing
 
 BAD = """\
@@ -79,4 +81,28 @@ def test_plugins_check(invkit, write):
     first, second = err.splitlines()
     assert not missing(first, "bad", 1, 13) and not missing(second, "adjoint", 1, "1e-12")
     assert invkit("plugins", "check", "sparse-randm")[0] == 2
-    assert invkit("plugins", "check", "photos")[0] == 2
+    code, out, err = invkit("plugins", "check", "heun")
+    assert (code, out) == (2, "") and not missing(err, "heun", "sampler")
+    code, out, err = invkit("plugins", "check", "images")
+    assert (code, out) == (4, "") and not missing(err, "ImageFiles", "KEY=VALUE")
+
+
+def test_a_check_that_was_skipped_is_not_ok(invkit):
+    code, out, _ = invkit("plugins", "check", "sparse-random", "--draws", 1)
+    line = next(line for line in out.splitlines() if "resolution" in line)
+    assert code == 0 and "skipped" in line and " ok " not in line
+
+
+def test_plugins_of_every_kind_are_checked(invkit, write):
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "hooks.md").read_text("utf-8"), re.S)
+    names = ("pixels", "flat", "flat-grey", "brightness_bias")
+    assert len(examples) == len(names)
+    file = write("\n".join(examples), "four.py")
+    for name in names:
+        code, out, err = invkit("plugins", "check", name, "--plugin", file)
+        assert (code, err) == (0, "") and name in out and " ok " in out
+    assert json.loads(invkit("plugins", "check", "flat", "count=2", "--plugin", file, "--json")[1])["dataset"] == "flat"
+    assert invkit("plugins", "check", "flat", "count=0", "--plugin", file)[0] == 2
+    broken = write("\n".join(examples).replace("torch.ones_like(bias)", "bias.mean()"), "five.py")
+    code, _, err = invkit("plugins", "check", "brightness_bias", "--plugin", broken)
+    assert code == 4 and not missing(err, "brightness_bias", "components: count is ()", "4 images")

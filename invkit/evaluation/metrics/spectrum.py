@@ -53,7 +53,8 @@ class SpectralError(Metric):
         }
 
     def reduce(self, means: Means) -> NDArray[np.float64]:
-        ratios = [means[f"estimate {k}"] / means[f"truth {k}"] for k in range(len(means) // 2)]
+        octaves = [name.removeprefix("truth ") for name in means if name.startswith("truth ")]  # some may be empty
+        ratios = [means[f"estimate {k}"] / means[f"truth {k}"] for k in octaves]
         errors = np.clip(10 * np.log10(np.stack(ratios)), -LIMIT, LIMIT)
         return np.sqrt(np.square(errors).mean(0))
 

@@ -86,3 +86,9 @@ def test_a_flat_estimate_counts_as_sixty_decibels_and_a_flat_truth_as_nothing(dr
     assert value(SpectralError(), outcome(truth, torch.zeros_like(truth), share=0)) == pytest.approx(60)
     with np.errstate(invalid="ignore"):
         assert math.isnan(value(SpectralError(), outcome(torch.zeros_like(truth), torch.zeros_like(truth), share=0)))
+
+
+@pytest.mark.parametrize("grid", [Grid(12, 20), Grid(20, 12), Grid(4, 37), Grid(1, 6)])
+def test_half_the_contrast_is_six_decibels_on_grids_that_are_not_square(grid):
+    truth = Keys.of(0, "x", range(3)).normal("x", *grid.picture)
+    assert value(SpectralError(), outcome(truth, truth / 2, share=0)) == pytest.approx(20 * math.log10(2), abs=1e-6)

@@ -20,6 +20,9 @@ from invkit.core.signals import stop_requests
     help="Image that is white at observed pixels; the inputs are degraded already.",
 )
 @click.option(
+    "--invert-mask", is_flag=True, help="The mask is white at missing pixels, as in photo editors and OpenCV."
+)
+@click.option(
     "--measured",
     is_flag=True,
     help="The inputs are what the recipe's operator measured: images, or arrays in .npy or .npz files.",
@@ -54,6 +57,7 @@ def reconstruct(
     inputs: tuple[Path, ...],
     out: Path,
     mask: Path | None,
+    invert_mask: bool,
     measured: bool,
     grid: str | None,
     tiles: bool | None,
@@ -77,7 +81,7 @@ def reconstruct(
             from invkit.plugins.loader import registry
 
             trained = load(run, device, registry(plugins))
-            options = Options(mask, measured, grid, tiles, samples, seed, span)
+            options = Options(mask, invert_mask, measured, grid, tiles, samples, seed, span)
             outputs = []
             for output in reconstruct_files(
                 trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True)

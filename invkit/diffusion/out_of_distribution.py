@@ -7,11 +7,11 @@ from invkit.diffusion.density import distance
 from invkit.physics.gaussian import GaussianField, inner
 from invkit.physics.measurement import Measurement
 
-STATISTICS = (
-    "share of the values measured",
-    "energy of the initial estimate",
-    "roughness of the initial estimate",
-    "distance from observed pixels",
+STATISTICS = (  # in words, where a statistic is below and where it is above the training
+    ("fewer values measured", "more values measured"),
+    ("less contrast", "more contrast or another brightness"),
+    ("less fine detail", "more fine detail"),
+    ("observed pixels closer together", "observed pixels farther apart"),
 )
 
 QUANTILES = (0.005, 0.995)  # of the training images
@@ -60,8 +60,8 @@ def warning(
     """One line about measurements that are out of distribution, or None.
 
     >>> ranges = torch.tensor([[0.1, 0.1], [0.2, 2.0], [0.5, 2.0], [0.2, 0.3]], dtype=torch.float64)
-    >>> warning(torch.tensor([[0.1, 1.0, 1.0, 0.2], [0.1, 9.0, 1.0, 0.2]], dtype=torch.float64), ranges)
-    '1 of 2 measurements are out of distribution: energy of the initial estimate up to 9 (in training 0.2 to 2)'
+    >>> warning(torch.tensor([[0.1, 1.0, 1.0, 0.2], [0.1, 0.01, 1.0, 0.2]], dtype=torch.float64), ranges)
+    '1 of 2 measurements are out of distribution: less contrast than in training (0.01, there 0.2 to 2)'
     >>> warning(torch.tensor([[0.11, 1.0, 1.0, 0.2]], dtype=torch.float64), ranges)
     """
     values, ranges, margins = values.cpu(), ranges.cpu(), torch.tensor(MARGINS, dtype=ranges.dtype)
@@ -70,8 +70,14 @@ def warning(
     if count <= tolerated * len(values):
         return None
     found = []
-    for name, v, low, high, less, more in zip(STATISTICS, values.T, *ranges.T, below.T, above.T, strict=True):
-        ends = [f"down to {float(v.min()):.3g}"] * bool(less.any()) + [f"up to {float(v.max()):.3g}"] * bool(more.any())
-        if ends:
-            found.append(f"{name} {', '.join(ends)} (in training {float(low):.3g} to {float(high):.3g})")
+    for i, words in enumerate(STATISTICS):
+        low, high = (_number(i, end) for end in ranges[i])
+        usual = low if low == high else f"{low} to {high}"
+        for word, outside, extreme in ((words[0], below, values[:, i].min()), (words[1], above, values[:, i].max())):
+            if outside[:, i].any():
+                found.append(f"{word} than in training ({_number(i, extreme)}, there {usual})")
     return f"{count} of {len(values)} {what} are out of distribution: {'; '.join(found)}"
+
+
+def _number(statistic: int, value: Tensor) -> str:
+    return f"{100 * float(value):.3g} %" if statistic == 0 else f"{float(value):.3g}"

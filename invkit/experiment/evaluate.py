@@ -26,6 +26,8 @@ from invkit.experiment.run_folder import cache_settings, environment, without_se
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.stored_table import Stamp, fingerprint, stored_table
 from invkit.experiment.trained_model import Trained, unfinished
+from invkit.experiment.trained_operator import foreign_operator
+from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
 from invkit.reconstructors import Method, Reconstructor, Sources
@@ -138,10 +140,17 @@ def _check_disk(session: Session, size: int) -> None:
 def _warn_out_of_distribution(
     trained: Trained, images: Mapping[Grid, Images], all_protocols: Sequence[Protocol]
 ) -> None:
-    """Warn if more measurements of test images are out of distribution than expected by chance."""
-    if (ranges := trained.model.constants.training_ranges) is None:
+    """Warn of operators of another kind than in training, and of more unusual measurements than expected by chance."""
+    if isinstance(trained.recipe.degradation, Nothing):  # a prior, which was trained without measurements
         return
+    ranges = trained.model.constants.training_ranges
     for protocol, (grid, source) in product(all_protocols, images.items()):
+        if message := foreign_operator(
+            trained.recipe.degradation, trained.degradation, protocol.measure(source, [0])[1]
+        ):
+            warnings.warn(message, stacklevel=2)
+        if ranges is None:
+            continue
         problem = Problem({grid: source}, protocol.degradation, protocol.noise, protocol.seed)
         values = []
         ids = range(min(protocol.settings.images, len(source), CHECKED))

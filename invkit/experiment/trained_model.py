@@ -18,6 +18,7 @@ from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.out_of_distribution import warning
 from invkit.diffusion.tiling import TiledModel
 from invkit.experiment.run_folder import RunFolder
+from invkit.experiment.trained_operator import foreign_operator
 from invkit.physics.given import fixed_operator, implied_grid, in_pixel_units
 from invkit.physics.measurement import Measurement
 from invkit.recipe.recipe import Recipe
@@ -142,7 +143,8 @@ class Trained:
     def _estimates(self, measurement: Measurement) -> list[tuple[slice, InitialEstimate]]:
         """The initial estimate of each part of the batch, on the CPU.
 
-        Warns if measurements are out of distribution, provided that the checkpoint has the training ranges.
+        Warns if the operator is of another kind than in training, and if measurements are out of distribution, provided that the
+        checkpoint has the training ranges.
         """
         ranges, estimates, values = self.model.constants.training_ranges, [], []
         for part in self._parts(measurement):
@@ -151,7 +153,10 @@ class Trained:
             estimates.append((part, estimate.to("cpu")))
             if ranges is not None:
                 values.append(self.model.statistics(chunk, estimate))
-        if ranges is not None and (message := warning(torch.cat(values), ranges)):
+        messages = [foreign_operator(self.recipe.degradation, self.degradation, measurement)]
+        if ranges is not None:
+            messages.append(warning(torch.cat(values), ranges))
+        for message in filter(None, messages):
             warnings.warn(message, stacklevel=3)
         return estimates
 

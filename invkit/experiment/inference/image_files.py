@@ -100,11 +100,15 @@ def read_image(path: Path, grid: Grid) -> Tensor:
     return to_batch(pixels[None], grid)
 
 
-def read_mask(path: Path) -> Tensor:
-    """A mask from an image that is white at observed pixels: (1, 1, H, W) bool. Raises DataError if none is observed."""
+def read_mask(path: Path, inverted: bool = False) -> Tensor:
+    """A mask from an image that is white at observed pixels: (1, 1, H, W) bool. Raises DataError if none is observed.
+
+    An `inverted` mask is white at missing pixels, as in photo editors and OpenCV.
+    """
     if not path.is_file():
         raise DataError(f"{printable(str(path))}: no such mask")
-    observed = decoding.read_mask(path)
+    observed = decoding.read_mask(path) != inverted
     if not observed.any():
-        raise DataError(f"{printable(str(path))}: the mask is black everywhere; it must be white at observed pixels")
+        color = "white" if inverted else "black"
+        raise DataError(f"{printable(str(path))}: the mask is {color} everywhere, so that no pixel is observed")
     return torch.from_numpy(observed)[None, None]

@@ -87,6 +87,8 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
     elif prepared.y_shape:
         shape = "x".join(map(str, prepared.y_shape))
         notify(f"{file}: {shape} values measured by {request.degradation} on {prepared.grid}")
+    if measurement.observed is not None:
+        notify(f"{file}: {_observed_share(request, measurement)}")
     if tiles is None and not _kriging_is_dense(measurement):
         notify(
             f"{file}: the mask has more observed pixels than exact kriging can solve, so the standard deviation is unreliable; "
@@ -107,6 +109,27 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
         notify(f"{file.name}: {error}")
     entry["interval"] = None if interval is None else INTERVAL
     return entry | write_outputs(out, file.name, posterior, truth, interval)
+
+
+def _observed_share(request: Request, measurement: Measurement) -> str:
+    """The share of the pixels that a mask observes, in words, with a hint if the mask seems to be inverted."""
+    assert measurement.observed is not None
+    share = float(measurement.observed.double().mean())
+    text = f"{_percent(share)} of the pixels are observed"
+    ranges = request.trained.model.constants.training_ranges
+    if request.mask is None or ranges is None:
+        return text
+    low, high = ranges[0].tolist()
+    usual = (low + high) / 2
+    if not low <= share <= high and abs(1 - share - usual) < abs(share - usual):
+        text += (
+            f" (in training {_percent(low)} to {_percent(high)}); if white pixels are missing ones, give --invert-mask"
+        )
+    return text
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def plan_tiles(request: Request, file: InputFile, measurement: Measurement) -> Tiles | None:

@@ -17,6 +17,7 @@ class Options:
     """How inputs are read, measured and sampled."""
 
     mask: Path | None = None  # of images that are already degraded
+    invert_mask: bool = False  # whether the mask is white at missing pixels
     measured: bool = False  # whether inputs hold y, as measured by the recipe's degradation
     grid: str | None = None  # N, HxW or picture; None: the pixels of an image, or the finest training grid for points
     tiles: bool | None = None  # None: for a large masked image, if every tile has observed pixels
@@ -44,7 +45,9 @@ class Request:
                 "alone) and without --grid picture (the grid follows from the values)"
             )
         size = parse_grid(options.grid) if options.grid else None
-        mask = read_mask(options.mask) if options.mask else None
+        if options.invert_mask and not options.mask:
+            raise RecipeError("--invert-mask is for a mask, and none is given; give --mask FILE")
+        mask = read_mask(options.mask, options.invert_mask) if options.mask else None
         if mask is not None and isinstance(size, tuple):
             raise RecipeError("--mask keeps the aspect ratio of the image; give --grid N, or leave it out")
         if isinstance(trained.recipe.degradation, Nothing):

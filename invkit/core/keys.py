@@ -106,12 +106,14 @@ class Keys:
         copies = torch.arange(1, count + 1, device=self.state.device).view(-1, 1)
         return Keys(_mix(self.state ^ _mix(copies * _GOLDEN)).view(-1))
 
-    def chunks(self, count: int, size: int) -> Iterator[tuple[int, "Keys"]]:
-        """`fork(count)` in chunks of at most `size` keys, but at least one copy: pairs of the number of copies and their keys."""
-        forked, most = self.fork(count), max(1, size // len(self))
-        for first in range(0, count, most):
-            copies = min(most, count - first)
-            yield copies, forked[first * len(self) : (first + copies) * len(self)]
+    def chunks(self, count: int, size: int, first: int = 0) -> Iterator[tuple[int, "Keys"]]:
+        """Copies `first` to `first + count` of `fork` in chunks of at most `size` keys, but at least one copy: pairs of the number
+        of copies and their keys.
+        """
+        forked, most = self.fork(first + count)[first * len(self) :], max(1, size // len(self))
+        for start in range(0, count, most):
+            copies = min(most, count - start)
+            yield copies, forked[start * len(self) : (start + copies) * len(self)]
 
     def _bits(self, label: str, count: int) -> Tensor:
         if label in self._used:

@@ -1,7 +1,7 @@
 """The conditional model: one network for the posterior of the residual about an initial estimate."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -16,6 +16,7 @@ from invkit.diffusion.constants import Constants, embed
 from invkit.diffusion.density import density_ratio, zooms
 from invkit.diffusion.networks.base import Network
 from invkit.diffusion.out_of_distribution import statistics
+from invkit.diffusion.passes import ALL, Passes
 from invkit.diffusion.preconditioning import Scaling, together
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import ExtrapolatedField, FittedField, GaussianField
@@ -180,24 +181,28 @@ class ConditionalModel(nn.Module):
     @torch.no_grad()
     def sample(
         self, measurement: Measurement, keys: Keys, count: int, settings: Sample,
-        chunk: int = 256, estimate: InitialEstimate | None = None,
+        passes: Passes = ALL, estimate: InitialEstimate | None = None,
     ) -> Tensor:  # fmt: skip
-        """Posterior samples (K, B, C, H, W), keyed by image; at most `chunk` images are in the network at once."""
+        """Posterior samples (K, B, C, H, W), keyed by image."""
         out = torch.empty(count, len(measurement), *measurement.grid.picture, device=measurement.y.device)
         levels = self.diffusion.schedule.levels(settings.steps)
         for places, condition in self._conditions(measurement, estimate):
-            chunks = keys[places].chunks(count, chunk)
-            draws = [self._draw(condition.repeat(copies), own, levels, settings) for copies, own in chunks]
+            chunks = keys[places].chunks(count, passes.at_once, passes.first)
+            draws = [self._draw(condition.repeat(n), own, levels, settings, passes.called) for n, own in chunks]
             z = torch.cat(draws).unflatten(0, (count, -1))
             out[:, places] = condition.estimate.image(z)
         return out
 
-    def _draw(self, condition: Condition, keys: Keys, levels: Tensor, settings: Sample) -> Tensor:
+    def _draw(
+        self, condition: Condition, keys: Keys, levels: Tensor, settings: Sample, called: Callable[[int], None]
+    ) -> Tensor:
         """Samples of the residual, one for each of the condition's batch."""
 
         def denoise(z: Tensor, sigma: float) -> Tensor:
             sigmas = torch.full((len(z),), sigma, device=z.device)
-            return self.denoise(z, sigmas, condition, scaling=self.scaling(sigmas[:1], condition))
+            clean = self.denoise(z, sigmas, condition, scaling=self.scaling(sigmas[:1], condition))
+            called(len(z))
+            return clean
 
         def noise(label: str) -> Tensor:
             return self.diffusion.field.sample(keys.child(label), condition.grid)

@@ -20,6 +20,9 @@ Denoise = Callable[[Tensor, float], Tensor]
 Noise = Callable[[str], Tensor]  # a label to an independent draw of the noise field
 
 
+MAX_STEPS = 10_000
+
+
 class Sampler(Settings, ABC):
     """A discretisation of the reverse process along falling noise levels."""
 
@@ -152,7 +155,7 @@ class Sample(Settings):
     """How posterior samples are drawn."""
 
     method: Sampler = Field(default_factory=Heun, description="the sampler")
-    steps: int = Field(6, ge=1, le=10_000, description="steps of the sampler")
+    steps: int = Field(6, ge=1, le=MAX_STEPS, description="steps of the sampler")
     _retired = retired(coarse=[])
 
     @property

@@ -12,6 +12,7 @@ from invkit.core.keys import Keys
 from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import Condition, InitialEstimate
 from invkit.diffusion.model import ConditionalModel
+from invkit.diffusion.passes import ALL, Passes
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 
@@ -154,32 +155,33 @@ class TiledModel:
         finer = float(model.density_ratio(parts).log().mean().exp())  # one for all, as tiles are blended
         self.condition = Condition.of(joint, parts, model.working(self.tiles.grid), density_ratio=finer)
 
-    def _denoiser(self, count: int) -> Callable[[Tensor, float], Tensor]:
+    def _denoiser(self, count: int, passes: Passes) -> Callable[[Tensor, float], Tensor]:
         def denoise(z: Tensor, sigma: float, part: slice) -> Tensor:
             copies = z.transpose(0, 1).flatten(0, 1)  # in the order of `Condition.repeat`
             level = torch.full((len(copies),), sigma, device=z.device)
             clean = self.model.denoise(copies, level, self.condition[part].repeat(count))
+            passes.called(len(copies))
             return clean.unflatten(0, (count, -1)).transpose(0, 1)
 
-        return jointly(self.tiles, denoise, max(1, AT_ONCE // count))
+        return jointly(self.tiles, denoise, max(1, passes.at_once // count))
 
     @torch.no_grad()
-    def mean(self) -> Tensor:
+    def mean(self, passes: Passes = ALL) -> Tensor:
         """Posterior mean (1, C, H, W)."""
-        z = self._denoiser(1)(torch.zeros_like(self.estimate)[None], math.inf)
+        z = self._denoiser(1, passes)(torch.zeros_like(self.estimate)[None], math.inf)
         return self.estimate + self.std * z
 
     @torch.no_grad()
-    def sample(self, keys: Keys, count: int, settings: Sample) -> Tensor:
+    def sample(self, keys: Keys, count: int, settings: Sample, passes: Passes = ALL) -> Tensor:
         """Posterior samples (K, 1, C, H, W); the noise is keyed by tile, and drawn on its grid as in training."""
-        forked, field = keys.fork(count), self.model.diffusion.field
+        forked, field = keys.fork(passes.first + count)[passes.first * len(keys) :], self.model.diffusion.field
 
         def noise(label: str) -> Tensor:
             draws = [field.sample(forked.child(f"tile{i}/{label}"), self.tiles.grid) for i in range(len(self.tiles))]
             return self.tiles.blend_noise(torch.stack(draws))
 
         levels = self.model.diffusion.schedule.levels(settings.steps)
-        z = settings.method(self._denoiser(count), noise, levels)
+        z = settings.method(self._denoiser(count, passes), noise, levels)
         return (self.estimate + self.std * z)[:, None]
 
 

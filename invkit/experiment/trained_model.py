@@ -1,8 +1,9 @@
 """Trained models, loaded from checkpoints."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -12,20 +13,22 @@ from invkit.core.device import place
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
-from invkit.diffusion.conditioning import InitialEstimate
+from invkit.core.progress import Progress, as_progress
+from invkit.diffusion import Sample
 from invkit.diffusion.constants import Constants
 from invkit.diffusion.model import ConditionalModel
-from invkit.diffusion.out_of_distribution import warning
-from invkit.diffusion.tiling import TiledModel
+from invkit.diffusion.passes import Passes
+from invkit.diffusion.samplers import MAX_STEPS, Sampler
+from invkit.experiment.drawing import Drawing, Tiled, Whole
 from invkit.experiment.run_folder import RunFolder
 from invkit.experiment.trained_operator import foreign_operator
 from invkit.physics.given import fixed_operator, implied_grid, in_pixel_units
 from invkit.physics.measurement import Measurement
+from invkit.physics.points import binned
 from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.posterior import Posterior
 from invkit.training.checkpoint import Checkpoint, best_checkpoint, check_fit, latest_checkpoint
 
-CELLS = 1 << 18  # largest number of cells in the network at once: 256 images of 32x32
 READ = ("average", "constants")  # the parts of a checkpoint that inference needs
 
 
@@ -103,12 +106,28 @@ class Trained:
 
     def mean(self, measurement: Measurement) -> Tensor:
         """Posterior mean (B, C, H, W); pixels observed without noise have their observed values."""
-        return self._mean(measurement, self._estimates(measurement))
+        return self.drawing(measurement).mean()
 
-    def sample(self, measurement: Measurement, count: int, seed: int = 0, ids: Sequence[int] | None = None) -> Tensor:
-        """`count` posterior samples (K, B, C, H, W), a function of the seed and of `ids`, by default the positions in the batch."""
-        estimates = self._estimates(measurement)
-        return self._sample(measurement, estimates, count, self._keys(measurement, seed, ids))
+    def sample(
+        self,
+        measurement: Measurement,
+        count: int,
+        seed: int = 0,
+        ids: Sequence[int] | None = None,
+        *,
+        sampler: Sampler | str | None = None,
+        steps: int | None = None,
+        progress: bool | Progress | None = None,
+    ) -> Tensor:
+        """`count` posterior samples (K, B, C, H, W), a function of the seed and of `ids`, by default the positions in the batch.
+
+        `sampler` (a name such as "heun", or an object) and `steps` replace the recipe's. `progress=True` prints the time left; a
+        function is called with the network calls done and their total.
+        """
+        settings = self.sampling(sampler, steps)
+        report = as_progress(progress, "sampling")
+        drawing = self.drawing(measurement, seed, ids, settings=settings, progress=report, total=count * settings.calls)
+        return drawing.samples(check_count(count))
 
     def posterior(
         self,
@@ -117,70 +136,57 @@ class Trained:
         seed: int = 0,
         ids: Sequence[int] | None = None,
         tiles: bool = False,
+        *,
+        sampler: Sampler | str | None = None,
+        steps: int | None = None,
+        progress: bool | Progress | None = None,
     ) -> Posterior:
-        """Mean, samples, standard deviation and intervals, with `count`, `seed` and `ids` as in `sample`.
+        """Mean, samples, standard deviation and intervals, with the other arguments as in `sample`.
 
         With `tiles` an image is sampled by overlapping tiles, each treated as an image of the training grid: for masks of
         images larger than those of the training. Raises ValueError if a tile has no observed pixel.
         """
-        keys = self._keys(measurement, seed, ids)
-        if not tiles:
-            estimates = self._estimates(measurement)
-            mean = self._mean(measurement, estimates)
-            return Posterior(measurement, mean, self._sample(measurement, estimates, count, keys))
+        settings = self.sampling(sampler, steps)
+        report = as_progress(progress, "sampling")
+        total = 1 + check_count(count) * settings.calls
+        drawing = self.drawing(measurement, seed, ids, tiles, settings=settings, progress=report, total=total)
+        return Posterior(measurement, drawing.mean(), drawing.samples(count))
+
+    def sampling(self, sampler: Sampler | str | None = None, steps: int | None = None) -> Sample:
+        """The sampler settings of the recipe, with another sampler, or another number of steps."""
+        settings = self.recipe.sample
+        changes = {"method": settings.method if sampler is None else sampler, "steps": steps or settings.steps}
+        if isinstance(sampler, str):
+            changes["method"] = self.recipe.registry.get("sampler", sampler)()
+        if steps is not None and not 1 <= steps <= MAX_STEPS:
+            raise ValueError(f"steps should be from 1 to {MAX_STEPS}, got {steps}")
+        return settings.model_copy(update=changes)
+
+    def drawing(
+        self,
+        measurement: Measurement,
+        seed: int = 0,
+        ids: Sequence[int] | None = None,
+        tiles: bool = False,
+        *,
+        settings: Sample | None = None,
+        progress: Progress = lambda done, total: None,
+        total: int = 1,
+    ) -> Drawing:
+        """The posterior before anything is computed; `progress` hears of `total` network calls for each image or tile."""
         self._check(measurement)
-        means, samples = [], []
-        for i in range(len(measurement)):
-            one = slice(i, i + 1)
-            model = TiledModel(self.model, measurement[one].to(self.device))
-            means.append(model.mean().cpu())
-            samples.append(model.sample(keys[one], count, self.recipe.sample).cpu())
-        return Posterior(measurement, measurement.paste(torch.cat(means)), measurement.paste(torch.cat(samples, 1)))
-
-    def _keys(self, measurement: Measurement, seed: int, ids: Sequence[int] | None) -> Keys:
-        return Keys.of(seed, "posterior", range(len(measurement)) if ids is None else ids, self.device)
-
-    def _estimates(self, measurement: Measurement) -> list[tuple[slice, InitialEstimate]]:
-        """The initial estimate of each part of the batch, on the CPU.
-
-        Warns if the operator is of another kind than in training, and if measurements are out of distribution, provided that the
-        checkpoint has the training ranges.
-        """
-        ranges, estimates, values = self.model.constants.training_ranges, [], []
-        for part in self._parts(measurement):
-            chunk = measurement[part].to(self.device)
-            estimate = self.model.initial_estimate(chunk)
-            estimates.append((part, estimate.to("cpu")))
-            if ranges is not None:
-                values.append(self.model.statistics(chunk, estimate))
-        messages = [foreign_operator(self.recipe.degradation, self.degradation, measurement)]
-        if ranges is not None:
-            messages.append(warning(torch.cat(values), ranges))
-        for message in filter(None, messages):
+        if not tiles and (message := foreign_operator(self.recipe.degradation, self.degradation, binned(measurement))):
             warnings.warn(message, stacklevel=3)
-        return estimates
+        keys = Keys.of(seed, "posterior", range(len(measurement)) if ids is None else ids, self.device)
+        drawing = (Tiled if tiles else Whole)(self.model, measurement, keys, settings or self.recipe.sample)
+        done, whole = 0, total * drawing.size
 
-    def _mean(self, measurement: Measurement, estimates: list[tuple[slice, InitialEstimate]]) -> Tensor:
-        device = self.device
-        parts = [self.model.mean(measurement[part].to(device), e.to(device)).cpu() for part, e in estimates]
-        return measurement.paste(torch.cat(parts))
+        def called(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(done, whole)
 
-    def _sample(
-        self, measurement: Measurement, estimates: list[tuple[slice, InitialEstimate]], count: int, keys: Keys
-    ) -> Tensor:
-        settings, device = self.recipe.sample, self.device
-        chunk = max(1, min(256, CELLS // measurement.grid.pixels))
-        parts = [
-            self.model.sample(measurement[part].to(device), keys[part], count, settings, chunk, e.to(device)).cpu()
-            for part, e in estimates
-        ]
-        return measurement.paste(torch.cat(parts, 1))
-
-    def _parts(self, measurement: Measurement) -> Iterator[slice]:
-        """Slices of the batch, each with as many images as the network processes at once."""
-        self._check(measurement)
-        step = max(1, CELLS // measurement.grid.pixels)
-        return (slice(i, i + step) for i in range(0, len(measurement), step))
+        return replace(drawing, passes=Passes(called=called))
 
     def _check(self, measurement: Measurement) -> None:
         expected, given = self.model.channels, measurement.grid.channels
@@ -188,6 +194,13 @@ class Trained:
             raise ValueError(
                 f"the model is for images with {expected} channels, and the measurement is of images with {given}"
             )
+
+
+def check_count(count: int) -> int:
+    """A number of samples. Raises ValueError for anything but a whole number from 1."""
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"the number of samples should be a whole number from 1, got {count!r}")
+    return int(count)
 
 
 def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Trained | None:

@@ -9,6 +9,7 @@ from invkit.core.arrays import as_tensor
 from invkit.core.grid import Grid
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
+from invkit.physics.operators.points import PointValues
 
 FEW, COVERED = (
     12,
@@ -42,17 +43,14 @@ def measure_points(
     grid: Grid,
     sigma: float = 0.0,
 ) -> Measurement:
-    """A mask and its data on a grid from values at scattered points.
+    """Values at scattered points, at their exact coordinates: see `PointValues`.
 
-    Each point belongs to the cell that contains it (a border between two cells to the later one, the far border of the
-    image to the last cell); the values of points in one cell are averaged. `sigma` is the noise of each cell's value.
-    Raises ValueError for points outside the unit square, values that are not finite, or shapes that do not fit; warns if the
-    points lie in about half of the domain only.
+    `sigma` is the noise of each value. Raises ValueError for points outside the unit square, values that are not finite, or shapes
+    that do not fit; warns if the points lie in about half of the domain only.
 
-    >>> m = measure_points(torch.tensor([[0.1, 0.6], [0.2, 0.9]]), torch.tensor([[0.5], [0.1]]), Grid(2, 2, 1))
-    >>> m.y[0, 0]
-    tensor([[0.0000, 0.0000],
-            [0.3000, 0.0000]])
+    >>> m = measure_points([[0.5, 0.5], [0.4, 0.5]], [[0.3], [0.1]], Grid(1, 2, 1))
+    >>> m.operator.forward(torch.tensor([[[[0.0, 1.0]]]]))  # 0.5 - cos(0.4 pi) / sqrt 2 at x = 0.4
+    tensor([[[0.5000, 0.2815]]])
     """
     coordinates, values = as_tensor(coordinates, "coordinates"), as_tensor(values, "values")
     if coordinates.ndim == 2:
@@ -73,7 +71,15 @@ def measure_points(
         raise ValueError("some values are not finite; leave those points out")
     if note := partial_cover(coordinates):
         warnings.warn(note, stacklevel=2)
-    return bin_points(coordinates, values, grid, sigma)
+    return Measurement(PointValues(grid, coordinates.double()), values.movedim(2, 1).float(), sigma)
+
+
+def binned(measurement: Measurement) -> Measurement:
+    """A measurement of points on the cells that contain them, see `bin_points`; any other as it is."""
+    if not isinstance(measurement.operator, PointValues):
+        return measurement
+    at, y = measurement.operator.coordinates, measurement.y
+    return bin_points(at, y.movedim(1, 2), measurement.grid, measurement.sigma)
 
 
 def bin_points(
@@ -82,7 +88,16 @@ def bin_points(
     grid: Grid,
     sigma: float,
 ) -> Measurement:
-    """A mask and its data: the cells that contain points, with the means of their values; see `measure_points`."""
+    """A mask and its data on a grid: the cells that contain points, with the means of their values.
+
+    A border between two cells belongs to the later one, the far border of the image to the last cell. `sigma` is the noise of each
+    cell's value.
+
+    >>> at, values = torch.tensor([[[0.1, 0.6], [0.2, 0.9]]]), torch.tensor([[[0.5], [0.1]]])
+    >>> bin_points(at, values, Grid(2, 2, 1), 0.0).y[0, 0]
+    tensor([[0.0000, 0.0000],
+            [0.3000, 0.0000]])
+    """
     size = torch.tensor([grid.width, grid.height], device=coordinates.device)
     place = coordinates.double() * size
     border = place.round()  # a coordinate k/N is rounded, and its product with N may lie below k

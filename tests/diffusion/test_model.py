@@ -7,6 +7,7 @@ from support.models import GRID, PRIOR, build, observe
 
 from invkit.core.keys import Keys
 from invkit.diffusion import Sample
+from invkit.diffusion.passes import Passes
 from invkit.diffusion.samplers import Heun
 from invkit.physics.gaussian import Achromatic
 from invkit.physics.gaussian.posterior import GaussianPosterior
@@ -60,7 +61,7 @@ def test_samples_are_keyed_by_picture():
     model = build(perturb=0.1)
     _, m = observe()
     whole = model.sample(m, Keys.of(1, "s", range(4)), 3, Sample(steps=2))
-    part = model.sample(m[2:], Keys.of(1, "s", [2, 3]), 3, Sample(steps=2), chunk=2)
+    part = model.sample(m[2:], Keys.of(1, "s", [2, 3]), 3, Sample(steps=2), Passes(at_once=2))
     torch.testing.assert_close(whole[:, 2:], part, rtol=1e-4, atol=1e-4)
 
 

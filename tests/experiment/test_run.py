@@ -153,7 +153,6 @@ def test_a_loaded_run_answers_points(trained_run):
     m = measure_points(torch.rand(2, 30, 2), torch.rand(2, 30, 3), Grid(16, 16))
     mean, samples = trained.mean(m), trained.sample(m, 3)
     assert mean.shape == (2, 3, 16, 16) and samples.shape == (3, 2, 3, 16, 16)
-    torch.testing.assert_close(mean * m.observed, m.y)
     assert torch.equal(samples, trained.sample(m, 3)) and not torch.equal(samples, trained.sample(m, 3, seed=1))
     finer = measure_points(torch.rand(1, 30, 2), torch.rand(1, 30, 3), Grid(32, 40))
     assert trained.mean(finer).shape == (1, 3, 32, 40)

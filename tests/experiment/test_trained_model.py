@@ -9,10 +9,13 @@ from support.models import build
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.experiment import trained_model as module
+from invkit.diffusion import Sample
+from invkit.diffusion.samplers import EulerMaruyama
+from invkit.experiment import drawing as module
 from invkit.experiment.trained_model import Trained
+from invkit.physics.gaussian.points import on_cells
 from invkit.physics.gaussian.posterior import GaussianPosterior
-from invkit.physics.points import measure_points
+from invkit.physics.points import binned, measure_points
 from invkit.recipe.recipe import load_recipe
 
 
@@ -23,6 +26,11 @@ def trained(write) -> Trained:
 
 
 def points(grid: Grid, batch: int = 1, count: int = 40):
+    """Values of smooth functions, at the cells that contain the points."""
+    return binned(scattered(grid, batch, count))
+
+
+def scattered(grid: Grid, batch: int = 1, count: int = 40):
     keys = Keys.of(0, "points", range(batch))
     coordinates = keys.uniform("at", count, 2)
     waves = torch.stack([(3 * coordinates[..., 0]).sin(), (4 * coordinates[..., 1]).cos(), coordinates.prod(-1)], -1)
@@ -94,3 +102,64 @@ def test_grey_points_for_a_model_of_colours(trained, tiles):
     m = measure_points(torch.rand(9, 2), torch.zeros(9, 1), Grid(16, 16, 1))
     with raises(ValueError, 3, 1):
         trained.posterior(m, 2, tiles=tiles)
+
+
+def test_points_are_taken_at_their_coordinates(trained):
+    """Moving them within their cells changes the result; the samples spread over the cells that contain points."""
+    m = scattered(Grid(16, 16))
+    there, centred = trained.posterior(m, 6), trained.posterior(binned(m), 6)
+    seen = binned(m).observed.expand_as(there.mean)
+    assert (there.mean - centred.mean)[seen].abs().max() > 0.02
+    cells = on_cells(trained.model.estimate_prior, m)
+    torch.testing.assert_close(there.mean, trained.mean(cells))
+    assert bool((there.deviation[seen] > 0).all()) and not centred.deviation[seen].any()
+    assert there.deviation[seen].mean() < 0.5 * there.deviation[~seen].mean()
+
+
+def test_samples_of_points_are_the_same_in_any_portions(trained):
+    m = scattered(Grid(16, 16), batch=2)
+    drawing = trained.drawing(m, 3, [7, 8])
+    whole = drawing.samples(4)
+    torch.testing.assert_close(torch.cat([drawing.samples(1), drawing.samples(3, 1)]), whole, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(trained.sample(m[1:], 4, 3, [8]), whole[:, 1:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_samples_of_masks_are_the_same_in_any_portions(trained, tiles):
+    m = points(Grid(20, 24), batch=2, count=200)
+    drawing = trained.drawing(m, 3, [7, 8], tiles)
+    whole = drawing.samples(4)
+    assert torch.equal(whole, trained.posterior(m, 4, 3, [7, 8], tiles).samples)
+    torch.testing.assert_close(torch.cat([drawing.samples(1), drawing.samples(3, 1)]), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_progress_counts_every_network_call(trained, tiles, monkeypatch):
+    m = points(Grid(24, 24), batch=2, count=200)
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(module, "CELLS", 3 * 576)
+    trained.posterior(m, 5, tiles=tiles, steps=3, progress=lambda done, total: seen.append((done, total)))
+    size = 2 * (4 if tiles else 1)
+    assert {total for _, total in seen} == {size * (1 + 5 * 5)}  # three steps of heun are five calls
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen}) and seen[-1][0] == seen[-1][1]
+    seen.clear()
+    trained.sample(m, 2, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (2 * 2 * 3, 2 * 2 * 3)
+
+
+def test_sampler_and_steps(trained):
+    m = points(Grid(16, 16))
+    recipe = trained.recipe.model_copy(update={"sample": Sample(method=EulerMaruyama(), steps=4)})
+    want = replace(trained, recipe=recipe).sample(m, 2)
+    for sampler in ("em", EulerMaruyama()):
+        assert torch.equal(trained.sample(m, 2, sampler=sampler, steps=4), want)
+        assert torch.equal(trained.posterior(m, 2, sampler=sampler, steps=4).samples, want)
+    assert not torch.equal(trained.sample(m, 2), want)
+    with raises(ValueError, "sampler", "'huen'", "'heun'"):
+        trained.sample(m, 2, sampler="huen")
+    with raises(ValueError, "steps", 0):
+        trained.sample(m, 2, steps=0)
+    with raises(ValueError, "samples", 0):
+        trained.sample(m, 0)
+    with raises(ValueError, "progress"):
+        trained.sample(m, 1, progress="yes")

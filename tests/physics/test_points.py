@@ -6,7 +6,7 @@ import torch
 from support.messages import raises, warns
 
 from invkit.core.grid import Grid
-from invkit.physics.points import measure_points
+from invkit.physics.points import binned, measure_points
 
 
 @pytest.mark.parametrize("digits", [None, 6])
@@ -18,9 +18,9 @@ def test_a_point_on_a_border_belongs_to_the_later_cell(n, dtype, digits):
     x = x if digits is None else torch.tensor([float(f"{value:.{digits}f}") for value in x.tolist()], dtype=dtype)
     values = torch.arange(n, dtype=torch.float64)[:, None]
     assert torch.equal(
-        measure_points(torch.stack([x, x], 1), values, Grid(n, n, 1)).y[0, 0].diagonal(), values[:, 0].float()
+        binned(measure_points(torch.stack([x, x], 1), values, Grid(n, n, 1))).y[0, 0].diagonal(), values[:, 0].float()
     )
-    assert bool(measure_points(torch.stack([x * 0, x + 0.99 / n], 1), values, Grid(n, 1, 1)).observed.all())
+    assert bool(binned(measure_points(torch.stack([x * 0, x + 0.99 / n], 1), values, Grid(n, 1, 1))).observed.all())
 
 
 def test_points_fall_to_their_cell_and_share_it():
@@ -31,6 +31,7 @@ def test_points_fall_to_their_cell_and_share_it():
         torch.tensor([[[0.1], [0.2], [0.3], [0.5]], [[0.3], [0.9], [0.0], [0.3]]]),
         Grid(4, 4, 1),
     )
+    m = binned(m)
     first = torch.zeros(4, 4)
     first[0, 0], first[0, 3], first[3, 3] = 0.1, 0.2, 0.4
     second = torch.zeros(4, 4)
@@ -41,7 +42,7 @@ def test_points_fall_to_their_cell_and_share_it():
 
 def test_wide_grids_use_both_axes():
     m = measure_points(torch.tensor([[0.9, 0.1]]), torch.tensor([[0.5, 0.5, 0.5]]), Grid(2, 10))
-    assert m.observed.nonzero().tolist() == [[0, 0, 0, 9]]
+    assert binned(m).observed.nonzero().tolist() == [[0, 0, 0, 9]]
 
 
 @pytest.mark.parametrize("bad", [(1.01, 0.5), (0.5, -0.1), (float("nan"), 0.5)])
@@ -59,7 +60,9 @@ def test_values_that_do_not_fit_are_refused():
 
 def test_arrays_and_lists_are_points_too():
     at, values = [[0.1, 0.6], [0.2, 0.9]], np.array([[0.5], [0.1]])
-    assert measure_points(at, values, Grid(2, 2, 1)).y[0, 0].tolist() == [[0, 0], [pytest.approx(0.3), 0]]
+    m = measure_points(at, values, Grid(2, 2, 1))
+    assert m.y.tolist() == [[[0.5, pytest.approx(0.1)]]]
+    assert binned(m).y[0, 0].tolist() == [[0, 0], [pytest.approx(0.3), 0]]
     with raises(ValueError, "values", "array"):
         measure_points(at, "many", Grid(2, 2, 1))
     with raises(ValueError, "coordinates", "array"):

@@ -11,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from invkit.physics.measurement import Measurement
+from invkit.physics.points import binned
 
 CELL = 128  # side of a cell in pixels, approximately: images are enlarged by whole factors
 LARGEST = 512  # largest side of a cell; larger images are reduced
@@ -64,6 +65,7 @@ def image_png(
 
 def measured_png(measurement: Measurement) -> bytes:
     """A PNG of the first measurement: hidden pixels are transparent; without a mask, y if an image, else its pseudo-inverse."""
+    measurement = binned(measurement)
     y = measurement.y
     if measurement.observed is None and y.ndim in (3, 4):
         return _encoded(Image.fromarray(_rescaled(y if y.ndim == 4 else y.unsqueeze(1))[2][0]))
@@ -119,6 +121,7 @@ def _rgb(x: Tensor) -> Rgb:
 
 def _measured(measurement: Measurement) -> list[Rgb]:
     """The measurements as images; without a mask, their pseudo-inverses."""
+    measurement = binned(measurement)
     if measurement.observed is None:
         return [_rgb(x) for x in measurement.operator.pinv(measurement.y)]
     observed = measurement.observed.any(1).cpu().numpy()

@@ -20,7 +20,10 @@ from invkit.experiment.inference.prepare import PreparedInput, measure_input, pr
 from invkit.experiment.inference.request import Options, Request
 from invkit.experiment.trained_model import Trained
 from invkit.physics.gaussian.kriging import solvable
+from invkit.physics.gaussian.points import exact
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.points import PointValues
+from invkit.physics.points import binned
 from invkit.reconstructors.posterior import Posterior
 
 SCHEMA = "invkit.reconstruct/1"
@@ -72,10 +75,11 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
     """Measure, reconstruct, score and write one input; return its entry in `reconstruct.json`."""
     file = prepared.file
     measurement, truth = measure_input(request, prepared)
-    tiles = plan_tiles(request, file, measurement)
+    cells = binned(measurement)
+    tiles = plan_tiles(request, file, cells)
     entry: dict[str, Any] = {
         "input": str(file), "name": file.name, "grid": list(prepared.grid.shape), "tiles": tiles and len(tiles),
-        "observed": None if measurement.observed is None else int(measurement.observed.sum()),
+        "observed": None if cells.observed is None else int(cells.observed.sum()),
         "degraded_by": None if truth is None else request.degradation, "noise": measurement.sigma,
         "measured": prepared.y_shape and list(prepared.y_shape),
     }  # fmt: skip
@@ -87,9 +91,13 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
     elif prepared.y_shape:
         shape = "x".join(map(str, prepared.y_shape))
         notify(f"{file}: {shape} values measured by {request.degradation} on {prepared.grid}")
-    if measurement.observed is not None:
-        notify(f"{file}: {_observed_share(request, measurement)}")
-    if tiles is None and not _kriging_is_dense(measurement):
+    if isinstance(measurement.operator, PointValues) and (tiles or not exact(measurement)):
+        notify(
+            f"{file}: the points are moved to the centres of their cells ({'tiles' if tiles else 'they are too many'})"
+        )
+    if cells.observed is not None:
+        notify(f"{file}: {_observed_share(request, cells)}")
+    if tiles is None and not _kriging_is_dense(cells):
         notify(
             f"{file}: the mask has more observed pixels than exact kriging can solve, so the standard deviation is unreliable; "
             "give a coarser --grid N"

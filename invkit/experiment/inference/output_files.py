@@ -11,6 +11,7 @@ from torch import Tensor
 
 from invkit.core.files import write_atomic
 from invkit.evaluation.report.images import deviation_png, image_png, measured_png, sample_sheet
+from invkit.physics.operators.points import PointValues
 from invkit.reconstructors.posterior import Posterior
 
 SHOWN = 4  # samples saved as images; all are in the .npz
@@ -54,6 +55,8 @@ def _images(
 
 def _arrays(posterior: Posterior, interval: Interval | None) -> dict[str, NDArray[Any]]:
     arrays = {"mean": posterior.mean[0], "samples": posterior.samples[:, 0], "y": posterior.measurement.y[0]}
+    if isinstance(operator := posterior.measurement.operator, PointValues):
+        arrays |= {"coordinates": operator.coordinates[0], "values": arrays.pop("y").T}
     if posterior.measurement.observed is not None:
         arrays["observed"] = posterior.measurement.observed[0]
     if len(posterior.samples) > 1:

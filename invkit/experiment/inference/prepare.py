@@ -13,6 +13,7 @@ from invkit.experiment.inference.measured_files import ARRAYS, image_shape, meas
 from invkit.experiment.inference.point_files import read_points
 from invkit.experiment.inference.request import Request
 from invkit.physics.measurement import Measurement, measure
+from invkit.physics.operators.points import PointValues
 from invkit.physics.points import bin_points, partial_cover
 
 MAX_VALUES = 1 << 28  # of all samples of one input
@@ -103,7 +104,8 @@ def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measuremen
         return _measured(request, prepared), None
     if prepared.points is not None:
         at, values = prepared.points
-        return bin_points(at[None], values[None], grid, recipe.noise.sigma), None
+        y = values.T[None].float()
+        return Measurement(PointValues(grid, at[None]), y, recipe.noise.sigma), None
     if request.mask is not None:
         assert prepared.image_grid is not None
         x = read_image(file.path, prepared.image_grid)

@@ -27,6 +27,20 @@ def waves(n: int, basis: Basis, device: torch.device, dtype: torch.dtype) -> Ten
     return (matrix / matrix.norm(dim=1, keepdim=True)).to(device, dtype)
 
 
+def cosines(
+    u: Tensor,  # (...) in [0, 1]
+    n: int,
+) -> Tensor:
+    """The first `n` functions of the `cosine` basis at positions on an axis of length 1, (..., n) float64.
+
+    They are normalised as in `waves`: at the centres of `n` cells they are its columns.
+    """
+    k = torch.arange(n, dtype=torch.float64, device=u.device)
+    scale = torch.full_like(k, math.sqrt(2 / n))
+    scale[0] = 1 / math.sqrt(n)
+    return torch.cos(math.pi * k * u.double()[..., None]) * scale
+
+
 def dct(x: Tensor, basis: Basis = "cosine") -> Tensor:
     """Orthonormal transform of the last two dimensions, cells to modes."""
     rows, columns = (waves(n, basis, x.device, x.dtype) for n in x.shape[-2:])

@@ -17,7 +17,7 @@ from invkit.core.errors import DataError, NonFiniteError, RecipeError
 from invkit.core.grid import Grid
 from invkit.experiment.inference.job import Options, reconstruct, scores
 from invkit.experiment.trained_model import Trained
-from invkit.physics.points import measure_points
+from invkit.physics.points import binned, measure_points
 from invkit.recipe.recipe import load_recipe
 
 HEAD = "data: photos\nsample: {steps: 2}\ntrain: {grids: [16]}\n"
@@ -156,7 +156,10 @@ def test_points(go, trained, tmp_path, write):
     go(write("x,y,r,g,b\n" + rows, "q.csv"))
     m = measure_points(torch.from_numpy(at), torch.from_numpy(values), Grid(16, 16))
     want = trained().mean(m)[0].numpy()
-    np.testing.assert_allclose(arrays(tmp_path, "q")["mean"], want, atol=1e-6)
+    a = arrays(tmp_path, "q")
+    np.testing.assert_allclose(a["mean"], want, atol=1e-6)
+    np.testing.assert_allclose(a["coordinates"], at, atol=1e-6)
+    np.testing.assert_allclose(a["values"], values, atol=1e-6)
     (said,), _ = go(tmp_path / "p.npz", span=(0.0, 255.0), grid="20x31")
     assert (said["grid"], arrays(tmp_path, "p")["mean"].shape) == ([20, 31], (3, 20, 31))
 
@@ -323,7 +326,7 @@ def test_no_file_is_read_twice(go, picture, tmp_path, write, monkeypatch, option
 def test_scores_are_those_of_the_table(trained):
     model = trained()
     truth = torch.rand(1, 3, 16, 16) * 2 - 1
-    m = measure_points(torch.rand(1, 20, 2), torch.rand(1, 20, 3), Grid(16, 16))
+    m = binned(measure_points(torch.rand(1, 20, 2), torch.rand(1, 20, 3), Grid(16, 16)))
     posterior = model.posterior(m, 4)
     found = scores(truth, posterior)
     x, t = posterior.samples.double() / 2, truth.double() / 2

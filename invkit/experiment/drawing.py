@@ -1,0 +1,151 @@
+"""Posterior mean and samples of measurements, computed in parts."""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from invkit.core.keys import Keys
+from invkit.diffusion import Sample
+from invkit.diffusion.conditioning import InitialEstimate
+from invkit.diffusion.model import ConditionalModel
+from invkit.diffusion.out_of_distribution import warning
+from invkit.diffusion.passes import ALL, Passes
+from invkit.diffusion.tiling import TiledModel, Tiles
+from invkit.physics.gaussian.points import on_cells
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.points import PointValues
+from invkit.physics.points import binned
+
+CELLS = 1 << 18  # largest number of cells in the network at once: 256 images of 32x32
+Estimates = list[tuple[slice, InitialEstimate]]  # of each part of a batch, on the CPU
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing(ABC):
+    """The posterior of a batch of measurements; samples are keyed by image and may be drawn in any portions."""
+
+    model: ConditionalModel
+    measurement: Measurement
+    keys: Keys  # on the device of the model
+    settings: Sample
+    passes: Passes = ALL
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Posterior mean (B, C, H, W)."""
+
+    @abstractmethod
+    def samples(self, count: int, first: int = 0) -> Tensor:
+        """Samples `first` to `first + count` (count, B, C, H, W)."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of images or tiles that the network processes for one call of the whole batch."""
+
+    def calls(self, count: int) -> int:
+        """Network calls of the mean and `count` samples, each counted for every image or tile."""
+        return self.size * (1 + count * self.settings.calls)
+
+    @property
+    def device(self) -> torch.device:
+        return self.keys.state.device
+
+
+class Whole(Drawing):
+    """Every image as a whole. Warns if measurements are out of distribution, provided that the model has the training ranges.
+
+    Values at points are kriged to the cells that contain them (`on_cells`): the mean from posterior means, every sample from
+    a posterior sample of these cells.
+    """
+
+    @property
+    def size(self) -> int:
+        return len(self.measurement)
+
+    def mean(self) -> Tensor:
+        cells, _ = self._cells
+        parts = [self.model.mean(cells[part].to(self.device), e.to(self.device)).cpu() for part, e in self._estimates]
+        self.passes.called(self.size)
+        return cells.paste(torch.cat(parts))
+
+    def samples(self, count: int, first: int = 0) -> Tensor:
+        cells, are_points = self._cells
+        if not are_points:
+            return self._sampled(cells, self._estimates, self.keys, count, first)
+        own = slice(first * len(cells), None)
+        keys = self.keys.fork(first + count)[own]
+        on_cpu = Keys(self.keys.state.cpu())
+        drawn = on_cells(self.model.estimate_prior, self.measurement, on_cpu, first + count)[own]
+        estimates = [(part, estimate) for part, _, estimate in self._kriged(drawn)]
+        return self._sampled(drawn, estimates, keys, 1, 0)[0].unflatten(0, (count, -1))
+
+    def _sampled(self, measurement: Measurement, estimates: Estimates, keys: Keys, count: int, first: int) -> Tensor:
+        at_once = max(1, min(self.passes.at_once, CELLS // measurement.grid.pixels))
+        passes, device = replace(self.passes, first=first, at_once=at_once), self.device
+        parts = [
+            self.model.sample(measurement[p].to(device), keys[p], count, self.settings, passes, e.to(device)).cpu()
+            for p, e in estimates
+        ]
+        return measurement.paste(torch.cat(parts, 1))
+
+    @cached_property
+    def _cells(self) -> tuple[Measurement, bool]:
+        """The measurement, with points as cells, and whether they are points."""
+        if not isinstance(self.measurement.operator, PointValues):
+            return self.measurement, False
+        return on_cells(self.model.estimate_prior, self.measurement), True
+
+    @cached_property
+    def _estimates(self) -> Estimates:
+        ranges, estimates, values = self.model.constants.training_ranges, [], []
+        for part, chunk, estimate in self._kriged(self._cells[0]):
+            estimates.append((part, estimate))
+            if ranges is not None:
+                values.append(self.model.statistics(chunk, estimate.to(self.device)))
+        if ranges is not None and (message := warning(torch.cat(values), ranges)):
+            warnings.warn(message, stacklevel=5)
+        return estimates
+
+    def _kriged(self, measurement: Measurement) -> Iterator[tuple[slice, Measurement, InitialEstimate]]:
+        """Parts of the batch that the network processes at once, with their initial estimates."""
+        step = max(1, CELLS // measurement.grid.pixels)
+        for i in range(0, len(measurement), step):
+            chunk = measurement[i : i + step].to(self.device)
+            yield slice(i, i + step), chunk, self.model.initial_estimate(chunk).to("cpu")
+
+
+class Tiled(Drawing):
+    """Every image by overlapping tiles, sampled jointly; points belong to the cells that contain them.
+
+    Raises ValueError where the measurement is no mask, or where a tile has no observed pixel.
+    """
+
+    @property
+    def size(self) -> int:
+        return len(self.measurement) * len(Tiles.of(self.measurement.grid, self.model.constants.reference))
+
+    def mean(self) -> Tensor:
+        means = [tiled.mean(self.passes).cpu() for tiled in self._models]
+        return self._cells.paste(torch.cat(means))
+
+    def samples(self, count: int, first: int = 0) -> Tensor:
+        passes = replace(self.passes, first=first)
+        drawn = [
+            tiled.sample(self.keys[i : i + 1], count, self.settings, passes).cpu()
+            for i, tiled in enumerate(self._models)
+        ]
+        return self._cells.paste(torch.cat(drawn, 1))
+
+    @cached_property
+    def _cells(self) -> Measurement:
+        return binned(self.measurement)
+
+    @cached_property
+    def _models(self) -> list[TiledModel]:
+        return [TiledModel(self.model, self._cells[i : i + 1].to(self.device)) for i in range(len(self.measurement))]

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,13 @@ def load_recipe(recipe: str, overrides: Sequence[str], plugins: Sequence[str]) -
     from invkit.recipe import recipe as module
 
     return module.load_recipe(recipe, overrides, load_registry(plugins))
+
+
+def load_run(folder: Path, overrides: Sequence[str], plugins: Sequence[str]) -> "Recipe":
+    """The recipe of a run folder."""
+    from invkit.experiment.run_folder import RunFolder
+
+    return RunFolder.open(folder, tuple(overrides), load_registry(plugins))[1]
 
 
 def print_result(value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invkit.cli.options import device_name, load_recipe, load_registry, plugin_files
+from invkit.cli.options import device_name, load_recipe, load_registry, load_run, plugin_files
 from invkit.core.errors import DataError
 from invkit.core.signals import stop_requests
 
@@ -40,9 +40,13 @@ def run(
     nproc: int,
     plugins: tuple[str, ...],
 ) -> None:
-    """Train, evaluate and report RECIPE. An interrupted run is resumed."""
+    """Train, evaluate and report RECIPE. An interrupted run is resumed, also if its folder is given for RECIPE."""
     with stop_requests():  # before torch is imported, which takes seconds
-        loaded = load_recipe(recipe, overrides, plugins)
+        if (Path(recipe) / "resolved.yaml").is_file():
+            out = out or Path(os.path.abspath(recipe) + "-smoke" if smoke else recipe)
+            loaded = load_run(Path(recipe), overrides, plugins)
+        else:
+            loaded = load_recipe(recipe, overrides, plugins)
         from invkit.core import distributed
         from invkit.experiment import run as experiment
 

@@ -134,7 +134,8 @@ class EvaluationLoop:
         self, row: MethodScores, truth: Tensor, measurement: Measurement, ids: Sequence[int], mean: Tensor | None
     ) -> Outcome:
         device, count = self.protocol.device, self.protocol.settings.samples
-        keys = Keys.of(self.protocol.seed, f"eval/sample/{row.method.name}", ids, device)
+        label = row.method.name.partition("#")[0]  # rows of one method with different settings share their noise
+        keys = Keys.of(self.protocol.seed, f"eval/sample/{label}", ids, device)
         samples = row.timed(device, lambda: row.method.sample(measurement, keys, count), ids)
         return Outcome(truth, measurement, "sample", samples[0], samples, mean)
 

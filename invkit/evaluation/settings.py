@@ -21,7 +21,7 @@ class Eval(Settings):
     methods: tuple[Method, ...] = Field(
         tuple(METHODS[name]() for name in ("nearest", "gaussian", "model")),
         min_length=1,
-        description="rows of the table, in this order",
+        description="rows of the table, in this order; a method may occur several times with different settings",
     )
     metrics: tuple[Metric, ...] = Field(
         tuple(METRICS[name]() for name in COLUMNS), min_length=1, description="columns of the table, in this order"
@@ -45,9 +45,16 @@ class Eval(Settings):
         images = count if self.save == "all" else min(self.save, count)
         return images, self.samples if self.save_samples == "all" else min(self.save_samples, self.samples)
 
-    @field_validator("methods", "metrics")
+    @field_validator("methods")
     @classmethod
-    def _once(cls, chosen: tuple[Settings, ...]) -> tuple[Settings, ...]:
+    def _different(cls, chosen: tuple[Method, ...]) -> tuple[Method, ...]:
+        if any(item in chosen[:i] for i, item in enumerate(chosen)):
+            raise ValueError("should name each only once, or with different settings")
+        return chosen
+
+    @field_validator("metrics")
+    @classmethod
+    def _once(cls, chosen: tuple[Metric, ...]) -> tuple[Metric, ...]:
         if len({type(item) for item in chosen}) < len(chosen):
             raise ValueError("should name each only once")
         return chosen

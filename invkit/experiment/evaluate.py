@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import torch
+import yaml
 
 from invkit.core.errors import Interrupted, PluginError, RecipeError
 from invkit.core.grid import Grid
@@ -98,7 +99,7 @@ def evaluate_methods(
 
     images = recipe.open_images("test", session.listener.say)
     sources = Sources(trained.model, recipe.sample, recipe.data.law(), priors, training, tuple(images))
-    methods = [_build(recipe, method, sources) for method in recipe.eval.methods]
+    methods, notes = _build_all(recipe, sources)
     count = min(recipe.eval.images, *map(len, images.values()))
     _check_disk(session, len(all_protocols) * saved_bytes(methods, list(images), *recipe.eval.kept(count)))
     if session.world.first:
@@ -109,7 +110,28 @@ def evaluate_methods(
             methods, images, protocol, progress=progress, world=session.world, cache=cache
         )
     settings = json.dumps(plain(recipe, recipe.registry)["degradation"])
-    return combine_degradations(results, json.loads(without_secrets(settings)))
+    result = combine_degradations(results, json.loads(without_secrets(settings)))
+    if notes:
+        result.table.setdefault("notes", []).extend(notes)
+    return result
+
+
+def _build_all(recipe: Recipe, sources: Sources) -> tuple[list[Reconstructor], list[str]]:
+    """The methods, numbered by position where one occurs several times, and a note on the settings of each of these."""
+    chosen = recipe.eval.methods
+    built, notes = [_build(recipe, method, sources) for method in chosen], []
+    names = [method.name for method in built]
+    for i, (reconstructor, method) in enumerate(zip(built, chosen, strict=True)):
+        if names.count(reconstructor.name) > 1:
+            reconstructor.name += f"#{i}"
+            settings = plain(recipe, recipe.registry)["eval"]["methods"][i]
+            shown = ", ".join(f"{key}={_short(settings[key])}" for key in settings if key in method.model_fields_set)
+            notes.append(f"{reconstructor.name}: {shown or 'settings as by default'}")
+    return built, notes
+
+
+def _short(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix("...\n").strip()
 
 
 def _build(recipe: Recipe, method: Method, sources: Sources) -> Reconstructor:

@@ -20,7 +20,7 @@ from invkit.evaluation.saved_samples import evaluate_saved
 from invkit.experiment.callbacks import Listener, RecordingListener
 from invkit.experiment.evaluate import evaluate_run, stamp_of
 from invkit.experiment.priors import load_priors
-from invkit.experiment.run_folder import RunFolder, environment, warn_of_changed_code, without_secrets
+from invkit.experiment.run_folder import RUNS, RunFolder, environment, warn_of_changed_code, without_secrets
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.smoke import smoke_recipe
 from invkit.experiment.stored_table import fingerprint, result_settings, stored_table
@@ -49,7 +49,7 @@ def run(
     Raises RecipeError (also if another process holds the folder), DataError, NonFiniteError, or Interrupted with the state
     saved; MemoryError, torch.OutOfMemoryError or OSError if memory or disk are exhausted.
     """
-    folder = RunFolder(out or Path("runs") / (recipe.name + "-smoke" * smoke))
+    folder = RunFolder(out or RUNS / (recipe.name + "-smoke" * smoke))
     with stop_requests() as stop, join(pick_device(device)) as (world, torch_device):
         listener = listener if listener and world.first else Listener()
         if smoke:
@@ -107,6 +107,7 @@ def evaluation(
     if from_saved:
         folder = folder.with_evaluation(name) if name else folder
         return _from_saved(folder, recipe, overrides, pick_device(device)), folder
+    path = folder.path
     if other := _changes(path, recipe, registry) or name:
         folder = folder.with_evaluation(name or fingerprint(other)[:8])
     with stop_requests() as stop, join(pick_device(device)) as (world, torch_device):

@@ -59,18 +59,20 @@ def _weight_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kept.items() if key not in _CHANGEABLE_KEYS}
 
 
-def table_settings(recipe: Recipe) -> dict[str, Any]:
-    """The settings, other than the weights, that determine a table, by section."""
-    resolved = yaml.safe_load(recipe.dump())
+def table_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a resolved recipe, other than the weights, that determine a table, by section."""
     kept = {key: value for key, value in resolved.items() if key not in {"log", "train"}}
     return {**kept, "grids": resolved["train"]["grids"]}
 
 
 def cache_settings(recipe: Recipe) -> dict[str, Any]:
     """The settings, other than the weights, that determine the cached results of an image."""
-    kept = table_settings(recipe)
+    kept = table_settings(yaml.safe_load(recipe.dump()))
     tabulated = ("batch", "checkpoint", "images", "paired_to")  # the number of images, and how results are tabulated
     return {**kept, "eval": {key: value for key, value in kept["eval"].items() if key not in tabulated}}
+
+
+RUNS = Path("runs")  # folder of the runs without --out
 
 
 class RunFolder:
@@ -127,11 +129,12 @@ class RunFolder:
             raise RecipeError(f"{self.path} is not empty and holds no run; give another folder with --out DIR")
         make_folder(self.path)
         with locked(self.path):
-            text = without_secrets(recipe.dump())
-            if resolved.exists() and self.checkpoints.exists() and any(self.checkpoints.iterdir()):
-                self._check(yaml.safe_load(text), yaml.safe_load(resolved.read_text("utf-8")))
+            text, before = without_secrets(recipe.dump()), resolved.read_text("utf-8") if resolved.exists() else None
+            if before is not None and self.checkpoints.exists() and any(self.checkpoints.iterdir()):
+                self._check(yaml.safe_load(text), yaml.safe_load(before))
             write_atomic(resolved, text)  # first, since it identifies the recipe of the folder
-            write_atomic(self.path / "recipe.yaml", without_secrets(recipe.text) or text)
+            if recipe.text != before:  # else the recipe was read from this folder, whose recipe.yaml stays
+                write_atomic(self.path / "recipe.yaml", without_secrets(recipe.text) or text)
             yield
 
     def _check(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> None:
@@ -149,13 +152,16 @@ class RunFolder:
     def open(
         cls, path: Path, overrides: tuple[str, ...] = (), registry: Registry | None = None
     ) -> tuple["RunFolder", Recipe]:
-        """Open an existing run; returns the folder and its recipe. Raises DataError if there is none.
+        """Open an existing run, given by its path or by its name in `runs`; returns the folder and its recipe.
 
-        A run folder never causes code to be imported: the plugin files of the run must be given again, in `registry`.
+        Raises DataError if there is none. A run folder never causes code to be imported: the plugin files of the run must
+        be given again, in `registry`.
         """
+        asked, path = path, path if path.exists() or path.is_absolute() else RUNS / path
         resolved = path / "resolved.yaml"
         if not resolved.is_file():
-            raise DataError(f"{path} is no run folder (it has no resolved.yaml); `invkit run RECIPE` creates one")
+            at = str(asked) if asked.exists() else f"{asked}, here or in {RUNS},"
+            raise DataError(f"{at} is no run folder (it has no resolved.yaml); `invkit run RECIPE` creates one")
         folder = cls(path)
         try:
             return folder, load_recipe(resolved, overrides, registry)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from invkit.core.distributed import World
 from invkit.core.files import write_json
 from invkit.experiment.provenance import changed_code, plugin_code
@@ -20,7 +22,7 @@ def fingerprint(*parts: object) -> str:
 
 def result_settings(recipe: Recipe) -> dict[str, Any]:
     """The settings that determine the values of a table, by key path; no secrets of URLs."""
-    settings = flat(table_settings(recipe))
+    settings = flat(table_settings(yaml.safe_load(recipe.dump())))
     settings.pop("eval.batch", None)  # results do not depend on it
     return json.loads(without_secrets(json.dumps(settings)))
 
@@ -33,13 +35,10 @@ class Stamp:
     weights: str
     code: Mapping[str, str]  # of `plugin_code`
     note: str | None  # that the training is unfinished
-    fingerprint: str  # of settings and weights: all that earlier versions stored
 
     @classmethod
     def of(cls, recipe: Recipe, weights: str, note: str | None) -> "Stamp":
-        return cls(
-            result_settings(recipe), weights, plugin_code(recipe), note, fingerprint(table_settings(recipe), weights)
-        )
+        return cls(result_settings(recipe), weights, plugin_code(recipe), note)
 
     def write(self, folder: RunFolder) -> None:
         write_json(folder.eval / "done.json", vars(self))
@@ -50,11 +49,11 @@ class Stamp:
         if changed := changed_code(stored.get("code", {}), self.code):
             return f"it was computed with other code of {changed[0]}"
         if "settings" not in stored:
-            files = folder.record().get("evaluated", {}).get("plugin_files", {})  # SHA-256 by name
-            code = (text.rsplit(" ", 1) for text in self.code.values())
-            same = stored["fingerprint"] == self.fingerprint
-            same = same and all(files.get(name, digest).startswith(digest) for name, digest in code)
-            return None if same else "it was computed with other settings, weights or plugin code"
+            return (
+                None
+                if self._as_before(folder, stored["fingerprint"])
+                else "it was computed with other settings or weights"
+            )
         old = stored["settings"]
         for key in sorted(old.keys() | self.settings.keys()):
             if old.get(key) != self.settings.get(key):
@@ -62,6 +61,14 @@ class Stamp:
         if (stored["weights"], stored["note"]) != (self.weights, self.note):
             return "it was computed with other weights"
         return None
+
+    def _as_before(self, folder: RunFolder, stored: str) -> bool:
+        """Whether an earlier version stored the table: with a hash of its resolved recipe and the weights, and no code."""
+        files = folder.record().get("evaluated", {}).get("plugin_files", {})  # SHA-256 by name
+        code = (text.rsplit(" ", 1) for text in self.code.values())
+        resolved = yaml.safe_load((folder.path / "resolved.yaml").read_text("utf-8"))
+        same = stored == fingerprint(table_settings(resolved), self.weights)
+        return same and all(files.get(name, digest).startswith(digest) for name, digest in code)
 
 
 def stored_table(folder: RunFolder, stamp: Stamp, world: World) -> tuple[dict[str, Any] | None, str | None]:

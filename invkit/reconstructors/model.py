@@ -1,5 +1,6 @@
 """The trained and the untrained conditional model as reconstructors."""
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from invkit.core.keys import Keys
@@ -51,5 +52,7 @@ class UntrainedMethod(Method):
 class ModelMethod(Method):
     """The trained model."""
 
+    sample: Sample | None = Field(None, description="sampler of these rows; null: that of the recipe")
+
     def build(self, sources: Sources) -> Reconstructor:
-        return Model("model", sources.model, sources.sample)
+        return Model("model", sources.model, self.sample or sources.sample)

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from support.image_files import encoded, picture, write
 from support.messages import missing, raises
 from support.runs import Heard, go
 
-from invkit.core.errors import RecipeError
+from invkit.core.errors import DataError, RecipeError
 from invkit.experiment.run import evaluate, evaluation, load, run
+from invkit.experiment.run_folder import table_settings
+from invkit.experiment.stored_table import fingerprint
 from invkit.plugins.loader import registry
 from invkit.recipe.recipe import load_recipe
 
@@ -124,3 +127,57 @@ def test_runs_with_other_settings_are_paired(run_copy, recipe, invkit):
     assert out.index("ssim") < out.index("psnr")
     code, _, err = invkit("eval", run_copy, "--columns", "psn", "--device", "cpu")
     assert code == 2 and not missing(err, "'psn'", "did you mean 'psnr'")
+
+
+def test_a_run_folder_is_resumed_as_a_recipe(recipe, run_copy, invkit):
+    before = files(run_copy)
+    code, out, err = invkit("run", run_copy, "--device", "cpu")
+    assert code == 0 and "up to date" in err and out.startswith("method")
+    assert files(run_copy).keys() == before.keys()
+    assert (run_copy / "recipe.yaml").read_bytes() == before[run_copy / "recipe.yaml"]
+    code, _, err = invkit("run", run_copy, "train.steps=7", "--device", "cpu")
+    assert code == 0 and "resuming from step 6" in err
+    assert invkit("run", run_copy, "seed=9", "--device", "cpu")[0] == 2
+    assert (run_copy / "recipe.yaml").read_bytes() == before[run_copy / "recipe.yaml"]
+
+
+def test_a_run_is_found_by_its_name(recipe, run_copy, invkit, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(run_copy, tmp_path / "runs" / "cells")
+    monkeypatch.chdir(tmp_path)
+    table = json.loads((run_copy / "eval/table.json").read_text())
+    assert evaluate(Path("cells"), device="cpu") == table
+    assert load(Path("cells"), "cpu").step == 6
+    write(tmp_path / "in", {"a.png": encoded(picture(0))}, False)
+    code, _, _ = invkit("reconstruct", "cells", tmp_path / "in", "--out", "out", "--samples", 1, "--device", "cpu")
+    assert code == 0 and (tmp_path / "out" / "a.npz").is_file()
+    with raises(DataError, "sells", "here or in runs", "invkit run RECIPE"):
+        evaluate(Path("sells"))
+
+
+def test_several_samplers_of_one_run_are_rows_of_one_table(run_copy):
+    methods = "[model, {name: model, sample: {method: em, steps: 3}}, {name: model, sample: {steps: 1}}, nearest]"
+    table = evaluate(run_copy, [f"eval.methods={methods}"], "cpu", name="samplers")
+    rows = {row["method"]: row for row in table["rows"] if row["readout"] == "sample"}
+    assert {name: row["nfe"] for name, row in rows.items()} == {"model#0": 3, "model#1": 3, "model#2": 1}
+    stored = json.loads((run_copy / "eval/table.json").read_text())["rows"][-1]["metrics"]
+    assert rows["model#0"]["metrics"]["crps"]["value"] == stored["crps"]["value"]
+    assert len({row["metrics"]["crps"]["value"] for row in rows.values()}) == 3
+    notes = [note for note in table["notes"] if note.startswith("model#")]
+    assert notes[0] == "model#0: settings as by default"
+    assert not missing(notes[1], "model#1", "em", "steps: 3") and not missing(notes[2], "model#2", "steps: 1")
+    saved = evaluate(run_copy, device="cpu", from_saved=True, name="samplers")
+    assert {row["method"] for row in saved["rows"]} == {*rows, "nearest"}
+    with raises(RecipeError, "each only once"):
+        evaluate(run_copy, ["eval.methods=[model, model]"], "cpu")
+
+
+def test_a_table_of_an_earlier_version_is_used(run_copy):
+    """Its stamp was a hash of the resolved recipe and the weights."""
+    done = run_copy / "eval" / "done.json"
+    stamp = json.loads(done.read_text())
+    resolved = yaml.safe_load((run_copy / "resolved.yaml").read_text())
+    for weights, used in ((stamp["weights"], True), ("0" * 64, False)):
+        done.write_text(json.dumps({"fingerprint": fingerprint(table_settings(resolved), weights)}))
+        evaluate(run_copy, device="cpu", listener=(heard := Heard()))
+        assert (heard.done == []) == used

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 
 
 @click.command()
-@click.argument("recipes", nargs=-1, metavar="RECIPE...")
+@click.argument("recipes", nargs=-1, metavar="RECIPE... [KEY=VALUE]...")
 @click.option(
     "--schema",
     is_flag=False,
@@ -25,7 +25,9 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 @plugin_files
 @click.pass_context
 def validate(context: click.Context, recipes: tuple[str, ...], schema: str | None, plugins: tuple[str, ...]) -> None:
-    """Check recipes and print all errors."""
+    """Check recipes with the given overrides and print all errors: settings, operators on each grid, and data."""
+    overrides = [text for text in recipes if "=" in text and not Path(text).exists()]
+    recipes = tuple(text for text in recipes if text not in overrides)
     if schema:
         _write_schema(schema, load_registry(plugins))
     elif not recipes:
@@ -33,7 +35,10 @@ def validate(context: click.Context, recipes: tuple[str, ...], schema: str | Non
     codes = [0]
     for recipe in recipes:
         try:
-            load_recipe(recipe, (), plugins)
+            loaded = load_recipe(recipe, overrides, plugins)
+            loaded.check_operators()
+            if note := loaded.check_data():
+                click.echo(f"{recipe}: {note}", err=True)
             click.echo(f"{recipe}: ok")
         except InvkitError as error:
             codes.append(report_error(error))

@@ -2,7 +2,9 @@
 
 import errno
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -101,6 +103,25 @@ def to_user_error(error: BaseException) -> BaseException:
     if isinstance(error, OSError) and error.filename and error.errno in _REFUSED:
         return RecipeError(f"{error.filename}: {error.strerror}; use another path")
     return error
+
+
+@contextmanager
+def blamed(what: str, code: object) -> Iterator[None]:
+    """A block that runs an object of a plugin: other errors than ours become a PluginError that names `what` and the line."""
+    try:
+        yield
+    except (InvkitError, Unavailable):
+        raise
+    except Exception as error:
+        module = type(code).__module__
+        if module.partition(".")[0] == "invkit" or isinstance(to_user_error(error), InvkitError):
+            raise
+        lines = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_globals.get("__name__") == module]
+        file = getattr(sys.modules.get(module), "__file__", None) or module
+        place = f", line {lines[-1]} of {file}" if lines else ""
+        raise PluginError(
+            f"{what} fails: {type(error).__name__}: {first_line(error)}{place} (INVKIT_DEBUG=1 shows the traceback)"
+        ) from error
 
 
 class Unavailable(Exception):

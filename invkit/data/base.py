@@ -68,6 +68,11 @@ class Dataset(Settings, ABC):
         """The Gaussian field of which the images are samples, with a posterior in closed form; None for other images."""
         return None
 
+    @property
+    def downloads(self) -> bool:
+        """Whether `open` downloads missing data."""
+        return False
+
     def missing(self) -> str | None:
         """A short description of data that `open` would have to download or cannot find; None if all is available."""
         return None

@@ -149,6 +149,10 @@ class Cifar10(Dataset):
         None, description="cifar-10-batches-py or -bin, its parent folder, or a .tar.gz of it; null: downloaded"
     )
 
+    @property
+    def downloads(self) -> bool:
+        return self.root is None
+
     def missing(self) -> str | None:
         if self.root is not None:
             return None if Path(self.root).exists() else f"cifar10: {self.root} does not exist"

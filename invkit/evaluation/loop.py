@@ -117,7 +117,8 @@ class EvaluationLoop:
                         keep(name, SHOWN, std=outcome.samples.std(0, correction=len(outcome.samples) > 1))
                     keep(name, samples=outcome.samples[: max(save_samples, SHOWN_SAMPLES)].transpose(0, 1))
                 else:
-                    mean = row.timed(self.protocol.device, partial(row.method.mean, measurement), ids)
+                    work = partial(row.method.mean, measurement)
+                    mean = row.timed(self.protocol.device, work, ids, truth.shape)
                     outcome = Outcome(truth, measurement, row.readout, mean)
                     keep(name, mean=mean)
                 row.add(outcome, self.protocol.metrics)
@@ -136,7 +137,8 @@ class EvaluationLoop:
         device, count = self.protocol.device, self.protocol.settings.samples
         label = row.method.name.partition("#")[0]  # rows of one method with different settings share their noise
         keys = Keys.of(self.protocol.seed, f"eval/sample/{label}", ids, device)
-        samples = row.timed(device, lambda: row.method.sample(measurement, keys, count), ids)
+        work = partial(row.method.sample, measurement, keys, count)
+        samples = row.timed(device, work, ids, (count, *truth.shape))
         return Outcome(truth, measurement, "sample", samples[0], samples, mean)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.device import synchronise
-from invkit.core.errors import NonFiniteError
+from invkit.core.errors import NonFiniteError, PluginError, blamed
 from invkit.evaluation.metrics import Metric, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.evaluation.spread_skill import diagnostics
@@ -33,10 +33,16 @@ class MethodScores:
     def add(self, outcome: Outcome, metrics: Mapping[str, Metric]) -> None:
         for name, metric in metrics.items():
             try:
-                parts = metric.components(outcome)
+                with blamed(f"the metric {name!r}, {self.readout},", metric):
+                    parts = metric.components(outcome)
             except Unavailable as why:
                 self.reasons[name] = str(why)
                 continue
+            if wrong := [part for part, values in parts.items() if values.shape[:1] != outcome.truth.shape[:1]]:
+                raise PluginError(
+                    f"the metric {name!r}: its component {wrong[0]!r} has shape {tuple(parts[wrong[0]].shape)}, expected one "
+                    f"number for each of {len(outcome.truth)} images"
+                )
             for part, values in parts.items():
                 self._put(name, part, values)
         for name, parts in diagnostics(outcome).items():
@@ -76,16 +82,26 @@ class MethodScores:
         parts = None if name in self.reasons else self.components.get(name)
         return None if not parts else {part: np.concatenate(values) for part, values in parts.items()}
 
-    def timed(self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int]) -> Tensor:
-        """Call `work` for the images `ids` and record its time and memory. Raises NonFiniteError and the errors of `work`."""
+    def timed(
+        self, device: torch.device, work: Callable[[], Tensor], ids: Sequence[int], shape: Sequence[int]
+    ) -> Tensor:
+        """Call `work` for the images `ids` and record its time and memory; the result is checked to have `shape`.
+
+        Raises NonFiniteError, PluginError for mistakes of a plugin, and the errors of `work`.
+        """
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         synchronise(device)
         start = time.perf_counter()
-        result = work()
+        with blamed(f"the method {self.method.name!r}, {self.readout},", self.method):
+            result = work()
         synchronise(device)
         self.timings.append((time.perf_counter() - start, len(ids)))
         self.memory = max(self.memory or 0, _peak_memory(device) or 0) or None
+        if tuple(result.shape) != tuple(shape):
+            raise PluginError(
+                f"the method {self.method.name!r}, {self.readout}, gives shape {tuple(result.shape)}, expected {tuple(shape)}"
+            )
         if not bool(result.isfinite().all()):
             raise NonFiniteError(
                 f"{self.method.name}, {self.readout}: the result for test images {ids[0]} to {ids[-1]} is not finite; "

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invkit.core.errors import blamed
 from invkit.core.grid import Grid
 from invkit.evaluation.bootstrap import Bootstrap
 from invkit.evaluation.conformal import calibrate
@@ -31,7 +32,8 @@ class Tabulator:
         for name, metric in self.metrics.items():
             if (parts := row.values(name)) is not None:
                 try:
-                    found[name] = self.bootstrap.values(metric, parts)
+                    with blamed(f"the metric {name!r}, {row.readout},", metric):
+                        found[name] = self.bootstrap.values(metric, parts)
                 except Unavailable as why:
                     row.reasons[name] = str(why)
         return found

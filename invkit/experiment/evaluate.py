@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import yaml
 
-from invkit.core.errors import Interrupted, PluginError, RecipeError
+from invkit.core.errors import Interrupted, PluginError, RecipeError, blamed
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
@@ -119,7 +119,7 @@ def evaluate_methods(
 def _build_all(recipe: Recipe, sources: Sources) -> tuple[list[Reconstructor], list[str]]:
     """The methods, numbered by position where one occurs several times, and a note on the settings of each of these."""
     chosen = recipe.eval.methods
-    built, notes = [_build(recipe, method, sources) for method in chosen], []
+    built, notes = [build_method(recipe, method, sources) for method in chosen], []
     names = [method.name for method in built]
     for i, (reconstructor, method) in enumerate(zip(built, chosen, strict=True)):
         if names.count(reconstructor.name) > 1:
@@ -134,9 +134,11 @@ def _short(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix("...\n").strip()
 
 
-def _build(recipe: Recipe, method: Method, sources: Sources) -> Reconstructor:
+def build_method(recipe: Recipe, method: Method, sources: Sources) -> Reconstructor:
     """Build a method. Raises PluginError if the reconstructor has another name than the recipe uses."""
-    name, built = recipe.registry.registered_name("method", method), method.build(sources)
+    name = recipe.registry.registered_name("method", method)
+    with blamed(f"the method {name!r}", method):
+        built = method.build(sources)
     if built.name != name:
         raise PluginError(
             f"the reconstructor of the method {name!r} has the name {built.name!r}; both names must be equal"

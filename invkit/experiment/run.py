@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from invkit.evaluation.saved_samples import evaluate_saved
 from invkit.experiment.callbacks import Listener, RecordingListener
 from invkit.experiment.evaluate import evaluate_run, stamp_of
 from invkit.experiment.priors import load_priors
+from invkit.experiment.rehearsal import rehearse
 from invkit.experiment.run_folder import RUNS, RunFolder, environment, warn_of_changed_code, without_secrets
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.smoke import smoke_recipe
@@ -64,7 +66,7 @@ def run(
             _download(recipe)
             models = _priors(recipe, torch_device)  # before the training, which may take hours
             session = Session(recipe, folder, listener, stop, world, torch_device)
-            evaluate_run(session, train(session), models)
+            evaluate_run(session, train(session, partial(rehearse, session, models)), models)
     return folder.path
 
 

@@ -1,6 +1,7 @@
 """Training of a run, from the start or from its last checkpoint."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from invkit.core.files import write_atomic, write_json
 from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
+from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.report.images import sample_sheet
 from invkit.experiment.logger import RunLogger
@@ -26,8 +28,8 @@ from invkit.training.validation import crps, held_out, validate
 SHEET = 8  # images on a sample grid
 
 
-def train(session: Session) -> Trained:
-    """Train a run, or resume it; a finished run is only loaded.
+def train(session: Session, prepare: Callable[[ConditionalModel, dict[Grid, Images]], None]) -> Trained:
+    """Train a run, or resume it; a finished run is only loaded. `prepare` is called with model and images before the first step.
 
     Raises Interrupted if a stop was requested, and NonFiniteError, both with the state saved.
     """
@@ -51,7 +53,9 @@ def train(session: Session) -> Trained:
         folder.update_record({"split": next(iter(opened.values())).split_used})
     images, held_out_images = held_out(opened, recipe.train)
     problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
-    _TrainingLoop(session, _trainer(session, problem, checkpoint), held_out_images).run(resumed=checkpoint is not None)
+    trainer = _trainer(session, problem, checkpoint)
+    prepare(trainer.model, images)
+    _TrainingLoop(session, trainer, held_out_images).run(resumed=checkpoint is not None)
     session.world.barrier()  # until the first process has saved the checkpoint
     return _trained(session)
 

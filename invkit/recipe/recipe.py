@@ -8,7 +8,7 @@ import torch
 import yaml
 from pydantic import Field, PrivateAttr
 
-from invkit.core.errors import DataError, RecipeError
+from invkit.core.errors import DataError, RecipeError, blamed
 from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
 from invkit.core.settings import Settings
@@ -77,32 +77,48 @@ class Recipe(Settings):
     def check_operators(self) -> None:
         """Apply an operator of each degradation of the table on each grid of the recipe.
 
-        Raises RecipeError if the settings do not fit a grid or the measured values are complex.
+        Raises RecipeError if the settings do not fit a grid or the measured values are complex, PluginError for mistakes of
+        a plugin.
         """
         name = self.registry.name_of(self.degradation)
-        for size in dict.fromkeys((*self.train.grids, *(self.eval.grids or ()))):
-            grid = as_grid(size, self.data.channels)
+        for grid in dict.fromkeys(self.grids("train") + self.grids("test")):
             for _, degradation in self.degradation.table_rows():
-                try:
-                    operator = degradation.sample(Keys.of(self.seed, "check", [0]), grid)
-                    y = operator.forward(torch.zeros(1, *grid.picture))
-                except ValueError as error:
-                    raise RecipeError(f"degradation: {name} does not fit a grid of {grid}: {error}") from None
+                with blamed(f"the degradation {name!r} on {grid}", degradation):
+                    try:
+                        operator = degradation.sample(Keys.of(self.seed, "check", [0]), grid)
+                        y = operator.forward(torch.zeros(1, *grid.picture))
+                    except ValueError as error:
+                        raise RecipeError(f"degradation: {name} does not fit a grid of {grid}: {error}") from None
                 if y.is_complex():
                     raise RecipeError(
                         f"degradation: {name} measures complex values; its operator has to return real ones, such as "
                         "torch.view_as_real(y)"
                     )
 
+    def grids(self, split: Split) -> tuple[Grid, ...]:
+        """`train.grids`, or for the test split `eval.grids` if they are given."""
+        sizes = self.train.grids if split == "train" else self.eval.grids or self.train.grids
+        return tuple(dict.fromkeys(as_grid(size, self.data.channels) for size in sizes))
+
+    def check_data(self) -> str | None:
+        """Open one test image on each grid of the table; returns a note, without opening, on data that a run downloads.
+
+        Raises DataError if the data are missing or do not fit.
+        """
+        if self.data.downloads and (missing := self.data.missing()):
+            return f"data: {missing}; `invkit run` downloads it"
+        for grid in self.grids("test"):
+            self.data.open("test", grid, self.seed, 1)
+        return None
+
     def open_images(self, split: Split, say: Callable[[str], None] = lambda note: None) -> dict[Grid, Images]:
         """The images of a split on each of `train.grids`, or of `eval.grids` for other splits.
 
         `say` receives the notes of the dataset, each once. Raises DataError if the split is empty.
         """
-        sizes = self.train.grids if split == "train" else self.eval.grids or self.train.grids
         images: dict[Grid, Images] = {}
         notes: dict[str, None] = {}
-        for grid in dict.fromkeys(as_grid(size, self.data.channels) for size in sizes):
+        for grid in self.grids(split):
             images[grid] = self.data.open(split, grid, self.seed, None if split == "train" else self.eval.images)
             notes |= dict.fromkeys(filter(None, (images[grid].split_used, *images[grid].notes)))
             if not len(images[grid]):

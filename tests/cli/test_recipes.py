@@ -3,6 +3,7 @@
 from support.messages import missing
 from support.runs import HEAD, shell
 
+from invkit.data.cifar10 import Cifar10
 from invkit.recipe.read import installed
 
 
@@ -16,6 +17,23 @@ def test_validate(invkit, write):
     assert second.startswith(f"error: {bad}:4:1: sead: ") and not missing(second, "'seed'")
     assert third.startswith("error: nosuch.yaml:1:1: ") and not missing(third, ", ".join(installed()))
     assert invkit("validate", good) == (0, f"{good}: ok\n", "")
+
+
+def test_validate_takes_overrides_and_looks_at_operators_and_data(invkit, write, tmp_path, monkeypatch):
+    good = write(HEAD, "good.yaml")
+    assert invkit("validate", good, "train.steps=7") == (0, f"{good}: ok\n", "")
+    code, out, err = invkit("validate", good, "train.step=7")
+    assert (code, out) == (2, "") and not missing(err, "command line: train.step=7", "'steps'")
+    code, out, err = invkit("validate", good, "degradation.sensors=2000")
+    assert (code, out) == (2, "") and not missing(err, "sparse-random", "2000x2000", "32x32")
+    code, out, err = invkit("validate", good, "data.name=images", f"data.root={tmp_path / 'gone'}")
+    assert (code, out) == (3, "") and not missing(err, tmp_path / "gone", "data.root")
+    (tmp_path / "here").mkdir()
+    code, out, err = invkit("validate", good, "data.name=images", f"data.root={tmp_path / 'here'}")
+    assert (code, out) == (3, "") and not missing(err, "here", "no image")
+    monkeypatch.setattr(Cifar10, "missing", lambda _: "CIFAR-10 is not on this machine yet")
+    code, out, err = invkit("validate", good, "data.name=cifar10")
+    assert (code, out) == (0, f"{good}: ok\n") and "downloads it" in err
 
 
 def test_a_mistake_as_a_person_makes_it(write):
@@ -39,14 +57,20 @@ def test_show_prints_a_recipe_that_loads_again(invkit, write):
 
 def test_a_plugin_file(invkit, write):
     plugin = write(
-        "from invkit.api import Degradation, hookimpl\n"
-        "class Blur(Degradation):\n    def sample(self, keys, grid): ...\n"
+        "from invkit.api import Degradation, Mask, hookimpl\n"
+        "class Blur(Degradation):\n    def sample(self, keys, grid):\n"
+        "        return Mask(keys.uniform('x', 1, *grid.shape) < 0.5, grid.channels)\n"
         "@hookimpl\ndef invkit_degradations():\n    return {'my-blur': Blur}\n",
         "blur.py",
     )
     recipe = write("data: photos\ndegradation: my-blur\n")
     assert invkit("validate", recipe)[0] == 2
     assert invkit("validate", recipe, "--plugin", plugin)[:2] == (0, f"{recipe}: ok\n")
+    wrong = write(plugin.read_text().replace("keys.uniform", "keys.uniforms"), "wrong.py")
+    code, out, err = invkit("validate", recipe, "--plugin", wrong)
+    assert (code, out) == (4, "") and not missing(
+        err, "'my-blur' on 32x32", "AttributeError", "uniforms", "line 4 of", wrong
+    )
     broken = write("1 / 0\n", "broken.py")
     code, _, err = invkit("validate", recipe, "--plugin", broken)
     assert code == 4 and err.startswith("error: ") and err.count("\n") == 1

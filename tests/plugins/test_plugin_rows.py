@@ -88,6 +88,42 @@ def test_a_broken_one_is_told_with_its_name(invkit, write, tmp_path, old, new, s
     assert code == 4 and not missing(err, *said)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("bias = (estimate - truth).mean", "bias = estimate.no_such_thing(truth).mean",
+         ("the metric 'brightness_bias', point, fails", "AttributeError", "no_such_thing", "line 47 of", "rows.py")),
+        ("torch.ones_like(bias)}", "bias.mean()}", ("the metric 'brightness_bias'", "'count'", "shape ()", "2 images")),
+        ('"count": torch', '"number": torch', ("the metric 'brightness_bias'", "KeyError", "count")),
+        ("column.square()", "column.squared()", ("the method 'flat-grey', point, fails", "AttributeError", "line 18 of")),
+        ("return grey.view(-1, 1, 1, 1) * ones", "return grey.view(-1, 1, 1, 1)",
+         ("the method 'flat-grey', point,", "(2, 1, 1, 1)", "(2, 3, 8, 8)")),
+        ("return FlatGrey()", "return FlatGray()", ("the method 'flat-grey' fails", "NameError", "FlatGray")),
+        ('self, sources: Sources) -> Reconstructor:', 'self) -> Reconstructor:', ("the method 'flat-grey' fails", "TypeError")),
+    ],
+)  # fmt: skip
+def test_its_mistake_surfaces_with_its_name_before_the_training(invkit, write, tmp_path, old, new, said):
+    source = "\n".join(EXAMPLES)
+    assert old in source
+    arguments = ("--out", tmp_path / "run", "--device", "cpu", "--plugin", write(source.replace(old, new), "rows.py"))
+    code, _, err = invkit("run", write(RECIPE), *arguments)
+    assert code == 4 and not missing(err.splitlines()[-1], *said)
+    assert "step 1" not in err and "Traceback" not in err
+    invkit("run", write(RECIPE), *arguments[:4], "--plugin", write(source, "good.py"))
+    code, _, err = invkit(
+        "eval", tmp_path / "run", "eval.images=5", "--plugin", write(source.replace(old, new), "rows.py")
+    )
+    assert code == 4 and "Traceback" not in err
+
+
+def test_a_method_that_lacks_something_is_told_before_the_training(invkit, write, tmp_path):
+    recipe = write(RECIPE.replace("[flat-grey, gaussian]", "[gaussian, oracle]").replace("brightness_bias, ", ""))
+    code, _, err = invkit("run", recipe, "data.name=photos", "--out", tmp_path / "run", "--device", "cpu")
+    assert code == 2 and "oracle" in err and "step 1" not in err
+    code, _, err = invkit("run", recipe, "--out", tmp_path / "run", "--device", "cpu")
+    assert code == 0, err
+
+
 def test_a_default_that_lost_its_name_is_told_before_anything_is_done(invkit, write):
     file = write(EXAMPLES[1].replace("brightness_bias", "psnr"), "rows.py")
     recipe = write("data: photos\ndegradation: sparse-random\n")

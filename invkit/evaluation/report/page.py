@@ -36,7 +36,9 @@ def write_report(report: Path, run: Path, result: "Evaluation", record: dict[str
         title=result.table["rows"][0]["run"],
         table=result.table,
         protocol=result.table["protocol"],
-        degradation=shown(result.table["protocol"]["degradation"]),
+        settings=shown(result.table["protocol"]["degradation"]).removeprefix(
+            result.table["protocol"]["degradation"]["name"]
+        ),
         metrics=Markup(fragment(lay_out(result.table))),
         several=len({row["degradation"] for row in result.table["rows"]}) > 1,
         differences=[_difference(entry, better.get(entry["metric"])) for entry in result.table["differences"]],

@@ -1,0 +1,46 @@
+"""A small evaluation before the training, so that mistakes in methods and metrics do not surface after it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from invkit.core.grid import Grid
+from invkit.data.base import Images, Part
+from invkit.diffusion.model import ConditionalModel
+from invkit.evaluation.evaluator import evaluate_rows
+from invkit.experiment.evaluate import Priors, build_method
+from invkit.experiment.session import Session, protocols
+from invkit.reconstructors import METHODS, Sources
+
+FEW = {"images": 2, "batch": 2, "samples": 2, "save": 1, "save_samples": 1}
+
+
+def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: Mapping[Grid, Images]) -> None:
+    """Build every method of the recipe; apply those of plugins, and metrics of plugins, to two training images.
+
+    Raises RecipeError, PluginError or NonFiniteError as the evaluation would.
+    """
+    recipe, registry = session.recipe, session.recipe.registry
+
+    def from_plugin(kind: str, name: str) -> bool:
+        return not registry.origins[kind, name].core
+
+    def training(grid: Grid, limit: int) -> Images:
+        return recipe.data.open("train", grid, recipe.seed, limit)
+
+    grids = recipe.grids("test")
+    sample = recipe.sample.model_copy(update={"steps": min(recipe.sample.steps, 2)})
+    with torch.random.fork_rng(devices=[]):
+        sources = Sources(model.eval(), sample, recipe.data.law(), priors, training, grids)
+        methods = [build_method(recipe, method, sources) for method in recipe.eval.methods]
+        metrics = {name: metric for name, metric in recipe.metrics.items() if from_plugin("metric", name)}
+        rows = [method for method in methods if from_plugin("method", method.name)]
+        if metrics:
+            rows.append(METHODS["untrained"]().build(sources))
+        if not rows:
+            return
+        few = {grid: Part(source, 0, min(2, len(source))) for grid, source in images.items()}
+        for protocol in protocols(recipe, session.folder.name, session.device):
+            settings = protocol.settings.model_copy(update=FEW)
+            evaluate_rows(rows, few, replace(protocol, settings=settings, metrics=metrics))

@@ -1,8 +1,9 @@
 """Base classes and markers of recipe settings."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -91,3 +92,28 @@ def _absolute(path: str, info: ValidationInfo) -> str:
 
 # A path: relative to the recipe, or to the working directory if given on the command line.
 PathSetting = Annotated[str, AfterValidator(_absolute)]
+
+
+def named_paths(settings: BaseModel, key: str = "") -> dict[str, str]:
+    """The paths that settings contain, at any depth, by key path such as `degradation.of.0.file`."""
+    found: dict[str, str] = {}
+
+    def visit(value: Any, at: str, is_path: bool) -> None:
+        if isinstance(value, BaseModel):
+            found.update(named_paths(value, f"{at}."))
+        elif isinstance(value, tuple | list):
+            for i, item in enumerate(value):
+                visit(item, f"{at}.{i}", is_path)
+        elif is_path and value:
+            found[at] = value
+
+    for name, info in type(settings).model_fields.items():
+        visit(getattr(settings, name), key + name, _contains_path(info.annotation, info.metadata))
+    return found
+
+
+def _contains_path(annotation: Any, metadata: Iterable[Any] = ()) -> bool:
+    own = (*metadata, *getattr(annotation, "__metadata__", ()))
+    return any(getattr(item, "func", None) is _absolute for item in own) or any(
+        map(_contains_path, get_args(annotation))
+    )

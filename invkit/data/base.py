@@ -1,9 +1,9 @@
 """Base classes: a data set of a recipe, and its images on a grid, by index."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor
 
@@ -59,6 +59,7 @@ class Dataset(Settings, ABC):
     """A source of images; its typed fields are its settings in a recipe."""
 
     kind: ClassVar[str] = "dataset"
+    records_split: ClassVar[bool] = False  # whether a run records which images it was trained on, by their contents
 
     @property
     def channels(self) -> int:
@@ -76,6 +77,30 @@ class Dataset(Settings, ABC):
     def missing(self) -> str | None:
         """A short description of data that `open` would have to download or cannot find; None if all is available."""
         return None
+
+    def record_split(self, seed: int) -> dict[str, Any]:
+        """The contents of both splits, JSON-compatible, if `records_split`."""
+        raise NotImplementedError
+
+    def with_split(self, record: dict[str, Any] | None, changed: Collection[str] = ()) -> Self:
+        """This data set with the split that a run recorded, None if the run has no record.
+
+        `changed` are the settings in which it differs from the run's. If they affect the split, it is made anew, without
+        test images on which the run was trained.
+        """
+        return self
+
+    def changed(self) -> str | None:
+        """What has changed in the training images since they were recorded, with the way out; None if nothing has."""
+        return None
+
+    def test_digest(self, seed: int) -> str | None:
+        """A digest of the contents of the test images; None if it is not known, or they cannot change."""
+        return None
+
+    def test_images_in(self, record: dict[str, Any], seed: int) -> int:
+        """How many test images are training images of another run, by the record of its split."""
+        return 0
 
     @abstractmethod
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:

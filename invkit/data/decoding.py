@@ -51,6 +51,13 @@ def upright_size(file: BinaryIO) -> tuple[int, int]:
         return _upright(image)
 
 
+def has_grey_header(file: BinaryIO) -> bool:
+    """Whether an image is grey according to its header; a broken file may raise any exception."""
+    with file, Image.open(file, formats=FORMATS) as image:
+        _upright(image)
+        return _is_16_bit(image) or _is_grey(image)
+
+
 def _check(image: Image.Image, grid: Grid) -> None:
     """Raise ValueError if an image cannot be used on the grid."""
     height, width = _upright(image)
@@ -99,7 +106,11 @@ def decode(file: BinaryIO, grid: Grid) -> NDArray[np.uint8]:
 
 def decode_exactly(file: BinaryIO, grid: Grid) -> NDArray[np.float64]:
     """The same without rounding: from 0, black, to 255, white."""
-    pixels = read_pixels(file, lambda image: _check(image, grid))
+    return onto(read_pixels(file, lambda image: _check(image, grid)), grid)
+
+
+def onto(pixels: NDArray[Any], grid: Grid) -> NDArray[np.float64]:
+    """The pixels (h, w, C) of an image on a grid, as `decode_exactly` returns them."""
     return _resampled(pixels, grid) * (255 / _white(pixels))
 
 

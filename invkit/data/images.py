@@ -1,89 +1,70 @@
 """Image files of a folder, a zip or an npz as a data set."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pydantic import Field
+from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.core.settings import PathSetting
-from invkit.data.archive import UNREADABLE, read_npz
 from invkit.data.arrays import ArrayImages
 from invkit.data.base import Dataset, Images, Split
-from invkit.data.decoding import SUFFIXES, check, decode, error_line, printable, to_bytes
-from invkit.data.listing import Opener, folder_files, zip_files
-from invkit.data.resampling import area_table, cell_averages, centre_box, enlarges, to_batch
-from invkit.data.splits import SplitNames, split_names
+from invkit.data.catalogue import Facts, catalogue, kind_of
+from invkit.data.decoding import error_line, printable
+from invkit.data.groups import user_groups
+from invkit.data.new_split import Rules, all_of, new_split
+from invkit.data.resampling import to_batch
+from invkit.data.sources import Source, open_source, sift
+from invkit.data.split_record import Item, SplitRecord
+from invkit.data.splits import split_names
 
+Relation = Literal["same", "moved", "other"]  # to the data set of a run: equal settings, another place, other settings
 IN_MEMORY = 1 << 30  # bytes of decoded images to keep
-
-Image.init()  # registers WEBP and TIFF by name in Pillow
 
 
 @dataclass(frozen=True, eq=False)
 class LazyImages(Images):
     """Images of a set too large for memory, decoded on access."""
 
-    names: Sequence[str]
-    opener: Opener
+    items: Sequence[Item]
+    source: Source
     grid: Grid
     notes: tuple[str, ...] = ()
     split_used: str = ""
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.items)
 
     def __getitem__(self, ids: Sequence[int]) -> Tensor:
-        return to_batch(np.stack([self._decode(self.names[i]) for i in ids]), self.grid)
+        return to_batch(np.stack([self._decode(self.items[i].name) for i in ids]), self.grid)
 
     def _decode(self, name: str) -> NDArray[np.uint8]:
         try:
-            return decode(self.opener(name), self.grid)
+            return self.source.decode(name, self.grid)
         except MemoryError:
             raise
-        except Exception as error:  # as below
+        except Exception as error:  # decoders of broken files may raise any exception
             raise DataError(
                 f"images: {printable(name)} is broken ({error_line(error)}); remove it, or save it again"
             ) from None
 
     def group(self, image_id: int) -> str:
-        return printable(self.names[image_id])
+        return printable(self.items[image_id].group)
 
 
-def sift(
-    names: Sequence[str], work: Callable[[str], NDArray[np.uint8] | None], limit: int | None
-) -> Iterator[tuple[str, NDArray[np.uint8] | str | None]]:
-    """Each name, in order, with the result of `work` or the text of its error; ends after `limit` successes."""
+@dataclass(frozen=True)
+class _Binding:
+    """The split of a run that the data set is bound to. Not compared: settings are equal if their fields are."""
 
-    def attempt(part: Sequence[str]) -> list[tuple[str, NDArray[np.uint8] | str | None]]:
-        results: list[tuple[str, NDArray[np.uint8] | str | None]] = []
-        for name in part:
-            try:
-                results.append((name, work(name)))
-            except MemoryError:  # not caused by the file
-                raise
-            except Exception as error:  # decoders of broken files may raise any exception
-                results.append((name, error_line(error)))
-        return results
-
-    left = len(names) if limit is None else limit
-    parts = (names[i : i + 64] for i in range(0, len(names), 64))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        while left > 0 and (round_ := list(islice(parts, min(64, -(-left // 64))))):
-            for part in pool.map(attempt, round_):
-                for name, result in part:
-                    if left > 0:
-                        left -= not isinstance(result, str)
-                        yield name, result
+    record: SplitRecord | None = field(default=None, compare=False)
+    relation: Relation | None = field(default=None, compare=False)
 
 
 class ImageFiles(Dataset):
@@ -92,8 +73,10 @@ class ImageFiles(Dataset):
     An image is turned upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits. Broken images
     and those smaller than the grid are left out and listed in `notes`. Up to 1 GiB of images is decoded on opening and
     kept in memory. For a larger set only headers are read on opening; an image that proves broken later is a DataError.
-    An .npz holds `images`: 8-bit `(N, H, W, 3)` or `(N, H, W)`.
+    An .npz holds `images`: 8-bit `(N, H, W, 3)` or `(N, H, W)`. Identical images are one group, in the same split.
     """
+
+    records_split: ClassVar[bool] = True
 
     root: PathSetting = Field(description="a folder, a .zip or an .npz of images")
     test_root: PathSetting | None = Field(
@@ -107,94 +90,153 @@ class ImageFiles(Dataset):
         description="folder of the test images, beside train; null: found by its name (test, val, dev and the like)",
     )
 
+    group: str | None = Field(
+        None,
+        description="what images of one scene, slide or patient share: folder, prefix (the file name up to _, - or a "
+        "space), or a column of group_file; they are never split and count once in intervals; null: nothing",
+    )
+    group_file: PathSetting | None = Field(
+        None, description="CSV with a header; the first column holds the names of the image files"
+    )
+
+    @model_validator(mode="after")
+    def _group(self) -> Self:
+        if self.group_file is None and self.group not in (None, "folder", "prefix"):
+            raise ValueError(f"group should be folder or prefix, or a column of group_file, got {self.group!r}")
+        if self.group_file is not None and self.group is None:
+            raise ValueError("group should name a column of group_file")
+        return self
+
+    _binding: _Binding = PrivateAttr(default_factory=_Binding)
+
     def missing(self) -> str | None:
         absent = [root for root in (self.root, self.test_root) if root and not Path(root).exists()]
         return f"images: {absent[0]} does not exist" if absent else None
 
-    def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
-        if self.test_root and split == "test":
-            return ImageFiles(root=self.test_root, test_share=1.0).open(split, grid, seed, limit)
-        path = Path(self.root)
-        if missing := self.missing():
-            raise DataError(f"{missing}; set data.root to a folder, a .zip or an .npz of images")
+    def record_split(self, seed: int) -> dict[str, Any]:
+        return self._new(seed, self._source("train")).as_json()
+
+    def with_split(self, record: dict[str, Any] | None, changed: Collection[str] = ()) -> Self:
+        bound = self.model_copy()
+        relation: Relation = "moved" if set(changed) <= {"root"} else "other"
+        bound._binding = _Binding(None if record is None else SplitRecord.of(record), relation if changed else "same")
+        return bound
+
+    def changed(self) -> str | None:
+        record = self._binding.record
+        if record is None or self._binding.relation == "other":
+            return None
+        facts = self._catalogue(self._source("train"), record)
+        if not (gone := record.located("train", facts).gone):
+            return None
+        return (
+            f"images: {len(gone)} of {len(record.train)} training images of this run are gone from {self.root} or have "
+            f"changed, such as {printable(gone[0])}; put them back, or train anew with --fresh or another --out DIR"
+        )
+
+    def test_digest(self, seed: int) -> str | None:
+        if self._binding.record is None:
+            return None
         try:
-            if path.suffix.lower() == ".npz":
-                return self._array(path, split, grid, seed, limit)
-            names, opener = folder_files(path) if path.is_dir() else zip_files(path)
-        except DataError:
-            raise
-        except UNREADABLE as error:
-            raise DataError(
-                f"images: {path} cannot be read as a folder, a .zip or an .npz ({error_line(error)})"
-            ) from None
-        if not names:
-            raise DataError(f"images: {path} holds no image ({', '.join(sorted(SUFFIXES))})")
-        return self._files(self._split(names, split, seed), opener, split, grid, limit)
+            digests = [item.digest for item in self._split(self._source("test"), "test", seed).test]
+        except DataError:  # evaluating states the cause
+            return None
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
-    def _split(self, names: Sequence[str], split: Split, seed: int) -> SplitNames:
-        if split == "train" and self.test_share == 1 and not self.test_root:
-            raise DataError(
-                "images: data.test_share=1 leaves no images to train on; give the test set as data.test_root"
-            )
-        share, root = 0.0 if self.test_root else self.test_share, Path(self.root).name
-        both = split_names(names, seed, share, self.test_folder, root)
-        if self.test_root is None:
-            return both
-        used = f"train: {len(both.train)} of {len(names)} images of {root}, test: all images of {Path(self.test_root).name}"
-        return replace(both, description=printable(used))
+    def test_images_in(self, record: dict[str, Any], seed: int) -> int:
+        other, tested = SplitRecord.of(record), self._split(self._source("test"), "test", seed)
+        trained = {item.digest for item in other.train if item.digest}
+        return sum(item.digest in trained for item in tested.test) if tested.kind == other.kind else 0
 
-    def _files(self, both: SplitNames, opener: Opener, split: Split, grid: Grid, limit: int | None) -> Images:
-        names = both.names(split)
-        count = min(len(names), limit or len(names))
-        keep = count * grid.pixels * 3 <= IN_MEMORY
-        pixels = np.empty((count if keep else 0, *grid.shape, 3), np.uint8)
-        used: list[str] = []
+    def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
+        source = self._source(split, grid)
+        return self._decoded(self._split(source, split, seed), split, source, grid, limit)
+
+    def _source(self, split: Split, grid: Grid | None = None) -> Source:
+        root = Path(self.test_root if self.test_root and split == "test" else self.root)
+        if not root.exists():
+            raise DataError(f"images: {root} does not exist; set data.root to a folder, a .zip or an .npz of images")
+        return open_source(root, grid)
+
+    def _catalogue(self, source: Source, record: SplitRecord) -> dict[str, Facts]:
+        return catalogue(source, record.kind, record.digests())
+
+    def _split(self, source: Source, split: Split, seed: int) -> SplitRecord:
+        """The split of the run that the data set is bound to, else a new one."""
+        record, relation, root = self._binding.record, self._binding.relation, printable(source.path.name)
+        if relation and record is None:
+            return self._by_names(source, split, seed)
+        if record is not None and relation != "other":
+            found = record.located(split, self._catalogue(source, record))
+            if relation == "same" or not found.gone:
+                if not found.items:
+                    raise DataError(f"images: no {split} image of this run is in {source.path} any more; put them back")
+                located = record.with_items(split, found.items)
+                return replace(located, notes=(*record.notes, *found.notes(split, root)))
+        if self.test_root and split == "test":  # which needs no other images
+            fresh = all_of(source, record.kind if record else kind_of(source), self._groups(source))
+        else:
+            fresh = self._new(seed, source)
+        return fresh if record is None or split == "train" else fresh.without_trained(record, root)
+
+    def _by_names(self, source: Source, split: Split, seed: int) -> SplitRecord:
+        """The split of a run of a version that did not record it."""
+        whole = bool(self.test_root) and split == "test"
+        both = split_names(
+            source.names, seed, 1.0 if whole else self._share, None if whole else self.test_folder, source.path.name
+        )
+        notes = (
+            "images: this run is of a version that did not record its split; if files were moved, renamed or removed since, "
+            "images that it was trained on may be among the test images",
+        )  # fmt: skip
+        train, test = (tuple(Item(name, name) for name in names) for names in (both.train, both.test))
+        return SplitRecord(train, test, both.description, notes if "by the seed" in both.description else ())
+
+    @property
+    def _share(self) -> float:
+        return 0.0 if self.test_root else self.test_share
+
+    def _new(self, seed: int, source: Source) -> SplitRecord:
+        """A new split; its digests are of the kind of the record, if there is one."""
+        tests = open_source(Path(self.test_root)) if self.test_root and Path(self.test_root).exists() else None
+        record = self._binding.record
+        kind = record.kind if record else kind_of(source, *filter(None, [tests]))
+        if self.test_share == 1 and not self.test_root:
+            return all_of(source, kind, self._groups(source))
+        rules = Rules(seed, self._share, self.test_folder, kind)
+        return new_split(source, rules, self._groups(source), None if tests is None else (tests, self._groups(tests)))
+
+    def _groups(self, source: Source) -> Mapping[str, str]:
+        return user_groups(source.names, self.group, Path(self.group_file) if self.group_file else None)
+
+    def _decoded(self, record: SplitRecord, split: Split, source: Source, grid: Grid, limit: int | None) -> Images:
+        items = {item.name: item for item in record.items(split)}
+        count = min(len(items), limit or len(items))
+        keep = count * grid.pixels * grid.channels <= IN_MEMORY
+        pixels = np.empty((count if keep else 0, *grid.shape, grid.channels), np.uint8)
+        used: list[Item] = []
         broken: list[str] = []
 
         def work(name: str) -> NDArray[np.uint8] | None:
-            if keep:
-                return decode(opener(name), grid)
-            check(opener(name), grid)
-            return None
+            return source.decode(name, grid) if keep else source.check(name, grid)
 
-        for name, result in sift(names, work, limit):
+        for name, result in sift(list(items), work, limit):
             if isinstance(result, str):
                 broken.append(f"{printable(name)} ({result})")
                 continue
             if result is not None:
                 pixels[len(used)] = result
-            used.append(name)
+            used.append(items[name])
         some = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
+        if split == "train" and not items:
+            raise DataError(
+                "images: data.test_share=1 leaves no images to train on; give the test set as data.test_root"
+            )
         if not used:
             raise DataError(f"images: no usable image for the {split} split in {self.root}: {some}")
         notes = (f"images: {len(broken)} images of the {split} split are left out: {some}",) if broken else ()
+        notes = (*record.notes, *notes)
         if not keep:
-            return LazyImages(used, opener, grid, notes, both.description)
-        shown = [printable(name) for name in used]
-        return ArrayImages(pixels[: len(used)], np.arange(len(used)), shown, grid, notes, both.description)
-
-    def _array(self, path: Path, split: Split, grid: Grid, seed: int, limit: int | None) -> Images:
-        try:
-            pixels = read_npz(path, "images")
-        except KeyError as error:
-            raise DataError(f"images: {path} holds {error.args[0]}; it needs an array named images") from None
-        if pixels.ndim == 3:
-            pixels = pixels[..., None].repeat(3, -1)
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-            raise DataError(
-                f"images: images in {path} is {pixels.dtype} {pixels.shape}; it needs 8-bit (N, H, W, 3) or (N, H, W)"
-            )
-        if enlarges(pixels.shape[1:3], grid):
-            raise DataError(
-                f"images: the images of {path} have {pixels.shape[1]}x{pixels.shape[2]} pixels, fewer than {grid}"
-            )
-        both = self._split([str(row) for row in range(len(pixels))], split, seed)
-        rows = np.array([int(name) for name in both.names(split)[:limit]])
-        kept = ArrayImages(pixels[rows], np.arange(len(rows)), [str(row) for row in rows], grid, (), both.description)
-        if pixels.shape[1:3] == grid.shape:
-            return kept
-        box = centre_box(pixels.shape[1:3], grid)
-        parts = [
-            to_bytes(cell_averages(area_table(kept.pixels[i : i + 64]), box, grid)) for i in range(0, len(rows), 64)
-        ]
-        return replace(kept, pixels=np.concatenate(parts))
+            return LazyImages(used, source, grid, notes, record.description)
+        groups = [printable(item.group) for item in used]
+        return ArrayImages(pixels[: len(used)], np.arange(len(used)), groups, grid, notes, record.description)

@@ -1,7 +1,8 @@
 """The image files of a folder or zip."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,7 +10,14 @@ from typing import Any, BinaryIO
 from invkit.data.archive import open_zip, read_entry
 from invkit.data.decoding import MAX_BYTES, SUFFIXES, open_file
 
-Opener = Callable[[str], BinaryIO]
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Names of image files, with stamps that change when a file does, and a function that opens one."""
+
+    stamps: Mapping[str, str]
+    size: int  # bytes
+    open: Callable[[str], BinaryIO]
 
 
 def _is_image(name: str) -> bool:
@@ -18,11 +26,17 @@ def _is_image(name: str) -> bool:
     return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
 
 
-def folder_files(root: Path) -> tuple[list[str], Opener]:
-    """Relative paths of the images under a folder, and a function that opens one."""
-    found = (Path(at, name).relative_to(root).as_posix() for at, _, names in os.walk(root) for name in names)
-
-    return sorted(filter(_is_image, found)), lambda name: open_file(root / name)
+def folder_files(root: Path) -> Listing:
+    """The images under a folder by relative path; a stamp is a file's size and time of modification."""
+    names, stamps, total = image_names(root), {}, 0
+    for name in names:
+        try:
+            found = (root / name).stat()
+        except OSError:  # a dangling link
+            stamps[name] = ""
+            continue
+        stamps[name], total = f"{found.st_size}-{found.st_mtime_ns}", total + found.st_size
+    return Listing(stamps, total, lambda name: open_file(root / name))
 
 
 class _ForkSafeFile(RawIOBase):
@@ -56,16 +70,19 @@ class _ForkSafeFile(RawIOBase):
         super().close()
 
 
-def zip_files(path: Path) -> tuple[list[str], Opener]:
-    """Names of the images in a .zip, and a function that opens one in memory."""
+def zip_files(path: Path) -> Listing:
+    """The images in a .zip; a stamp is a file's size and checksum."""
     archive = open_zip(path, BufferedReader(_ForkSafeFile(path)) if hasattr(os, "pread") else None)
+    entries = {entry.filename: entry for entry in archive.infolist() if _is_image(entry.filename)}
 
     def opener(name: str) -> BinaryIO:
         return BytesIO(read_entry(archive, name, MAX_BYTES))
 
-    return sorted(set(filter(_is_image, archive.namelist()))), opener
+    stamps = {name: f"{entries[name].file_size}-{entries[name].CRC:08x}" for name in sorted(entries)}
+    return Listing(stamps, path.stat().st_size, opener)
 
 
 def image_names(root: Path) -> list[str]:
     """Relative paths of the images under a folder, sorted."""
-    return folder_files(root)[0]
+    found = (Path(at, name).relative_to(root).as_posix() for at, _, names in os.walk(root) for name in names)
+    return sorted(filter(_is_image, found))

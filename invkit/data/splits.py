@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -54,16 +54,21 @@ class _Role:
 
 
 def split_names(
-    names: Iterable[str], seed: int, test_share: float, test_folder: str | None = None, root: str = ""
+    names: Iterable[str],
+    seed: int,
+    test_share: float,
+    test_folder: str | None = None,
+    root: str = "",
+    groups: Mapping[str, str] | None = None,
 ) -> SplitNames:
     """Split names by folders called train and test (or val, dev and the like), at any level; else by the seed.
 
     A folder's name may have any case, a prefix and a suffix: `HR_train` and `HR_valid`. If there are folders of all three
     kinds, those called test are used. `test_folder`, a name or a path, chooses the folder of the test images, and all
     images outside the split are ignored. The order of the test images of a folder does not depend on the seed. If the
-    seed splits, the count of test images is exact. A `test_share` of 1 makes all images test images, and 0 none, unless
-    folders define the split. All depends on the names only. Raises DataError if several splits are possible; `root` is
-    its name for users.
+    seed splits, the count of test images is exact, unless `groups`, a label of each name, have to be kept together. A
+    `test_share` of 1 makes all images test images, and 0 none, unless folders define the split. All depends on the names
+    and labels only. Raises DataError if several splits are possible; `root` is its name for users.
     """
     names = list(names)
     if test_share < 1 and (pair := _find_pair(names, test_folder, root)):
@@ -78,9 +83,31 @@ def split_names(
         raise DataError(
             f"images: {len(names)} images found; at least two are needed, one for training and one for testing"
         )
+    drawn = _draw(names, groups or {}, count, seed) if count else set[str]()
     order, here = _shuffled(names, seed), f"of {printable(root)}" if root else "of all images"
     how = "no folders train and test, chosen by the seed"
-    return SplitNames(order[count:], order[:count], f"train: {len(names) - count}, test: {count} {here} ({how})")
+    return SplitNames(
+        [name for name in order if name not in drawn],
+        [name for name in order if name in drawn],
+        f"train: {len(names) - len(drawn)}, test: {len(drawn)} {here} ({how})",
+    )
+
+
+def _draw(names: Iterable[str], groups: Mapping[str, str], count: int, seed: int) -> set[str]:
+    """Whole groups of about `count` images in total, exactly if groups are single images; groups that exceed it are skipped."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        members[groups.get(name, name)].append(name)
+    if len(members) < 2:
+        raise DataError(
+            f"images: all images are copies of one, or of one group ({printable(next(iter(members)))}); at least two groups "
+            "are needed, one for training and one for testing"
+        )
+    order, drawn = _shuffled(members, seed), set[str]()
+    for label in order:
+        if len(drawn) + len(members[label]) <= count:
+            drawn.update(members[label])
+    return drawn or set(members[min(order, key=lambda label: len(members[label]))])
 
 
 def _shuffled(names: Iterable[str], seed: int) -> list[str]:

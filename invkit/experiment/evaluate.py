@@ -58,7 +58,8 @@ def evaluate_run(session: Session, trained: Trained, priors: Priors) -> dict[str
     if reason:
         session.listener.say(f"the table in {folder.eval} is replaced: {reason}")
     versions = environment(recipe, str(trained.device))
-    cache = ResultCache(folder.eval / "partial", fingerprint(cache_settings(recipe), stamp.weights, versions))
+    dependencies = cache_settings(recipe), stamp.weights, versions, stamp.contents
+    cache = ResultCache(folder.eval / "partial", fingerprint(*dependencies))
     if world.first:
         (folder.eval / "done.json").unlink(missing_ok=True)
         cache.open()

@@ -1,10 +1,12 @@
 """Trained priors of the zero-shot methods in a recipe."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from invkit.core.errors import DataError, RecipeError
 from invkit.diffusion.model import ConditionalModel
+from invkit.experiment.run_folder import RunFolder
 from invkit.experiment.trained_model import Trained
 from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
@@ -35,6 +37,12 @@ def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, Co
             raise RecipeError(
                 f"{key}: {method.prior} is a prior of images with {trained.model.channels} channels, and the recipe's have "
                 f"{recipe.data.channels}"
+            )
+        split = RunFolder(Path(method.prior)).recorded_split()
+        if split and not recipe.data.missing() and (seen := recipe.data.test_images_in(split, recipe.seed)):
+            warnings.warn(
+                f"{key}: {method.prior} was trained on {seen} of the test images; train a prior with the same data and seed",
+                stacklevel=2,
             )
         models[method.prior] = trained.model
     return models

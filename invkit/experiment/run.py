@@ -19,6 +19,7 @@ from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.combine import combine_degradations
 from invkit.evaluation.saved_samples import evaluate_saved
 from invkit.experiment.callbacks import Listener, RecordingListener
+from invkit.experiment.contents import record_contents, warn_of_changed_files
 from invkit.experiment.evaluate import evaluate_run, stamp_of
 from invkit.experiment.priors import load_priors
 from invkit.experiment.rehearsal import rehearse
@@ -62,7 +63,9 @@ def run(
             if world.first:
                 listener = RecordingListener(listener, folder)
                 folder.update_record(environment(recipe, str(torch_device)) | {"processes": world.size})
+                record_contents(folder, recipe)
             world.barrier()  # until the first process holds the folder
+            recipe = folder.bound(recipe)
             _download(recipe)
             models = _priors(recipe, torch_device)  # before the training, which may take hours
             session = Session(recipe, folder, listener, stop, world, torch_device)
@@ -181,6 +184,7 @@ def _load(path: Path, device: torch.device, registry: Registry | None) -> Traine
     if (trained := load_trained(recipe, folder, device)) is None:
         raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe resumes the training")
     warn_of_changed_code(folder, recipe)
+    warn_of_changed_files(folder, recipe)
     return trained
 
 

@@ -88,6 +88,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.record_file = path / "record.json"
         self.tensorboard = path / "tensorboard"
+        self.split = path / "split.json"
 
     @property
     def name(self) -> str:
@@ -130,7 +131,7 @@ class RunFolder:
         make_folder(self.path)
         with locked(self.path):
             text, before = without_secrets(recipe.dump()), resolved.read_text("utf-8") if resolved.exists() else None
-            if before is not None and self.checkpoints.exists() and any(self.checkpoints.iterdir()):
+            if before is not None and self.has_checkpoint:
                 self._check(yaml.safe_load(text), yaml.safe_load(before))
             write_atomic(resolved, text)  # first, since it identifies the recipe of the folder
             if recipe.text != before:  # else the recipe was read from this folder, whose recipe.yaml stays
@@ -164,13 +165,33 @@ class RunFolder:
             raise DataError(f"{at} is no run folder (it has no resolved.yaml); `invkit run RECIPE` creates one")
         folder = cls(path)
         try:
-            return folder, load_recipe(resolved, overrides, registry)
+            return folder, folder.bound(load_recipe(resolved, overrides, registry))
         except (RecipeError, PluginError) as error:
             absent = sorted(folder.record().get("plugin_files", {}).keys() - {Path(f).name for f in _files(registry)})
             if not absent:
                 raise
             given = " ".join(f"--plugin {name}" for name in absent)
             raise type(error)(f"{error}\n{path} was created with {given}; give it again") from None
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self.checkpoints.exists() and any(self.checkpoints.iterdir())
+
+    def recorded_split(self) -> dict[str, Any] | None:
+        """The content of `split.json`; None for a run without, as of earlier versions. Raises DataError if it is damaged."""
+        try:
+            return json.loads(self.split.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.split} is damaged ({error}); restore it, or train anew with --fresh") from None
+
+    def bound(self, recipe: Recipe) -> Recipe:
+        """A recipe of this run, or one with overrides, whose data set has the split that the run recorded."""
+        stored = yaml.safe_load((self.path / "resolved.yaml").read_text("utf-8"))["data"]
+        own = yaml.safe_load(without_secrets(recipe.dump()))["data"]
+        changed = [key for key in stored if stored[key] != own.get(key)]
+        return recipe.model_copy(update={"data": recipe.data.with_split(self.recorded_split(), changed)})
 
     def truncate_metrics(self, step: int) -> None:
         """Delete logged records after a step; a resumed run logs them again."""

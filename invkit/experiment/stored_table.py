@@ -10,6 +10,7 @@ import yaml
 
 from invkit.core.distributed import World
 from invkit.core.files import write_json
+from invkit.experiment.contents import table_contents
 from invkit.experiment.provenance import changed_code, plugin_code
 from invkit.experiment.run_folder import RunFolder, flat, table_settings, without_secrets
 from invkit.recipe.recipe import Recipe
@@ -34,11 +35,12 @@ class Stamp:
     settings: Mapping[str, Any]
     weights: str
     code: Mapping[str, str]  # of `plugin_code`
+    contents: Mapping[str, str]  # of `table_contents`
     note: str | None  # that the training is unfinished
 
     @classmethod
     def of(cls, recipe: Recipe, weights: str, note: str | None) -> "Stamp":
-        return cls(result_settings(recipe), weights, plugin_code(recipe), note)
+        return cls(result_settings(recipe), weights, plugin_code(recipe), table_contents(recipe), note)
 
     def write(self, folder: RunFolder) -> None:
         write_json(folder.eval / "done.json", vars(self))
@@ -48,6 +50,9 @@ class Stamp:
         stored = json.loads((folder.eval / "done.json").read_text("utf-8"))
         if changed := changed_code(stored.get("code", {}), self.code):
             return f"it was computed with other code of {changed[0]}"
+        contents = stored.get("contents", {})  # a file that is missing now has not changed
+        if others := [key for key in contents if self.contents.get(key, contents[key]) != contents[key]]:
+            return f"it was computed with other contents of {others[0]}"
         if "settings" not in stored:
             return (
                 None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from invkit.core.device import place
-from invkit.core.errors import Interrupted, NonFiniteError
+from invkit.core.errors import DataError, Interrupted, NonFiniteError
 from invkit.core.files import write_atomic, write_json
 from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
@@ -48,6 +48,8 @@ def train(session: Session, prepare: Callable[[ConditionalModel, dict[Grid, Imag
         ):  # the run was stopped after the last checkpoint
             _sheet(trained, folder)
         return trained
+    if checkpoint is not None and (changed := recipe.data.changed()):
+        raise DataError(changed)
     opened = recipe.open_images("train", session.listener.say)
     if session.world.first:
         folder.update_record({"split": next(iter(opened.values())).split_used})

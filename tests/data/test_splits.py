@@ -99,7 +99,11 @@ def test_two_training_folders_are_refused():
 
 @pytest.mark.parametrize("as_zip", [True, False])
 def test_files_in_folders_and_zips_are_split_alike(tmp_path, as_zip):
-    contents = {f"{split}/{i}.png": encoded(picture(i)) for split in ("HR_train", "HR_valid") for i in range(3)}
+    contents = {
+        f"{split}/{i}.png": encoded(picture(i + 3 * (split == "HR_valid")))
+        for split in ("HR_train", "HR_valid")
+        for i in range(3)
+    }
     data = ImageFiles(root=write(tmp_path / "d", contents, as_zip))
     root = "d.zip" if as_zip else "d"
     for split, folder in (("train", "HR_train"), ("test", "HR_valid")):

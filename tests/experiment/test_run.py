@@ -47,7 +47,9 @@ def test_a_run_leaves_what_is_documented(recipe):
 
 
 def test_the_split_that_was_used_is_said_and_recorded(recipe, tmp_path):
-    contents = {f"{split}/{i}.png": encoded(picture(i)) for split in ("Train", "valid") for i in range(6)}
+    contents = {
+        f"{split}/{i}.png": encoded(picture(i + k)) for split, k in (("Train", 0), ("valid", 6)) for i in range(6)
+    }
     root, used = write(tmp_path / "d", contents, False), "train: d/Train (6), test: d/valid (6)"
     few = ("train.steps=1", "eval.methods=[nearest]", "eval.metrics=[psnr]")
     folder = go(recipe, "data.name=images", f"data.root={root}", *few, listener=(heard := Heard()))

@@ -17,6 +17,7 @@ from invkit.evaluation.metrics import Metric, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.evaluation.spread_skill import diagnostics
 from invkit.reconstructors import Reconstructor
+from invkit.reconstructors.base import Renamed
 
 
 @dataclass(eq=False)
@@ -93,7 +94,8 @@ class MethodScores:
             torch.cuda.reset_peak_memory_stats(device)
         synchronise(device)
         start = time.perf_counter()
-        with blamed(f"the method {self.method.name!r}, {self.readout},", self.method):
+        code = self.method.inner if isinstance(self.method, Renamed) else self.method
+        with blamed(f"the method {self.method.name!r}, {self.readout},", code):
             result = work()
         synchronise(device)
         self.timings.append((time.perf_counter() - start, len(ids)))

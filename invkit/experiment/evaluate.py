@@ -32,6 +32,7 @@ from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
 from invkit.reconstructors import Method, Reconstructor, Sources
+from invkit.reconstructors.base import Renamed
 from invkit.training.problem import Problem
 
 CHECKED = 128  # largest number of test images checked for being out of distribution
@@ -100,7 +101,7 @@ def evaluate_methods(
 
     images = recipe.open_images("test", session.listener.say)
     sources = Sources(trained.model, recipe.sample, recipe.data.law(), priors, training, tuple(images))
-    methods, notes = _build_all(recipe, sources)
+    methods, notes = build_all(recipe, sources)
     count = min(recipe.eval.images, *map(len, images.values()))
     _check_disk(session, len(all_protocols) * saved_bytes(methods, list(images), *recipe.eval.kept(count)))
     if session.world.first:
@@ -117,17 +118,17 @@ def evaluate_methods(
     return result
 
 
-def _build_all(recipe: Recipe, sources: Sources) -> tuple[list[Reconstructor], list[str]]:
+def build_all(recipe: Recipe, sources: Sources) -> tuple[list[Reconstructor], list[str]]:
     """The methods, numbered by position where one occurs several times, and a note on the settings of each of these."""
     chosen = recipe.eval.methods
     built, notes = [build_method(recipe, method, sources) for method in chosen], []
     names = [method.name for method in built]
     for i, (reconstructor, method) in enumerate(zip(built, chosen, strict=True)):
         if names.count(reconstructor.name) > 1:
-            reconstructor.name += f"#{i}"
+            built[i] = Renamed(f"{reconstructor.name}#{i}", reconstructor)
             settings = plain(recipe, recipe.registry)["eval"]["methods"][i]
             shown = ", ".join(f"{key}={_short(settings[key])}" for key in settings if key in method.model_fields_set)
-            notes.append(f"{reconstructor.name}: {shown or 'settings as by default'}")
+            notes.append(f"{built[i].name}: {shown or 'settings as by default'}")
     return built, notes
 
 

@@ -9,7 +9,7 @@ from invkit.core.grid import Grid
 from invkit.data.base import Images, Part
 from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.evaluator import evaluate_rows
-from invkit.experiment.evaluate import Priors, build_method
+from invkit.experiment.evaluate import Priors, build_all
 from invkit.experiment.session import Session, protocols
 from invkit.reconstructors import METHODS, Sources
 
@@ -33,9 +33,9 @@ def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: 
     sample = recipe.sample.model_copy(update={"steps": min(recipe.sample.steps, 2)})
     with torch.random.fork_rng(devices=[]):
         sources = Sources(model.eval(), sample, recipe.data.law(), priors, training, grids)
-        methods = [build_method(recipe, method, sources) for method in recipe.eval.methods]
+        methods, _ = build_all(recipe, sources)
         metrics = {name: metric for name, metric in recipe.metrics.items() if from_plugin("metric", name)}
-        rows = [method for method in methods if from_plugin("method", method.name)]
+        rows = [method for method in methods if from_plugin("method", method.name.partition("#")[0])]
         if metrics:
             rows.append(METHODS["untrained"]().build(sources))
         if not rows:

@@ -40,6 +40,22 @@ class Reconstructor(ABC):
         """`count` posterior samples of each image, (K, B, C, H, W); keyed by image, so independent of the batch."""
 
 
+class Renamed(Reconstructor):
+    """A reconstructor under another name."""
+
+    def __init__(self, name: str, inner: Reconstructor) -> None:
+        self.name, self.readouts, self.inner = name, inner.readouts, inner
+
+    def nfe(self, readout: str) -> int:
+        return self.inner.nfe(readout)
+
+    def mean(self, measurement: Measurement) -> Tensor:
+        return self.inner.mean(measurement)
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        return self.inner.sample(measurement, keys, count)
+
+
 def mask_of(measurement: Measurement, name: str) -> Tensor:
     """The mask (B, 1 or C, H, W) of a measurement. Raises Unavailable if the operator is not a mask."""
     if measurement.observed is None:

@@ -181,3 +181,11 @@ def test_a_table_of_an_earlier_version_is_used(run_copy):
         done.write_text(json.dumps({"fingerprint": fingerprint(table_settings(resolved), weights)}))
         evaluate(run_copy, device="cpu", listener=(heard := Heard()))
         assert (heard.done == []) == used
+
+
+def test_settings_of_a_method_that_is_its_own_reconstructor_are_rows_too(recipe):
+    few = ("train.steps=1", "eval.images=2", "eval.metrics=[psnr]")
+    folder = go(recipe, *few, "eval.methods=[{name: tv, steps: 2}, {name: tv, steps: 40}]")
+    rows = json.loads((folder / "eval/table.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["tv#0", "tv#1"]
+    assert rows[0]["metrics"]["psnr"]["value"] != rows[1]["metrics"]["psnr"]["value"]

@@ -152,6 +152,7 @@ LINES, PARAMETERS = 60, 7  # of a function at most; its own instance or class is
 EXCEPTIONS = {  # what may have more parameters, and why
     "invkit.run": "the public function: one keyword for each option of the command",
     "invkit.experiment.trained_model.posterior": "the public function: how to draw, and how to sample",
+    "invkit.evaluation.report.images.sample_sheet": "an argument for each column",
     "invkit.cli.run.run": "a command: click hands over one argument for each option",
     "invkit.cli.run.evaluate": "a command: click hands over one argument for each option",
     "invkit.cli.reconstruct.reconstruct": "a command: click hands over one argument for each option",

@@ -17,7 +17,7 @@ CELL = 128  # side of a cell in pixels, approximately: images are enlarged by wh
 LARGEST = 512  # largest side of a cell; larger images are reduced
 GAP, HEADER = 8, 44
 PAPER, INK, FAINT = (255, 255, 255), (34, 34, 34), (110, 110, 110)
-HEAT = "magma"
+HEAT, SPREAD = "magma", "std"  # colours and label of standard deviations; other colour bars are grey
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 
 
@@ -29,17 +29,20 @@ def sample_sheet(
     samples: Tensor | None,  # (K, B, C, H, W)
     std: Tensor | None = None,  # (B, C, H, W); None: that of `samples`
     reference_label: str = "initial estimate",
+    span: tuple[float, float] | None = None,  # values in the user's unit that mean -1 and 1
 ) -> bytes:
     """A PNG with a row per image: measurement, reference, posterior mean, two samples, standard deviation, truth.
 
     Arguments are in [-1, 1] units; exactly observed values are pasted in. The standard deviation is the root mean square
-    over channels, in [0, 1] units, with one scale for the sheet. Columns that are not given are left out.
+    over channels, in [0, 1] units or those of `span`, with one scale for the sheet. Images of one channel have a colour bar if
+    `span` is given. Columns that are not given are left out.
     """
-    columns: list[tuple[str, str, list[Rgb]]] = [("measurement", "", _measured(measurement))]
+    bar = "" if span is None or measurement.grid.channels > 1 else f"{span[0]:.3g} to {span[1]:.3g}"
+    columns: list[tuple[str, str, list[Rgb]]] = [("measurement", bar, _measured(measurement))]
 
     def add(label: str, images: Tensor | None) -> None:
         if images is not None:
-            columns.append((label, "", [_rgb(x) for x in measurement.paste(images)]))
+            columns.append((label, bar, [_rgb(x) for x in measurement.paste(images)]))
 
     add(reference_label, reference)
     add("posterior mean", mean)
@@ -49,7 +52,8 @@ def sample_sheet(
         std = samples.std(0)
     if std is not None:
         heat, top = _spread(std if measurement.exact is None else std * ~measurement.exact)
-        columns.append(("std", f"0 to {top:.2g}", heat))
+        top *= 1.0 if span is None else span[1] - span[0]
+        columns.append((SPREAD, f"0 to {top:.2g}", heat))
     if truth is not None:
         columns.append(("truth", "", [_rgb(x) for x in truth]))
     return _png(columns)
@@ -162,8 +166,9 @@ def _png(columns: list[tuple[str, str, list[Rgb]]], cell_side: int = CELL) -> by
         left = GAP + c * step
         draw.text((left, 6), label, INK, _font(14))
         if note:
-            ramp = _heat(np.linspace(0, 1, 40)[None].repeat(8, 0))
-            sheet.paste(Image.fromarray(ramp), (left, 28))
+            ramp = np.linspace(0, 1, 40)[None].repeat(8, 0)
+            bar = _heat(ramp) if label == SPREAD else (255 * ramp).astype(np.uint8)
+            sheet.paste(Image.fromarray(bar), (left, 28))
             draw.text((left + 46, 25), note, FAINT, _font(12))
         for r, image in enumerate(images):
             cell = Image.fromarray(image).resize((width, height), filter_)

@@ -15,7 +15,7 @@ from invkit.evaluation.metrics import METRICS, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.experiment.inference.image_files import POINTS, InputFile, find_inputs
 from invkit.experiment.inference.measured_files import ARRAYS
-from invkit.experiment.inference.output_files import write_outputs
+from invkit.experiment.inference.output_files import Result, write_outputs
 from invkit.experiment.inference.prepare import PreparedInput, measure_input, prepare
 from invkit.experiment.inference.request import Options, Request
 from invkit.experiment.trained_model import Trained
@@ -81,7 +81,7 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
         "input": str(file), "name": file.name, "grid": list(prepared.grid.shape), "tiles": tiles and len(tiles),
         "observed": None if cells.observed is None else int(cells.observed.sum()),
         "degraded_by": None if truth is None else request.degradation, "noise": measurement.sigma,
-        "measured": prepared.y_shape and list(prepared.y_shape),
+        "measured": prepared.y_shape and list(prepared.y_shape), "range": [prepared.unit.low, prepared.unit.high],
     }  # fmt: skip
     if truth is not None:
         notify(
@@ -102,7 +102,7 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
             f"{file}: the mask has more observed pixels than exact kriging can solve, so the standard deviation is unreliable; "
             "give a coarser --grid N"
         )
-    for note in prepared.notes:
+    for note in prepared.points.notes if prepared.points else ():
         notify(f"{file}: {note}")
     mode = f"{len(tiles)} tiles of {tiles.grid}" if tiles else "whole image"
     notify(f"{file}: {request.options.samples} samples on {prepared.grid}, {mode}")
@@ -116,7 +116,8 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
     except ValueError as error:
         notify(f"{file.name}: {error}")
     entry["interval"] = None if interval is None else INTERVAL
-    return entry | write_outputs(out, file.name, posterior, truth, interval)
+    result = Result(posterior, truth, interval, prepared.unit, prepared.points.columns if prepared.points else None)
+    return entry | write_outputs(out, file.name, result)
 
 
 def _observed_share(request: Request, measurement: Measurement) -> str:

@@ -1,6 +1,8 @@
 """Output files of `invkit reconstruct`: the arrays of one input as an .npz, and a folder of PNG images."""
 
+import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from invkit.core.files import write_atomic
 from invkit.evaluation.report.images import deviation_png, image_png, measured_png, sample_sheet
+from invkit.experiment.inference.unit import Unit
 from invkit.physics.operators.points import PointValues
 from invkit.reconstructors.posterior import Posterior
 
@@ -18,49 +21,87 @@ SHOWN = 4  # samples saved as images; all are in the .npz
 Interval = tuple[Tensor, Tensor]  # lower and upper end, (1, C, H, W) each
 
 
-def write_outputs(
-    out: Path, name: str, posterior: Posterior, truth: Tensor | None, interval: Interval | None
-) -> dict[str, Any]:
-    """Write `NAME.npz` and `NAME/*.png` atomically; return the part of the record that describes them."""
-    images, scale = _images(posterior, truth, interval)
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What is written of one input."""
+
+    posterior: Posterior
+    truth: Tensor | None  # (1, C, H, W)
+    interval: Interval | None
+    unit: Unit
+    columns: tuple[str, ...] | None  # names of the values of points; None for other inputs
+
+
+def write_outputs(out: Path, name: str, result: Result) -> dict[str, Any]:
+    """Write `NAME.npz`, `NAME/*.png` and, for points, `NAME.csv` atomically; return the part of the record that describes them."""
+    images, scale = _images(result)
     for stem, data in images.items():
         write_atomic(out / name / f"{stem}.png", data)
     for old in (out / name).glob("*.png"):  # written by an earlier call with more samples
         if old.stem not in images:
             old.unlink()
+    arrays = _arrays(result)
     packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **_arrays(posterior, interval))  # dates every entry 1980-01-01
+    np.savez_compressed(packed, allow_pickle=False, **arrays)  # dates every entry 1980-01-01
     write_atomic(out / f"{name}.npz", packed.getvalue())
-    return {
+    entry: dict[str, Any] = {
         "deviation_scale": scale, "arrays": f"{name}.npz", "pictures": [f"{name}/{stem}.png" for stem in images],
     }  # fmt: skip
+    if result.columns is not None:
+        write_atomic(out / f"{name}.csv", _csv(arrays, result.columns))
+        entry |= {"columns": list(result.columns), "table": f"{name}.csv"}
+    return entry
 
 
-def _images(
-    posterior: Posterior, truth: Tensor | None, interval: Interval | None
-) -> tuple[dict[str, bytes], float | None]:
-    """PNG images by name, and the standard deviation at the brightest colour of `deviation.png`."""
+def _images(result: Result) -> tuple[dict[str, bytes], float | None]:
+    """PNG images by name, and the standard deviation at the brightest colour of `deviation.png`, see docs/reconstruct.md."""
+    posterior, interval = result.posterior, result.interval
     measurement, mean, samples = posterior.measurement, posterior.mean, posterior.samples
     images = {"measured": measured_png(measurement), "mean": image_png(mean[0])}
     images |= {f"sample_{k + 1}": image_png(x[0]) for k, x in enumerate(samples[:SHOWN])}
     deviation = posterior.deviation if len(samples) > 1 else None
+    span = None if result.columns is None else (result.unit.low, result.unit.high)
     scale = None
     if deviation is not None:
         images["deviation"], scale = deviation_png(deviation[0])
+        scale *= 1.0 if span is None else span[1] - span[0]
     if interval is not None:
         images |= {"lower": image_png(interval[0][0]), "upper": image_png(interval[1][0])}
-    images["sheet"] = sample_sheet(truth, measurement, None, mean, samples, deviation)
+    images["sheet"] = sample_sheet(result.truth, measurement, None, mean, samples, deviation, span=span)
     return images, scale
 
 
-def _arrays(posterior: Posterior, interval: Interval | None) -> dict[str, NDArray[Any]]:
-    arrays = {"mean": posterior.mean[0], "samples": posterior.samples[:, 0], "y": posterior.measurement.y[0]}
-    if isinstance(operator := posterior.measurement.operator, PointValues):
-        arrays |= {"coordinates": operator.coordinates[0], "values": arrays.pop("y").T}
-    if posterior.measurement.observed is not None:
-        arrays["observed"] = posterior.measurement.observed[0]
+def _arrays(result: Result) -> dict[str, NDArray[Any]]:
+    """The arrays of the .npz, in the unit of the input."""
+    posterior, unit, interval = result.posterior, result.unit, result.interval
+    measurement = posterior.measurement
+    arrays = {
+        "mean": unit.values(posterior.mean[0]), "samples": unit.values(posterior.samples[:, 0]),
+        "y": unit.measured(measurement)[0],
+    }  # fmt: skip
+    if isinstance(measurement.operator, PointValues):
+        arrays |= {"coordinates": measurement.operator.coordinates[0], "values": arrays.pop("y").T}
+    if measurement.observed is not None:
+        arrays["observed"] = measurement.observed[0]
     if len(posterior.samples) > 1:
-        arrays["deviation"] = posterior.deviation[0]
+        arrays["deviation"] = unit.scale * posterior.deviation[0]
     if interval is not None:
-        arrays |= {"lower": interval[0][0], "upper": interval[1][0]}
+        arrays |= {"lower": unit.values(interval[0][0]), "upper": unit.values(interval[1][0])}
     return {key: x.numpy() if x.dtype == torch.bool else x.float().numpy() for key, x in arrays.items()}
+
+
+def _csv(arrays: dict[str, NDArray[Any]], columns: tuple[str, ...]) -> str:
+    """A row for each cell: coordinates of its centre, mean, standard deviation and interval of each channel."""
+    kinds = {"mean": "mean", "std": "deviation", "lower": "lower", "upper": "upper"}
+    _, height, width = arrays["mean"].shape
+    rows, cells = np.indices((height, width)).reshape(2, -1)
+    table: dict[str, NDArray[Any]] = {"x": (cells + 0.5) / width, "y": (rows + 0.5) / height}
+    for c, column in enumerate(columns):
+        for label, key in kinds.items():
+            if key in arrays:
+                table[label if len(columns) == 1 else f"{label}_{column}"] = arrays[key][c].ravel()
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows([f"{x:.7g}" for x in row] for row in np.stack(list(table.values()), 1))
+    return file.getvalue()

@@ -10,11 +10,12 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.experiment.inference.image_files import InputFile, image_grid, read_image
 from invkit.experiment.inference.measured_files import ARRAYS, image_shape, measured_grid, measured_image, read_array
-from invkit.experiment.inference.point_files import read_points
+from invkit.experiment.inference.point_files import Points, read_points
 from invkit.experiment.inference.request import Request
+from invkit.experiment.inference.unit import PIXELS, Unit
 from invkit.physics.measurement import Measurement, measure
 from invkit.physics.operators.points import PointValues
-from invkit.physics.points import bin_points, partial_cover
+from invkit.physics.points import bin_points
 
 MAX_VALUES = 1 << 28  # of all samples of one input
 
@@ -26,10 +27,10 @@ class PreparedInput:
     file: InputFile
     grid: Grid  # of the reconstruction
     image_grid: Grid | None = None  # the image's own pixels; None for points and with --grid HxW
-    points: tuple[Tensor, Tensor] | None = None  # coordinates (N, 2) and values (N, C); None for an image
+    points: Points | None = None
     y: Tensor | None = None  # measured values of an array file
     y_shape: tuple[int, ...] | None = None  # of measured values, whether read already or not
-    notes: tuple[str, ...] = ()  # what the user should know of the file
+    unit: Unit = PIXELS  # of points and arrays
 
 
 def prepare(request: Request, file: InputFile) -> PreparedInput:
@@ -55,8 +56,7 @@ def _prepare_points(request: Request, file: InputFile) -> PreparedInput:
     elif request.size is not None:
         grid = grid.scaled(request.size)
     points = read_points(file.path, request.channels, *request.span)
-    note = partial_cover(points[0])
-    return PreparedInput(file, grid, points=points, notes=(note,) if note else ())
+    return PreparedInput(file, grid, points=points, unit=Unit(*request.span))
 
 
 def _prepare_image(request: Request, file: InputFile) -> PreparedInput:
@@ -78,7 +78,8 @@ def _prepare_measured(request: Request, file: InputFile) -> PreparedInput:
     y = read_array(file.path) if file.path.suffix.lower() in ARRAYS else None
     try:
         shape = tuple(y.shape) if y is not None else image_shape(file.path, request.trained)
-        return PreparedInput(file, measured_grid(request.trained, shape, request.size), y=y, y_shape=shape)
+        grid = measured_grid(request.trained, shape, request.size)
+        return PreparedInput(file, grid, y=y, y_shape=shape, unit=PIXELS if y is None else Unit(*request.span))
     except DataError:
         raise
     except ValueError as error:
@@ -87,12 +88,12 @@ def _prepare_measured(request: Request, file: InputFile) -> PreparedInput:
 
 def _measured(request: Request, prepared: PreparedInput) -> Measurement:
     """The measurement of given values; `--range` applies to those of arrays."""
-    y, span = prepared.y, request.span
+    y = prepared.y
     if y is None:
         assert prepared.y_shape is not None
-        y, span = measured_image(prepared.file.path, prepared.y_shape), (-1.0, 1.0)
+        y = measured_image(prepared.file.path, prepared.y_shape)
     try:
-        return request.trained.measurement(y, prepared.grid, span=span)
+        return request.trained.measurement(y, prepared.grid, span=(prepared.unit.low, prepared.unit.high))
     except ValueError as error:
         raise DataError(f"{prepared.file}: {error}") from None
 
@@ -103,9 +104,9 @@ def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measuremen
     if prepared.y_shape is not None:
         return _measured(request, prepared), None
     if prepared.points is not None:
-        at, values = prepared.points
-        y = values.T[None].float()
-        return Measurement(PointValues(grid, at[None]), y, recipe.noise.sigma), None
+        points = prepared.points
+        y = points.values.T[None].float()
+        return Measurement(PointValues(grid, points.coordinates[None]), y, recipe.noise.sigma), None
     if request.mask is not None:
         assert prepared.image_grid is not None
         x = read_image(file.path, prepared.image_grid)

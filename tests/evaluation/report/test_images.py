@@ -100,6 +100,25 @@ def test_the_deviation_is_that_of_the_samples_and_zero_where_seen():
         assert (np.diff(row[where]) > 0).all()  # brighter to the right
 
 
+def test_a_field_in_a_unit_has_colour_bars():
+    """A grey bar above measurement, mean and samples of one channel; above the standard deviation one of its own colours."""
+    _, measurement = measured(channels=1)
+    samples = torch.stack([flat(0.2, 1), flat(-0.2, 1)])
+
+    def bars(m, x, **span):
+        sheet = np.asarray(Image.open(io.BytesIO(sample_sheet(None, m, None, x[0], x, **span))))
+        step = CELL + GAP
+        return [sheet[28:36, GAP + c * step : GAP + c * step + 40].astype(int) for c in range(5)]
+
+    ramp = (255 * np.linspace(0, 1, 40)).astype(np.uint8)
+    *images, std = bars(measurement, samples, span=(10.0, 30.0))
+    for bar in images:
+        np.testing.assert_array_equal(bar, np.broadcast_to(ramp[None, :, None], (8, 40, 3)))
+    assert std[0, 20].std() > 30 and bars(measurement, samples)[0].min() == 255
+    colour = flat(0.0).expand(2, -1, -1, -1, -1)
+    assert bars(measured()[1], colour, span=(10.0, 30.0))[0].min() == 255
+
+
 def test_given_deviation_wins():
     truth, measurement = measured()
     samples = torch.stack([flat(0.2), flat(-0.2)])

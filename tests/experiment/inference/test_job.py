@@ -15,6 +15,7 @@ from support.models import build
 
 from invkit.core.errors import DataError, NonFiniteError, RecipeError
 from invkit.core.grid import Grid
+from invkit.experiment.inference.image_files import find_inputs
 from invkit.experiment.inference.job import Options, reconstruct, scores
 from invkit.experiment.trained_model import Trained
 from invkit.physics.points import binned, measure_points
@@ -162,6 +163,45 @@ def test_points(go, trained, tmp_path, write):
     np.testing.assert_allclose(a["values"], values, atol=1e-6)
     (said,), _ = go(tmp_path / "p.npz", span=(0.0, 255.0), grid="20x31")
     assert (said["grid"], arrays(tmp_path, "p")["mean"].shape) == ([20, 31], (3, 20, 31))
+
+
+def test_points_in_a_unit(go, trained, tmp_path, write):
+    """Results are in the unit of the values, in the .npz and in a table; the scale of the picture is recorded."""
+    rng = np.random.default_rng(0)
+    at, values = rng.random((30, 2)), rng.random((30, 3)) * 2 - 1
+    header = "x;y;low;mid;high\n"
+    rows = "".join(
+        ";".join(f"{x:.9f}".replace(".", ",") for x in row) + "\n" for row in np.hstack([at, 20 + 10 * values])
+    )
+    (said,), heard = go(write(header + rows, "c.csv"), span=(10.0, 30.0), samples=19)
+    c = arrays(tmp_path, "c")
+    assert said["range"] == [10.0, 30.0] and said["columns"] == ["low", "mid", "high"]
+    assert any(not missing(text, "c.csv", "';'", "commas") for text in heard)
+    (plain,), _ = go(write("x,y,r,g,b\n" + (header + rows).split("\n", 1)[1].replace(",", ".").replace(";", ","), "c.csv"),
+                     span=(10.0, 30.0), samples=19, out="again")  # fmt: skip
+    m = measure_points(at, values, Grid(16, 16))
+    key = find_inputs([tmp_path / "c.csv"])[0].key
+    posterior = trained().posterior(m, 19, ids=[key])
+    lower, upper = posterior.interval(90)
+    for name, want in (("mean", posterior.mean), ("lower", lower), ("upper", upper)):
+        np.testing.assert_allclose(c[name], 20 + 10 * want[0], atol=1e-3)
+    np.testing.assert_allclose(c["samples"], 20 + 10 * posterior.samples[:, 0], atol=1e-3)
+    np.testing.assert_allclose(c["deviation"], 10 * posterior.deviation[0], atol=1e-3)
+    np.testing.assert_allclose(c["values"], 20 + 10 * values, atol=1e-4)
+    top = np.sqrt(np.square(c["deviation"]).mean(0)).max()
+    assert said["deviation_scale"] == pytest.approx(top, rel=1e-4)
+    table = np.genfromtxt(tmp_path / "out" / said["table"], delimiter=",", names=True)
+    assert table.dtype.names[:4] == ("x", "y", "mean_low", "std_low") and table.dtype.names[-1] == "upper_high"
+    assert (table["x"][1], table["y"][17]) == (1.5 / 16, 1.5 / 16) and len(table) == 256
+    np.testing.assert_allclose(table["std_mid"], c["deviation"][1].ravel(), rtol=1e-5)
+    np.testing.assert_allclose(table["lower_high"], c["lower"][2].ravel(), rtol=1e-5)
+    assert plain["columns"] == ["r", "g", "b"] and plain["range"] == [10.0, 30.0]
+    assert go(picture_of(tmp_path))[0][0]["range"] == [-1.0, 1.0]
+
+
+def picture_of(folder):
+    Image.new("RGB", (18, 18), (90, 120, 30)).save(folder / "plain.png")
+    return folder / "plain.png"
 
 
 def test_points_on_a_rectangle(go, trained, tmp_path):

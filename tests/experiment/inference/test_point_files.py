@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from support.messages import raises
+from support.messages import missing, raises
 
 from invkit.core.errors import DataError
 from invkit.experiment.inference.point_files import read_points
@@ -13,17 +13,51 @@ GOOD = "x,y,r,g,b\n0.25,0.5,-1,0,1\n"
 
 
 def test_csv(write):
-    at, values = read_points(write("\ufeffX, y,R,g,b\n0.25,0.5,-1,0,1\n\n1,0,1e-1,.5,-0.5\n", "p.csv"), 3)
+    found = read_points(write("\ufeffX, y,R,g,b\n0.25,0.5,-1,0,1\n\n1,0,1e-1,.5,-0.5\n", "p.csv"), 3)
+    at, values = found.coordinates, found.values
+    assert found.columns == ("r", "g", "b") and found.notes == ()
     torch.testing.assert_close(at, torch.tensor([[0.25, 0.5], [1, 0]], dtype=torch.float64))
     torch.testing.assert_close(values, torch.tensor([[-1, 0, 1], [0.1, 0.5, -0.5]], dtype=torch.float64))
     for header, channels in (("x,y,grey", 1), ("x,y,gray", 1), ("x,y,c0", 1), ("x,y,c0,c1", 2), ("x,y,c0,c1,c2", 3)):
         text = f"{header}\n0,0{',0.5' * channels}\n"
-        assert read_points(write(text, "p.csv"), channels)[1].tolist() == [[0.5] * channels]
+        assert read_points(write(text, "p.csv"), channels).values.tolist() == [[0.5] * channels]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "told"),
+    [
+        ("x;y;temperature\n0,25;0,5;-0,5\n1;0;0,75\n", ("temperature",), ("';'", "commas", "temperature")),
+        ("x\ty\tTemp °C\n0.25\t0.5\t-0.5\n1\t0\t.75\n", ("Temp °C",), ("tabs", "Temp °C")),
+        ("x;y;grey\n0.25;0.5;-0.5\n1;0;0.75\n", ("grey",), ("';'",)),
+        ("t,y,x\n-0.5,0.5,0.25\n.75,0,1\n", ("t",), ("t",)),
+    ],
+)
+def test_names_separators_and_decimal_commas(write, text, columns, told):
+    found = read_points(write(text, "p.csv"), 1)
+    assert found.coordinates.tolist() == [[0.25, 0.5], [1, 0]] and found.values.tolist() == [[-0.5], [0.75]]
+    assert found.columns == columns
+    assert not missing(" ".join(found.notes), *told)
+    assert ("commas" in " ".join(found.notes)) == ("0,25" in text)
+
+
+def test_the_order_of_channels(write):
+    """Known names are put in order; others are channels in the order of the file."""
+    found = read_points(write("x,y,b,r,g\n0,0,0.3,0.1,0.2\n", "p.csv"), 3)
+    assert (
+        found.values.tolist() == [pytest.approx([0.1, 0.2, 0.3])]
+        and found.columns == ("r", "g", "b")
+        and not found.notes
+    )
+    found = read_points(write("x,y,c1,c0\n0,0,0.3,0.1\n", "p.csv"), 2)
+    assert found.values.tolist() == [pytest.approx([0.1, 0.3])]
+    found = read_points(write("x,y,v,u\n0,0,0.3,0.1\n", "p.csv"), 2)
+    assert found.values.tolist() == [pytest.approx([0.3, 0.1])] and found.columns == ("v", "u")
+    assert not missing(found.notes[0], "v, u", 0, 1)
 
 
 def test_the_range_of_values(write):
     path = write("x,y,grey\n0,0,0\n0,1,255\n1,1,127.5\n", "p.csv")
-    assert read_points(path, 1, 0, 255)[1].tolist() == [[-1.0], [1.0], [0.0]]
+    assert read_points(path, 1, 0, 255).values.tolist() == [[-1.0], [1.0], [0.0]]
 
 
 def saved(**arrays) -> bytes:
@@ -35,8 +69,8 @@ def saved(**arrays) -> bytes:
 def test_npz(write):
     at, values = np.random.default_rng(0).random((5, 2), np.float32), np.arange(15, dtype=np.uint8).reshape(5, 3) * 17
     found = read_points(write(saved(coordinates=at, values=values), "p.npz"), 3, 0, 255)
-    np.testing.assert_array_equal(found[0], at.astype(float))
-    np.testing.assert_allclose(found[1], values / 127.5 - 1, atol=1e-12)
+    np.testing.assert_array_equal(found.coordinates, at.astype(float))
+    np.testing.assert_allclose(found.values, values / 127.5 - 1, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +78,11 @@ def test_npz(write):
     [
         ("", ("bad.csv:1", "''", 3, "x,y,r,g,b", "x,y,c0,c1,c2")),
         ("0.1,0.2,1,1,1\n", ("bad.csv:1", "'0.1,0.2,1,1,1'")),
-        ("x;y;r;g;b\n0;0;1;1;1\n", ("bad.csv:1", "'x;y;r;g;b'")),
+        ("x;y;r;g\n0;0;1;1\n", ("bad.csv:1", "'x,y,r,g'", 3)),
+        ("x,x,y,r,g,b\n", ("bad.csv:1", "'x,x,y,r,g,b'")),
+        ("a,b,r,g,b\n", ("bad.csv:1", "'a,b,r,g,b'")),
+        ("x,y,t,T,u\n0,0,1,1,1\n", ("bad.csv:1", "'x,y,t,T,u'")),
+        ("x;y;r;g;b\n0;0;1.000,5;1;1\n", ("bad.csv:2", "'1.000,5'")),
         ("x,y,grey\n0,0,1\n", ("bad.csv:1", "'x,y,grey'", 3)),
         ("x,y,r,g,b\n", ("bad.csv",)),
         (GOOD + "0.1,0.2,1,1\n", ("bad.csv:3", 4, 5)),

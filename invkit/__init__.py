@@ -4,7 +4,8 @@
 Importing `invkit` does not import torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +33,15 @@ def run(
     fresh: bool = False,
     smoke: bool = False,
     listener: "Listener | None" = None,
+    progress: bool | Callable[[int, int], object] = False,
     plugins: Sequence[str | Path] = (),
 ) -> Path:
     """Train and evaluate a recipe and write the report, as `invkit run`; returns the run folder.
 
     `recipe` is a path, the name of an installed recipe, or a loaded recipe, which takes no overrides and plugins.
-    `plugins` are plugin files, as with `--plugin`, also in the functions below.
+    `progress=True` prints what the command prints; a function is called with the training steps done and their total, then with
+    those of the images evaluated. A `listener` hears of everything. `plugins` are plugin files, as with `--plugin`. Both are
+    arguments of the functions below, too.
     """
     from invkit.core.errors import RecipeError
     from invkit.experiment.run import run as run_recipe
@@ -47,7 +51,8 @@ def run(
         recipe = load_recipe(recipe, overrides, _registry(plugins))
     elif overrides or plugins:
         raise RecipeError("a loaded recipe takes no overrides or plugins; pass them to load_recipe")
-    return run_recipe(recipe, Path(out) if out else None, device, fresh, smoke, listener)
+    with _listening(progress, device) as reporting:
+        return run_recipe(recipe, Path(out) if out else None, device, fresh, smoke, listener or reporting)
 
 
 def evaluate(
@@ -57,11 +62,13 @@ def evaluate(
     device: str = "auto",
     plugins: Sequence[str | Path] = (),
     from_saved: bool = False,
+    progress: bool | Callable[[int, int], object] = False,
 ) -> dict[str, Any]:
     """Return the metric table of a run (schema `invkit.table/1`), as `invkit eval`; computed if it is out of date."""
     from invkit.experiment.run import evaluate as evaluate_run
 
-    return evaluate_run(Path(path), overrides, device, registry=_registry(plugins), from_saved=from_saved)
+    with _listening(progress, device) as listener:
+        return evaluate_run(Path(path), overrides, device, listener, _registry(plugins), from_saved)
 
 
 def load(path: str | Path, *, device: str = "auto", plugins: Sequence[str | Path] = ()) -> "Trained":
@@ -69,6 +76,18 @@ def load(path: str | Path, *, device: str = "auto", plugins: Sequence[str | Path
     from invkit.experiment.run import load as load_run
 
     return load_run(Path(path), device, _registry(plugins))
+
+
+def _listening(progress: bool | Callable[[int, int], object], device: str) -> "AbstractContextManager[Listener | None]":
+    if progress is False:
+        return nullcontext()
+    from invkit.experiment.callbacks import ProgressListener
+
+    if callable(progress):
+        return nullcontext(ProgressListener(progress))
+    from invkit.cli.progress import console_progress
+
+    return console_progress(device)
 
 
 def _registry(plugins: Sequence[str | Path]) -> "Registry":
@@ -82,3 +101,7 @@ def __getattr__(name: str) -> Any:
     if name in modules:
         return getattr(import_module(modules[name]), name)
     raise AttributeError(f"module 'invkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,6 +22,20 @@ def test_every_public_name_is_there():
         _ = invkit.Gird
 
 
+def test_dir_shows_the_public_names():
+    assert sorted(dir(invkit)) == sorted(invkit.__all__)
+
+
+def test_progress_from_python(write, tmp_path, capsys):
+    path, seen = write(TINY), []
+    folder = invkit.run(path, out=tmp_path / "run", device="cpu", progress=lambda *both: seen.append(both))
+    assert seen == [(1, 3), (2, 3), (3, 3), *[(n, total) for n, total in seen[3:]]]
+    assert seen[-1] == (3, 3) and len(seen) > 3  # three images are evaluated
+    assert not capsys.readouterr().err
+    invkit.evaluate(folder, ["eval.samples=3"], device="cpu", progress=True)
+    assert "images" in capsys.readouterr().err
+
+
 def test_run_evaluate_load(write, tmp_path):
     path = write(TINY.replace("steps: 3", "steps: 2"))
     folder = invkit.run(path, ["seed=1"], out=tmp_path / "run", device="cpu")

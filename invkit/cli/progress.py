@@ -2,11 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
+from invkit.core.device import pick_device
 from invkit.experiment.callbacks import Listener
 from invkit.training.trainer import StepRecord
 
@@ -77,3 +79,13 @@ class ConsoleListener(Listener):
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+
+
+@contextmanager
+def console_progress(device: str) -> Iterator[ConsoleListener]:
+    """A listener that prints the progress of a run on stderr."""
+    listener = ConsoleListener(Console(stderr=True), cpu=pick_device(device).type == "cpu")
+    try:
+        yield listener
+    finally:
+        listener.close()

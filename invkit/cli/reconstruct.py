@@ -40,6 +40,8 @@ from invkit.core.signals import stop_requests
 @click.option(
     "--samples", type=click.IntRange(1, 999), default=19, show_default=True, help="Number of posterior samples."
 )
+@click.option("--sampler", metavar="NAME", help="Sampler, such as heun or dpmpp-2m.  [default: that of the recipe]")
+@click.option("--steps", type=click.IntRange(1, 10_000), help="Steps of the sampler.  [default: those of the recipe]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of masks, noise and samples.")
 @click.option(
     "--range",
@@ -47,7 +49,7 @@ from invkit.core.signals import stop_requests
     type=float,
     nargs=2,
     metavar="LOW HIGH",
-    help="Values of points that mean -1 and 1.  [default: -1 1]",
+    help="Values of points and arrays that mean -1 and 1.  [default: -1 1]",
 )
 @device_name
 @plugin_files
@@ -62,6 +64,8 @@ def reconstruct(
     grid: str | None,
     tiles: bool | None,
     samples: int,
+    sampler: str | None,
+    steps: int | None,
     seed: int,
     span: tuple[float, float] | None,
     device: str,
@@ -70,7 +74,7 @@ def reconstruct(
 ) -> None:
     """Reconstruct images or points with a trained RUN. Prints the output folder of each.
 
-    INPUT is an image, a folder of images, or points: a .csv with the header x,y,r,g,b (or x,y,grey) or an .npz with
+    INPUT is an image, a folder of images, or points: a .csv with the header x,y,r,g,b (or x,y,temperature) or an .npz with
     coordinates (N, 2) and values (N, C). Without --mask or --measured, images are first degraded as the recipe defines.
     """
     try:
@@ -81,7 +85,7 @@ def reconstruct(
             from invkit.plugins.loader import registry
 
             trained = load(run, device, registry(plugins))
-            options = Options(mask, invert_mask, measured, grid, tiles, samples, seed, span)
+            options = Options(mask, invert_mask, measured, grid, tiles, samples, seed, sampler, steps, span)
             outputs = []
             for output in reconstruct_files(
                 trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True)

@@ -1,11 +1,9 @@
 """`invkit run` and `invkit eval`."""
 
-import contextlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,7 @@ from invkit.core.errors import DataError
 from invkit.core.signals import stop_requests
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
-    from invkit.experiment.callbacks import Listener
+    pass
 
 
 @click.command()
@@ -47,6 +45,7 @@ def run(
             loaded = load_run(Path(recipe), overrides, plugins)
         else:
             loaded = load_recipe(recipe, overrides, plugins)
+        from invkit.cli.progress import console_progress
         from invkit.core import distributed
         from invkit.experiment import run as experiment
 
@@ -57,7 +56,7 @@ def run(
             return
         if nproc > 1 and "WORLD_SIZE" not in os.environ:
             raise click.exceptions.Exit(distributed.launch([sys.executable, "-m", "invkit", *sys.argv[1:]], nproc))
-        with _progress(device) as listener:
+        with console_progress(device) as listener:
             folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
         if not distributed.is_first_process():
             return
@@ -96,12 +95,13 @@ def evaluate(
         raise click.UsageError("give at least one run folder")
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
+    from invkit.cli.progress import console_progress
     from invkit.core import distributed
     from invkit.evaluation.combine import merge_runs, per_image
     from invkit.evaluation.table import select
     from invkit.experiment import run as experiment
 
-    with _progress(device) as listener:
+    with console_progress(device) as listener:
         registry = load_registry(plugins)
         found = [
             experiment.evaluation(folder, overrides, device, listener, registry, from_saved, name) for folder in folders
@@ -121,19 +121,6 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console(stderr=True)
-
-
-@contextlib.contextmanager
-def _progress(device: str) -> "Iterator[Listener]":
-    """A listener that prints the progress of a run on stderr."""
-    from invkit.cli.progress import ConsoleListener
-    from invkit.core.device import pick_device
-
-    listener = ConsoleListener(_console(), cpu=pick_device(device).type == "cpu")
-    try:
-        yield listener
-    finally:
-        listener.close()
 
 
 def _render(table: dict[str, Any], form: str) -> str:

@@ -1,6 +1,7 @@
 """The grid: square cells on a rectangle whose shorter side has length 1."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Grid:
     channels: int = 3
 
     def __post_init__(self) -> None:
+        for name in ("height", "width", "channels"):
+            if not isinstance(value := getattr(self, name), Integral):
+                raise ValueError(f"{name} of a grid should be a whole number, got {value!r}")
+            object.__setattr__(self, name, int(value))
         if min(self.height, self.width, self.channels) < 1:
             raise ValueError(f"a grid needs at least one cell and one channel, got {self}")
 
@@ -64,7 +69,18 @@ class Grid:
         return f"{self.height}x{self.width}"
 
 
-def as_grid(size: int | tuple[int, int], channels: int) -> Grid:
-    """The grid of a size in a recipe: a number for a square, or height and width."""
-    height, width = (size, size) if isinstance(size, int) else size
+def as_grid(size: Grid | int | tuple[int, int], channels: int) -> Grid:
+    """A grid, or the one of a size: a number for a square, or height and width.
+
+    >>> as_grid((2, 3), 1)
+    Grid(height=2, width=3, channels=1)
+    """
+    if isinstance(size, Grid):
+        return size
+    if isinstance(size, Integral):
+        return Grid(int(size), int(size), channels)
+    try:
+        height, width = size  # type: ignore[misc]
+    except (TypeError, ValueError):
+        raise ValueError(f"a grid is a Grid, a number of cells, or height and width, got {size!r}") from None
     return Grid(height, width, channels)

@@ -1,5 +1,7 @@
 """Progress callbacks of a run."""
 
+from collections.abc import Callable
+
 from invkit.experiment.run_folder import RunFolder
 from invkit.training.trainer import StepRecord
 
@@ -15,6 +17,19 @@ class Listener:
 
     def evaluated(self, done: int, total: int) -> None:
         """Called when `done` of `total` images are evaluated."""
+
+
+class ProgressListener(Listener):
+    """Calls a function with the training steps that are done and their total, then with the images evaluated and theirs."""
+
+    def __init__(self, progress: Callable[[int, int], object]) -> None:
+        self._progress = progress
+
+    def trained(self, record: StepRecord) -> None:
+        self._progress(record.step, record.total)
+
+    def evaluated(self, done: int, total: int) -> None:
+        self._progress(done, total)
 
 
 class RecordingListener(Listener):

@@ -49,7 +49,7 @@ class Trained:
     def measurement(
         self,
         y: object,  # an array (*range_shape) or (B, *range_shape)
-        grid: Grid | None = None,
+        grid: Grid | int | tuple[int, int] | None = None,
         sigma: float | None = None,
         span: tuple[float, float] = (-1.0, 1.0),
     ) -> Measurement:
@@ -62,11 +62,12 @@ class Trained:
         values, own = as_tensor(y, "y"), self.range_shape(self.reference)
         values = values[None] if values.ndim == len(own) - 1 and own[0] == 1 else values  # the only channel
         values = values[None] if values.ndim == len(own) else values
-        grid = grid or self.implied_grid(tuple(values.shape[1:]))
+        shape = tuple(values.shape[1:])
+        grid = self.implied_grid(shape) if grid is None else as_grid(grid, self.model.channels)
         operator = fixed_operator(self.recipe.degradation, grid, len(values))
-        if operator.range_shape != tuple(values.shape[1:]):
+        if operator.range_shape != shape:
             raise ValueError(
-                f"y has shape {tuple(values.shape[1:])}, and {self.degradation} measures {operator.range_shape} on {grid}; "
+                f"y has shape {shape}, and {self.degradation} measures {operator.range_shape} on {grid}; "
                 "leave the grid out, or give another"
             )
         if not bool(values.isfinite().all()):
@@ -175,9 +176,11 @@ class Trained:
     ) -> Drawing:
         """The posterior before anything is computed; `progress` hears of `total` network calls for each image or tile."""
         self._check(measurement)
+        if not isinstance(seed, Integral):
+            raise ValueError(f"seed should be a whole number, got {seed!r}")
         if not tiles and (message := foreign_operator(self.recipe.degradation, self.degradation, binned(measurement))):
             warnings.warn(message, stacklevel=3)
-        keys = Keys.of(seed, "posterior", range(len(measurement)) if ids is None else ids, self.device)
+        keys = Keys.of(int(seed), "posterior", range(len(measurement)) if ids is None else ids, self.device)
         drawing = (Tiled if tiles else Whole)(self.model, measurement, keys, settings or self.recipe.sample)
         done, whole = 0, total * drawing.size
 
@@ -188,7 +191,17 @@ class Trained:
 
         return replace(drawing, passes=Passes(called=called))
 
-    def _check(self, measurement: Measurement) -> None:
+    def __repr__(self) -> str:
+        grids = ", ".join(str(as_grid(size, 1)) for size in self.recipe.train.grids)
+        what = f"{self.recipe.name}: {self.degradation} on {grids}, {self.model.channels} channels"
+        return f"Trained({what}, step {self.step}, {self.device})"
+
+    def _check(self, measurement: object) -> None:
+        if not isinstance(measurement, Measurement):
+            raise ValueError(
+                f"measurement should be a Measurement, got {type(measurement).__name__}; invkit.measure_points makes one from "
+                "points, and trained.measurement(y) from what the operator of the run measured"
+            )
         expected, given = self.model.channels, measurement.grid.channels
         if expected != given:
             raise ValueError(

@@ -43,6 +43,9 @@ class Measurement:
         """The pixels that are known exactly (B, 1 or C, H, W): those that a mask observes without noise. Else None."""
         return None if self.sigma > 0 else self.observed
 
+    def __repr__(self) -> str:
+        return f"Measurement({self.operator}, y {'x'.join(map(str, self.y.shape))}, sigma {self.sigma:g})"
+
     def __len__(self) -> int:
         return len(self.operator)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from invkit.core.arrays import as_tensor
-from invkit.core.grid import Grid
+from invkit.core.grid import Grid, as_grid
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.points import PointValues
@@ -40,19 +40,21 @@ def partial_cover(
 def measure_points(
     coordinates: object,  # (B, N, 2) or (N, 2): (x, y) in [0, 1], shares of the width (to the right) and of the height (downwards)
     values: object,  # (B, N, C) or (N, C); images are in [-1, 1]
-    grid: Grid,
+    grid: Grid | int | tuple[int, int],
     sigma: float = 0.0,
 ) -> Measurement:
     """Values at scattered points, at their exact coordinates: see `PointValues`.
 
-    `sigma` is the noise of each value. Raises ValueError for points outside the unit square, values that are not finite, or shapes
-    that do not fit; warns if the points lie in about half of the domain only.
+    `grid` is that of the reconstruction: a `Grid`, a number for a square, or height and width. `sigma` is the noise of each value.
+    Raises ValueError for points outside the unit square, values that are not finite, or shapes that do not fit; warns if the
+    points lie in about half of the domain only.
 
     >>> m = measure_points([[0.5, 0.5], [0.4, 0.5]], [[0.3], [0.1]], Grid(1, 2, 1))
     >>> m.operator.forward(torch.tensor([[[[0.0, 1.0]]]]))  # 0.5 - cos(0.4 pi) / sqrt 2 at x = 0.4
     tensor([[[0.5000, 0.2815]]])
     """
     coordinates, values = as_tensor(coordinates, "coordinates"), as_tensor(values, "values")
+    grid = as_grid(grid, values.shape[-1] if values.ndim else 1)
     if coordinates.ndim == 2:
         coordinates, values = coordinates[None], values[None]
     if coordinates.shape[2:] != (2,) or values.shape != (*coordinates.shape[:2], grid.channels):

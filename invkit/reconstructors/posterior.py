@@ -1,13 +1,19 @@
 """Posterior mean and samples, their standard deviation and intervals."""
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from invkit.core.files import write_atomic
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.points import PointValues
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +47,48 @@ class Posterior:
             raise ValueError(f"{count} samples allow no {percent} % interval; {least} do ({_possible(count)})")
         lower = self.samples.kthvalue(rank, 0).values
         return lower, self.samples.kthvalue(count + 1 - rank, 0).values
+
+    def arrays(self) -> dict[str, Tensor]:
+        """All values by name: `mean`, `samples`, `deviation` if there are two samples, and the measurement.
+
+        That is `y` and for masks `observed`, or for points `coordinates` (B, N, 2) and `values` (B, N, C).
+        """
+        measurement, y = self.measurement, self.measurement.y
+        arrays = {"mean": self.mean, "samples": self.samples}
+        if isinstance(measurement.operator, PointValues):
+            arrays |= {"coordinates": measurement.operator.coordinates, "values": y.movedim(1, 2)}
+        else:
+            arrays["y"] = y
+        if measurement.observed is not None:
+            arrays["observed"] = measurement.observed
+        if len(self.samples) > 1:
+            arrays["deviation"] = self.deviation
+        return arrays
+
+    def save(self, path: str | Path, percent: int | None = None) -> Path:
+        """Write the `arrays` to an .npz, with `lower` and `upper` of the central interval of `percent` % if given.
+
+        The suffix is appended if it is missing; returns the path. Floating-point arrays are float32.
+        """
+        path = Path(path)
+        path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+        arrays = self.arrays()
+        if percent is not None:
+            arrays["lower"], arrays["upper"] = self.interval(percent)
+        write_npz(path, arrays)
+        return path
+
+    def __repr__(self) -> str:
+        count, channels, height, width = self.mean.shape
+        return f"Posterior({count} x {len(self.samples)} samples, {channels}x{height}x{width}, of {self.measurement})"
+
+
+def write_npz(path: Path, arrays: Mapping[str, Tensor]) -> None:
+    """Write tensors to an .npz, atomically; floating-point ones as float32. The same arrays give the same bytes."""
+    packed = io.BytesIO()
+    plain = {key: (x.float() if x.is_floating_point() else x).cpu().numpy() for key, x in arrays.items()}
+    np.savez_compressed(packed, allow_pickle=False, **plain)  # dates every entry 1980-01-01
+    write_atomic(path, packed.getvalue())
 
 
 def central_rank(percent: int, count: int) -> int | None:

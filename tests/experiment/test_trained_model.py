@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from support.messages import raises
+from support.messages import missing, raises
 from support.models import build
 
 from invkit.core.grid import Grid
@@ -145,6 +146,51 @@ def test_progress_counts_every_network_call(trained, tiles, monkeypatch):
     seen.clear()
     trained.sample(m, 2, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (2 * 2 * 3, 2 * 2 * 3)
+
+
+def test_numpy_numbers_are_numbers(trained):
+    """A seed from NumPy is the same seed; a size is a grid."""
+    at, values = np.random.default_rng(0).random((30, 2)), np.zeros((30, 3))
+    m = measure_points(at, values, 16)
+    assert m.grid == Grid(16, 16, 3) and measure_points(at, values, (np.int64(8), 9)).grid == Grid(8, 9, 3)
+    want = trained.sample(m, 2, 1, [5])
+    assert torch.equal(trained.sample(m, np.int64(2), np.int64(1), np.array([5])), want)
+    for given in (values, "points", None):
+        with raises(ValueError, "measurement", type(given).__name__, "measure_points"):
+            trained.mean(given)
+    with raises(ValueError, "seed", 0.5):
+        trained.sample(m, 1, 0.5)
+    with raises(ValueError, "grid", "wide"):
+        measure_points(at, values, "wide")
+    with raises(ValueError, "height", 8.5):
+        Grid(8.5, 9)
+
+
+def test_public_objects_have_short_names(trained):
+    m = scattered(Grid(16, 24), batch=2)
+    posterior = trained.posterior(m, 3)
+    for value in (trained, m, binned(m), m.operator, posterior):
+        assert len(repr(value)) < 160 and "\n" not in repr(value) and "tensor(" not in repr(value)
+    assert not missing(repr(trained), "sparse-random", "32x32", 3, "cpu")
+    assert not missing(repr(posterior), 2, 3, "3x16x24", "16x24")
+
+
+@pytest.mark.parametrize("of", [scattered, points])
+def test_a_posterior_is_saved(trained, tmp_path, of):
+    posterior = trained.posterior(of(Grid(16, 16), batch=2), 19)
+    path = posterior.save(tmp_path / "new" / "result", 90)
+    assert path == tmp_path / "new" / "result.npz"
+    with np.load(path, allow_pickle=False) as saved:
+        arrays = dict(saved)
+    lower, upper = posterior.interval(90)
+    own = {"coordinates", "values"} if of is scattered else {"y", "observed"}
+    assert set(arrays) == {"mean", "samples", "deviation", "lower", "upper", *own}
+    for name, want in (("mean", posterior.mean), ("samples", posterior.samples), ("lower", lower), ("upper", upper)):
+        np.testing.assert_array_equal(arrays[name], want)
+        assert arrays[name].dtype == np.float32
+    assert "lower" not in np.load(posterior.save(str(tmp_path / "r.npz")))
+    with raises(ValueError, "95 %"):
+        posterior.save(tmp_path / "x", 95)
 
 
 def test_sampler_and_steps(trained):

@@ -50,7 +50,11 @@ def reconstruct(
     _claim(out, inputs)
     with locked(out):
         prepared_inputs = [prepare(request, file) for file in files]
-        record = {"schema": SCHEMA, "run": run, "step": trained.step, "samples": options.samples, "seed": options.seed}
+        sampler = trained.recipe.registry.name_of(request.settings.method)
+        record = {
+            "schema": SCHEMA, "run": run, "step": trained.step, "samples": options.samples, "seed": options.seed,
+            "sampler": sampler, "steps": request.settings.steps,
+        }  # fmt: skip
         outputs: list[dict[str, Any]] = []
         write_json(out / RECORD, record | {"outputs": outputs})  # identifies the folder as an output of this command
         for prepared in prepared_inputs:
@@ -172,7 +176,10 @@ def _kriging_is_dense(measurement: Measurement) -> bool:
 def infer(request: Request, file: InputFile, measurement: Measurement, tiled: bool) -> Posterior:
     """Posterior mean and samples, keyed by the name of the input. Raises NonFiniteError if a value is not finite."""
     options = request.options
-    posterior = request.trained.posterior(measurement, options.samples, options.seed, [file.key], tiled)
+    method, steps = request.settings.method, request.settings.steps
+    posterior = request.trained.posterior(
+        measurement, options.samples, options.seed, [file.key], tiled, sampler=method, steps=steps
+    )
     if not bool(posterior.mean.isfinite().all() and posterior.samples.isfinite().all()):
         raise NonFiniteError(
             f"{file}: the result is not finite; check the values of the input and the training of the run"

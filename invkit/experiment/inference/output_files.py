@@ -2,20 +2,19 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.files import write_atomic
 from invkit.evaluation.report.images import deviation_png, image_png, measured_png, sample_sheet
 from invkit.experiment.inference.unit import Unit
-from invkit.physics.operators.points import PointValues
-from invkit.reconstructors.posterior import Posterior
+from invkit.reconstructors.posterior import Posterior, write_npz
 
 SHOWN = 4  # samples saved as images; all are in the .npz
 Interval = tuple[Tensor, Tensor]  # lower and upper end, (1, C, H, W) each
@@ -41,9 +40,7 @@ def write_outputs(out: Path, name: str, result: Result) -> dict[str, Any]:
         if old.stem not in images:
             old.unlink()
     arrays = _arrays(result)
-    packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **arrays)  # dates every entry 1980-01-01
-    write_atomic(out / f"{name}.npz", packed.getvalue())
+    write_npz(out / f"{name}.npz", arrays)
     entry: dict[str, Any] = {
         "deviation_scale": scale, "arrays": f"{name}.npz", "pictures": [f"{name}/{stem}.png" for stem in images],
     }  # fmt: skip
@@ -71,26 +68,22 @@ def _images(result: Result) -> tuple[dict[str, bytes], float | None]:
     return images, scale
 
 
-def _arrays(result: Result) -> dict[str, NDArray[Any]]:
-    """The arrays of the .npz, in the unit of the input."""
-    posterior, unit, interval = result.posterior, result.unit, result.interval
-    measurement = posterior.measurement
-    arrays = {
-        "mean": unit.values(posterior.mean[0]), "samples": unit.values(posterior.samples[:, 0]),
-        "y": unit.measured(measurement)[0],
-    }  # fmt: skip
-    if isinstance(measurement.operator, PointValues):
-        arrays |= {"coordinates": measurement.operator.coordinates[0], "values": arrays.pop("y").T}
-    if measurement.observed is not None:
-        arrays["observed"] = measurement.observed[0]
-    if len(posterior.samples) > 1:
-        arrays["deviation"] = unit.scale * posterior.deviation[0]
-    if interval is not None:
-        arrays |= {"lower": unit.values(interval[0][0]), "upper": unit.values(interval[1][0])}
-    return {key: x.numpy() if x.dtype == torch.bool else x.float().numpy() for key, x in arrays.items()}
+def _arrays(result: Result) -> dict[str, Tensor]:
+    """The arrays of the .npz: those of the only image, in the unit of the input."""
+    unit, posterior = result.unit, result.posterior
+    arrays = {key: x[:, 0] if key == "samples" else x[0] for key, x in posterior.arrays().items()}
+    if result.interval is not None:
+        arrays |= {"lower": result.interval[0][0], "upper": result.interval[1][0]}
+    for key in arrays.keys() & {"mean", "samples", "lower", "upper", "values"}:
+        arrays[key] = unit.values(arrays[key])
+    if "y" in arrays:
+        arrays["y"] = unit.measured(posterior.measurement)[0]
+    if "deviation" in arrays:
+        arrays["deviation"] = unit.scale * arrays["deviation"]
+    return arrays
 
 
-def _csv(arrays: dict[str, NDArray[Any]], columns: tuple[str, ...]) -> str:
+def _csv(arrays: Mapping[str, Tensor], columns: tuple[str, ...]) -> str:
     """A row for each cell: coordinates of its centre, mean, standard deviation and interval of each channel."""
     kinds = {"mean": "mean", "std": "deviation", "lower": "lower", "upper": "upper"}
     _, height, width = arrays["mean"].shape
@@ -99,7 +92,7 @@ def _csv(arrays: dict[str, NDArray[Any]], columns: tuple[str, ...]) -> str:
     for c, column in enumerate(columns):
         for label, key in kinds.items():
             if key in arrays:
-                table[label if len(columns) == 1 else f"{label}_{column}"] = arrays[key][c].ravel()
+                table[label if len(columns) == 1 else f"{label}_{column}"] = arrays[key][c].flatten().numpy()
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(table)

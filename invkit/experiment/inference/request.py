@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from invkit.core.errors import RecipeError
+from invkit.diffusion import Sample
 from invkit.experiment.inference.image_files import read_mask
 from invkit.experiment.trained_model import Trained
 from invkit.physics.degradations import Nothing
@@ -23,6 +24,8 @@ class Options:
     tiles: bool | None = None  # None: for a large masked image, if every tile has observed pixels
     samples: int = 19
     seed: int = 0
+    sampler: str | None = None  # None: the recipe's
+    steps: int | None = None  # None: the recipe's
     span: tuple[float, float] | None = None  # the pixel values that mean -1 and 1 in points and measured values
 
 
@@ -35,6 +38,7 @@ class Request:
     size: int | tuple[int, int] | None  # cells along the shorter side, or height and width; None: not given, or picture
     mask: Tensor | None  # (1, 1, H, W) bool
     span: tuple[float, float]
+    settings: Sample
 
     @classmethod
     def of(cls, trained: Trained, options: Options) -> "Request":
@@ -59,7 +63,11 @@ class Request:
             raise RecipeError(f"--range {low:g} {high:g}: the first number must be the smaller one")
         if options.samples < 1:
             raise RecipeError("--samples: at least one is needed")
-        return cls(trained, options, size, mask, span)
+        try:
+            settings = trained.sampling(options.sampler, options.steps)
+        except ValueError as error:
+            raise RecipeError(f"--sampler, --steps: {error}") from None
+        return cls(trained, options, size, mask, span, settings)
 
     @property
     def channels(self) -> int:

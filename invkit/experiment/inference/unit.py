@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from invkit.physics.measurement import Measurement
-from invkit.physics.operators.points import PointValues
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ class Unit:
 
     def measured(self, measurement: Measurement) -> Tensor:
         """The values of a measurement, A applied to an image in this unit: (B, *range_shape)."""
-        if isinstance(measurement.operator, PointValues):  # whose weights sum to one
-            return self.values(measurement.y)
         ones = measurement.operator.forward(measurement.y.new_ones(len(measurement), *measurement.grid.picture))
         return self.scale * measurement.y + (self.low + self.high) / 2 * ones
 

@@ -21,6 +21,14 @@ class LinearOperator(ABC):
     where they are used, so float64 is never rounded to float32. `invkit.testing` checks all of this.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__repr__" not in vars(cls):  # a dataclass would print its tensors
+            cls.__repr__ = LinearOperator.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} on {self.grid})"
+
     @property
     @abstractmethod
     def grid(self) -> Grid: ...

@@ -105,7 +105,8 @@ def test_a_picture_that_the_recipe_degrades(go, picture, tmp_path):
     assert said["deviation_scale"] == pytest.approx(top, rel=1e-5)
     record = json.loads((tmp_path / "out" / "reconstruct.json").read_text())
     assert record == {
-        "schema": "invkit.reconstruct/1", "run": "run", "step": 5, "samples": 19, "seed": 0, "outputs": [said],
+        "schema": "invkit.reconstruct/1", "run": "run", "step": 5, "samples": 19, "seed": 0, "sampler": "heun",
+        "steps": 2, "outputs": [said],
     }  # fmt: skip
 
 
@@ -266,6 +267,16 @@ def test_fewer_samples_than_an_interval_needs(go, picture, tmp_path):
     assert said["deviation_scale"] is None and "deviation" not in arrays(tmp_path) and "psnr" in said["scores"]
 
 
+def test_sampler_and_steps(go, trained, picture, tmp_path):
+    go(picture(), sampler="em", steps=3)
+    a, record = arrays(tmp_path), json.loads((tmp_path / "out" / "reconstruct.json").read_text())
+    assert (record["sampler"], record["steps"]) == ("em", 3)
+    go(picture(), model=trained(head=HEAD.replace("{steps: 2}", "{method: em, steps: 3}")), out="recipe")
+    np.testing.assert_array_equal(arrays(tmp_path, out="recipe")["samples"], a["samples"])
+    go(picture(), out="own")
+    assert (arrays(tmp_path, out="own")["samples"] != a["samples"]).any()
+
+
 def test_noise_of_the_recipe(go, trained, picture, tmp_path):
     noisy = trained(head=HEAD + "noise: {sigma: 0.1}\n")
     (said,), _ = go(picture(), model=noisy)
@@ -306,6 +317,8 @@ def test_whose_folder_it_is(go, picture, tmp_path):
         ({"grid": "40"}, DataError, ("x.png", "13x18", "55x40")),
         ({"span": (0.0, 1.0)}, RecipeError, ("--range",)),
         ({"samples": 0}, RecipeError, ("--samples",)),
+        ({"sampler": "huen"}, RecipeError, ("--sampler", "'huen'", "'heun'")),
+        ({"steps": 0}, RecipeError, ("--steps", 0)),
         ({"samples": 10**6}, DataError, ("x.png", 10**6, "18x13")),
         ({"mask": Path("gone.png")}, DataError, ("gone.png",)),
     ],

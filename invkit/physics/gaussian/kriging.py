@@ -1,8 +1,9 @@
 """Dense kriging: the posterior of a Gaussian field given a mask, by one Cholesky factor for each image.
 
-With few observed pixels the system is `K = C_oo + sigma^2`, and the gain `C_.o K^-1` (Matheron 1963). With few hidden pixels and
-no noise, the precision `Q = C^-1`, which has the inverse spectrum, gives the same from a matrix of their number: mean
-`-Q_hh^-1 Q_ho y`, covariance `Q_hh^-1` (Rue & Held 2005, theorem 2.5).
+With few observed pixels the system is `K = C_oo + sigma^2`, and the gain `C_.o K^-1` (Matheron 1963). With few hidden pixels, the
+precision `Q = (C + sigma^2)^-1` of the noisy image, which has the inverse spectrum, gives the same from a matrix of their number:
+its hidden pixels have the mean `-Q_hh^-1 Q_ho y` and the covariance `Q_hh^-1` (Rue & Held 2005, theorem 2.5), and
+`K^-1 y` is Q times the image completed by this mean.
 Both also give the leave-one-out errors of the observed values (Dubrule 1983).
 """
 
@@ -92,16 +93,20 @@ class ByObserved(DenseKriging):
         self.field, self.measurement = field, measurement
         observed, y = measurement.observed, measurement.y
         assert observed is not None
-        gram, keep = self._gram(field, observed, y.dtype)
-        scale = field.pixel_std(self.grid) ** 2
-        gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, max(measurement.sigma**2, NUGGET * scale), scale))
+        scale, noise = field.pixel_std(self.grid) ** 2, measurement.sigma**2
+        dtype = torch.float64 if 0 < noise < NUGGET * scale else y.dtype  # float32 does not resolve so little noise
+        gram, keep = self._gram(field, observed, dtype)
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, noise or NUGGET * scale, scale))
         self._cholesky = factorise(gram)
 
     def gain(self, r: Tensor) -> Tensor:
-        return self.field.covariance(self.weights(r), self.grid)
+        return self.field.covariance(self._solved(r), self.grid).to(r)
 
     def weights(self, r: Tensor) -> Tensor:
-        return self._lifted(torch.cholesky_solve(self._picked(r).to(self._cholesky), self._cholesky).to(r))
+        return self._solved(r).to(r)
+
+    def _solved(self, r: Tensor) -> Tensor:
+        return self._lifted(torch.cholesky_solve(self._picked(r).to(self._cholesky), self._cholesky))
 
     def precisions(self) -> Tensor:
         return self._lifted(self._inverse.square().sum(1)[:, :, None])[0]
@@ -120,37 +125,53 @@ class ByObserved(DenseKriging):
 
 
 class ByHidden(DenseKriging):
-    """A Cholesky factor of the precision of the hidden values, in float64; for masks without noise."""
+    """A Cholesky factor of the precision of the hidden values of the noisy image, in float64."""
 
     def __init__(self, field: GaussianField, precision: "Precision", measurement: Measurement) -> None:
         self.field, self.precision, self.measurement = field, precision, measurement
-        observed = measurement.exact
+        observed = measurement.observed
         assert observed is not None
         gram, keep = self._gram(precision, ~observed, torch.float64)
         gram.diagonal(dim1=1, dim2=2).add_((~keep).to(gram))
         self._observed, self._cholesky = observed, torch.linalg.cholesky(gram)
 
+    def _completed(self, r: Tensor) -> Tensor:
+        """The noisy image whose hidden values are their mean, float64."""
+        known = (r * self._observed).double()
+        pull = self._picked(self.precision.covariance(known, self.grid))
+        return known - self._lifted(torch.cholesky_solve(pull, self._cholesky))
+
     def gain(self, r: Tensor) -> Tensor:
-        known = r * self._observed
-        pull = self._picked(self.precision.covariance(known.double(), self.grid))
-        return known - self._lifted(torch.cholesky_solve(pull, self._cholesky)).to(r)
+        """`C K^-1 r`: the completed noisy image less `sigma^2 K^-1 r`, its noise."""
+        z = self._completed(r)
+        return (z - self.measurement.sigma**2 * self._precise_weights(z) if self.measurement.sigma else z).to(r)
 
     def weights(self, r: Tensor) -> Tensor:
-        return (self.precision.covariance(self.gain(r).double(), self.grid) * self._observed).to(r)
+        return self._precise_weights(self._completed(r)).to(r)
+
+    def _precise_weights(self, completed: Tensor) -> Tensor:
+        return self.precision.covariance(completed, self.grid) * self._observed
 
     def precisions(self) -> Tensor:
-        """The diagonal of `Q_oo - Q_oh Q_hh^-1 Q_ho`."""
+        return self._diagonal().to(self.measurement.y)
+
+    def _diagonal(self) -> Tensor:
+        """The diagonal of `Q_oo - Q_oh Q_hh^-1 Q_ho`, float64."""
         b, c = len(self._observed), self.grid.channels
         columns = (
             self.precision.columns(self.grid, self._points, self._cholesky) * self._valid[:, :, None, None, None, None]
         )
         pull = torch.linalg.solve_triangular(self._cholesky, columns.view(b, -1, c * self.grid.pixels), upper=False)
         whole = self.precision.variance(self.grid).to(pull).flatten()
-        return ((whole - pull.square().sum(1)).view(b, *self.grid.picture) * self._observed).to(self.measurement.y)
+        return (whole - pull.square().sum(1)).view(b, *self.grid.picture) * self._observed
 
     def variance(self) -> Tensor:
-        inverse = torch.cholesky_inverse(self._cholesky)
-        return self._lifted(inverse.diagonal(dim1=1, dim2=2)[:, :, None])[0].to(self.measurement.y)
+        """That of the noisy image less the noise where hidden; `sigma^2 - sigma^4 K^-1` where observed."""
+        noise, inverse = self.measurement.sigma**2, torch.cholesky_inverse(self._cholesky)
+        variance = self._lifted(inverse.diagonal(dim1=1, dim2=2)[:, :, None])[0]
+        if noise:
+            variance = torch.where(self._observed, noise - noise**2 * self._diagonal(), variance - noise).clamp(min=0)
+        return variance.to(self.measurement.y)
 
 
 class ByGroup(DenseKriging):
@@ -190,7 +211,7 @@ def dense_kriging(field: GaussianField, measurement: Measurement) -> DenseKrigin
     if observed is None or observed.shape[1] > 1:
         return None
     grid, counts = measurement.grid, observed.sum((1, 2, 3))
-    precision = precision_of(field, grid) if measurement.sigma == 0 else None
+    precision = precision_of(field, grid, measurement.sigma)
     many = counts > grid.pixels - counts if precision else torch.zeros_like(counts, dtype=torch.bool)
     sizes = torch.where(many, grid.pixels - counts, counts)
     if not solvable(largest := int(sizes.max()) * grid.channels, grid):
@@ -210,32 +231,35 @@ def dense_kriging(field: GaussianField, measurement: Measurement) -> DenseKrigin
 
 @dataclass(frozen=True)
 class Precision(GaussianField):
-    """The field whose covariance matrix of the pixels is the inverse of another field's."""
+    """The field whose covariance matrix of the pixels is the inverse of another field's, with added noise."""
 
     field: GaussianField
+    sigma: float = 0.0
 
     @property
     def basis(self) -> Basis:  # type: ignore[override]
         return self.field.basis
 
     def spectrum(self, grid: Grid) -> Tensor:
-        return torch.linalg.inv(_matrices(self.field, grid)).permute(2, 3, 0, 1) * grid.area**2
+        return torch.linalg.inv(_matrices(self.field, grid, self.sigma)).permute(2, 3, 0, 1) * grid.area**2
 
     def mean(self, grid: Grid) -> Tensor:
         return torch.zeros_like(self.field.mean(grid))
 
 
 @lru_cache(maxsize=32)
-def precision_of(field: GaussianField, grid: Grid) -> Precision | None:
-    """The precision of a field; None where its domain is larger than the image, or where it is ill-conditioned."""
+def precision_of(field: GaussianField, grid: Grid, sigma: float = 0.0) -> Precision | None:
+    """The precision of a field with noise; None where its domain is larger than the image, or where it is ill-conditioned."""
     if field.margin(grid):
         return None
-    powers = torch.linalg.eigvalsh(_matrices(field, grid))
-    return Precision(field) if float(powers.min()) * CONDITION > float(powers.max()) else None
+    powers = torch.linalg.eigvalsh(_matrices(field, grid, sigma))
+    return Precision(field, sigma) if float(powers.min()) * CONDITION > float(powers.max()) else None
 
 
-def _matrices(field: GaussianField, grid: Grid) -> Tensor:
-    return field.spectrum(grid).cpu().permute(2, 3, 0, 1)
+def _matrices(field: GaussianField, grid: Grid, sigma: float) -> Tensor:
+    """Colour covariances of the modes, with the noise of the pixels: (H, W, C, C)."""
+    spectrum = field.spectrum(grid).cpu().permute(2, 3, 0, 1)
+    return spectrum + sigma**2 * grid.area * torch.eye(grid.channels, dtype=spectrum.dtype)
 
 
 def _pack(chosen: Tensor) -> tuple[Tensor, Tensor]:

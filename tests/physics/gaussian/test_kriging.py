@@ -147,10 +147,6 @@ def test_fields_without_one_are_solved_at_what_is_seen(field):
     assert type(dense_kriging(field, measurement)) is ByObserved
 
 
-def test_noise_is_solved_at_what_is_seen():
-    assert type(dense_kriging(FIELD, masked([30, 33], Grid(6, 7), sigma=0.1)[0])) is ByObserved
-
-
 def test_a_fitted_field_has_one():
     x = MaternField(exponent=1.3).sample(Keys.of(0, "fit", range(64)), Grid(12, 12))
     assert precision_of(FittedField.fit(x, Grid(12, 12)), Grid(12, 12)) is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invkit.core.errors import InvkitError, to_user_error
+from invkit.core.errors import Interrupted, InvkitError, to_user_error
 from invkit.recipe.read import read_recipe
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
@@ -70,5 +70,5 @@ def report_error(error: BaseException) -> int:
         click.echo("error: this is a bug in invkit or in a plugin; see the traceback above", err=True)
         return 1
     for line in str(error).splitlines():
-        click.echo(f"error: {line}", err=True)
+        click.echo(line if isinstance(error, Interrupted) else f"error: {line}", err=True)
     return error.exit_code

@@ -55,9 +55,9 @@ def run(
     folder = RunFolder(out or RUNS / (recipe.name + "-smoke" * smoke))
     with stop_requests() as stop, join(pick_device(device)) as (world, torch_device):
         listener = listener if listener and world.first else Listener()
+        recipe.check_operators()
         if smoke:
             recipe = smoke_recipe(recipe, listener.say)
-        recipe.check_operators()
         set_determinism(recipe.train.determinism == "strict")
         with folder.claim(recipe, fresh=fresh) if world.first else nullcontext():
             if world.first:

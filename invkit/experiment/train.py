@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from invkit.core.device import place
 from invkit.core.errors import DataError, Interrupted, NonFiniteError
@@ -77,7 +77,7 @@ def _trainer(session: Session, problem: Problem, checkpoint: Checkpoint | None) 
     else:
         model = place(rebuild(recipe, checkpoint), session.device)
     world.broadcast_(model.parameters())  # equal already, unless the machines differ
-    trainer = Trainer(problem, model, settings, session.device, world)
+    trainer = Trainer(problem, model, settings, session.device, world, session.stop.release)
     if checkpoint is not None:
         for part in ("weights", "average"):
             check_fit(dict(model.named_parameters()), checkpoint.tensors.get(part, {}))
@@ -117,6 +117,8 @@ class _TrainingLoop:
                 for record in self.trainer.run():
                     self.session.listener.trained(record)
                     self._after_step(record)
+                if not self.trainer.done:
+                    self._stop()
         except NonFiniteError as error:
             if self.trainer.step > self.saved:
                 self._save()
@@ -143,10 +145,15 @@ class _TrainingLoop:
             with self.session.stop.release():
                 self._draw()
         if world.any(self.session.stop()) and not last:
-            self._save(score)
-            world.barrier()  # until the state is saved: if one process ends, the others are ended too
-            message = f"stopped at step {trainer.step}; the state is saved and the same command resumes"
-            raise Interrupted(message if world.first else "")
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        trainer, world = self.trainer, self.session.world
+        if trainer.step > self.saved:
+            self._save()
+        world.barrier()  # until the state is saved: if one process ends, the others are ended too
+        message = f"stopped at step {trainer.step}; the state is saved and the same command resumes"
+        raise Interrupted(message if world.first else "")
 
     def _averaged(self) -> Trained:
         load_weights(self.averaged_model, self.trainer.average)

@@ -1,5 +1,6 @@
 """Profiles the parts of a training step."""
 
+import os
 from itertools import islice
 from typing import Any
 
@@ -26,6 +27,7 @@ def profile_steps(trainer: Trainer, steps: int = STEPS) -> list[dict[str, Any]]:
 
     On CUDA the device is synchronised after each part, so a step takes longer than in training.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler writes lines of its own to stderr
     run, device = trainer.run(), trainer.device
     list(islice(run, WARM))
     synchronise(device)

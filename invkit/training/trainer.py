@@ -3,7 +3,8 @@
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -47,8 +48,15 @@ class Trainer:
     """
 
     def __init__(
-        self, problem: Problem, model: ConditionalModel, settings: Train, device: torch.device, world: World = ALONE
+        self,
+        problem: Problem,
+        model: ConditionalModel,
+        settings: Train,
+        device: torch.device,
+        world: World = ALONE,
+        interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        """`interruptible` gives the context of a step's gradients; if it ends them early, the training stops before that step."""
         if settings.batch % settings.accumulate:
             raise RecipeError(f"train.accumulate: {settings.accumulate} does not divide train.batch = {settings.batch}")
         if settings.batch // settings.accumulate < world.size:
@@ -57,6 +65,7 @@ class Trainer:
                 "raise it, or lower train.accumulate"
             )
         self.problem, self.model, self.settings, self.device, self.world = problem, model, settings, device, world
+        self.interruptible = interruptible
         self.feed = Feed(problem.images, device, settings.workers, self._plan)
         self.step, self.seconds, self.skipped, self._failures = 0, 0.0, 0, 0
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -65,6 +74,9 @@ class Trainer:
         self.check_every = 1 if device.type == "cpu" else CHECK_EVERY
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._flags: list[Tensor] = []  # whether each step since the last check was finite
+        if device.type == "cpu":  # signals are handled when Python code runs, which a backward pass otherwise does not
+            for p in model.parameters():
+                p.register_post_accumulate_grad_hook(_nothing)
         self._compiled = settings.compile
         if settings.compile:
             # The cached functions depend on nothing but their arguments.
@@ -89,7 +101,7 @@ class Trainer:
         return rise * fall
 
     def run(self) -> Iterator[StepRecord]:
-        """Train to the end and yield a record after each step.
+        """Train to the end, or to a step whose gradients were interrupted, and yield a record after each step.
 
         Raises NonFiniteError; `step` and the weights are then those before the failed update.
         """
@@ -97,7 +109,9 @@ class Trainer:
         try:
             while not self.done:
                 start = time.perf_counter()
-                loss, norm, rate = self._update()
+                if (updated := self._update()) is None:
+                    return
+                loss, norm, rate = updated
                 self.step += 1
                 if len(self._flags) >= self.check_every:
                     self.check()
@@ -111,8 +125,16 @@ class Trainer:
         finally:
             self.feed.close()
 
-    def _update(self) -> tuple[Tensor, Tensor, float]:
-        s, loss = self.settings, self._gradients()
+    def _update(self) -> tuple[Tensor, Tensor, float] | None:
+        """Loss, gradient norm and learning rate of the next step; None, without an update, if it was interrupted."""
+        s, loss = self.settings, None
+        with self.interruptible():
+            loss = self._gradients()
+        if self.world.any(loss is None):
+            for p in self.model.parameters():
+                p.grad = None
+            return None
+        assert loss is not None
         with span("optimiser"):
             self.world.sum_([loss, *(p.grad for p in self.model.parameters() if p.grad is not None)])
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
@@ -276,6 +298,10 @@ class Trainer:
                     if id(p) in own:
                         moments = {k: v for k, v in state["optimiser"].items() if k.rsplit("/", 1)[0] == name}
                         optimiser.state[p] = {k.rsplit("/", 1)[1]: _with_layout_of(v, p) for k, v in moments.items()}
+
+
+def _nothing(_: Tensor) -> None:
+    pass
 
 
 def _with_layout_of(value: Tensor, p: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from support.messages import missing
-from support.runs import TINY
+from support.runs import TINY, shell
 
 
 def test_a_run_that_cannot_be_evaluated(invkit, tmp_path):
@@ -94,3 +94,8 @@ def test_a_run_folder_that_cannot_be(invkit, write, tmp_path):
     code, out, err = invkit("run", write(TINY), "--out", file / "run")
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {file}: File exists")
+
+
+def test_a_profile_is_the_only_thing_printed(write):
+    done = shell("run", write(TINY, "tiny.yaml"), "--profile", "--device", "cpu")
+    assert (done.returncode, done.stderr) == (0, "") and "images/s" in done.stdout

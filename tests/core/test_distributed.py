@@ -263,7 +263,12 @@ def test_the_real_command_on_two_processes(recipe, tmp_path, monkeypatch):
         time.sleep(0.05)
     process.terminate()
     said = process.communicate(timeout=300)
-    assert process.returncode == 75 and said[0] == "" and said[1].count("error: ") == 1, said
+    assert (
+        process.returncode == 75
+        and said[0] == ""
+        and said[1].count("the state is saved") == 1
+        and "error: " not in said[1]
+    ), said
     done = subprocess.run(several, capture_output=True, text=True, timeout=600, check=True)
     assert done.stderr.count("report.html") == 1
     assert json.loads((tmp_path / "two" / "record.json").read_text())["processes"] == 2

@@ -17,6 +17,7 @@ from invkit.core.keys import Keys
 from invkit.evaluation.report.images import CELL, GAP, HEADER
 from invkit.experiment.run import evaluate, load, run
 from invkit.experiment.run_folder import RunFolder
+from invkit.experiment.smoke import smoke_recipe
 from invkit.physics.points import measure_points
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint
@@ -183,8 +184,19 @@ def test_smoke_is_the_whole_recipe_in_seconds(recipe):
         smoke=True,
         listener=heard,
     )
-    assert any("cifar10" in text for text in heard.said)
+    assert any("cifar10" in text for text in heard.said) and not any("train.grids" in text for text in heard.said)
     assert (folder / "report.html").exists()
+
+
+def test_smoke_has_small_grids_and_says_so(recipe):
+    grids = "train.grids=[512, [96, 64]]", "eval.grids=[256]"
+    small = smoke_recipe(load_recipe(recipe, grids), (said := []).append)
+    assert (small.train.grids, small.eval.grids) == ((32, (48, 32)), (32,))
+    assert said == ["smoke run: train.grids=[32, (48, 32)] instead of [512, (96, 64)]"]
+    fixed = ["degradation={name: sparse-random, sensors: 4000}", *grids]
+    small = smoke_recipe(load_recipe(recipe, fixed), (said := []).append)
+    assert (small.train.grids, small.eval.grids) == ((512, (96, 64)), (256,))
+    assert len(said) == 1 and "as in the recipe" in said[0] and "32x32" in said[0]
 
 
 def test_a_budget_ends_a_training_and_is_gone_on_with(recipe):

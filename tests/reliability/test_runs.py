@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from support import runs
 from support.counts import tiers
 from support.faults import mutated
 from support.messages import raises
+from support.trainers import trainer
 
 from invkit.core import signals
 from invkit.core.errors import Interrupted, RecipeError, to_user_error
@@ -29,6 +31,7 @@ from invkit.experiment.run_folder import RunFolder, without_secrets
 from invkit.plugins.loader import registry
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint
+from invkit.training.trainer import Trainer
 
 RECIPE = """\
 # tokens do not belong here: https://me:hunter2@example.org/data?api_key=s3cr3t&size=3
@@ -118,6 +121,62 @@ def test_a_signal_in_any_phase_saves_and_nothing_is_lost(recipe, tmp_path, count
             failed.append(f"{signal.Signals(number).name}: not the same as undisturbed")
     figure("signals in every phase of a run: state lost, or another end than exit code 75", tried, len(failed))
     assert failed == []
+
+
+def test_a_signal_between_the_parts_of_a_step_ends_it(recipe, tmp_path, monkeypatch):
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"accumulate": 2})})
+    run(recipe, tmp_path / "undisturbed", "cpu")
+    computed, whole = [], Trainer._losses
+
+    def losses(self, step, part):
+        if (step, part) == (3, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+        result = whole(self, step, part)
+        computed.append((step, part))
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_losses", losses)
+        with raises(Interrupted, "step 3"):
+            run(recipe, tmp_path / "stopped", "cpu")
+    assert computed[-1] == (3, 0) and latest_checkpoint(tmp_path / "stopped" / "checkpoints").step == 3
+    run(recipe, tmp_path / "stopped", "cpu")
+    assert same(tmp_path / "stopped", tmp_path / "undisturbed")
+
+
+def test_a_signal_before_the_first_step_is_done_leaves_nothing_wrong(recipe, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_losses", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with raises(Interrupted, "step 0"):
+            run(recipe, tmp_path / "stopped", "cpu")
+    run(recipe, tmp_path / "stopped", "cpu")
+    run(recipe, tmp_path / "undisturbed", "cpu")
+    assert same(tmp_path / "stopped", tmp_path / "undisturbed")
+
+
+def test_a_signal_ends_a_backward_pass():
+    t, begun = trainer({"steps": 2, "batch": 64}, grids=(64,)), threading.Event()
+
+    def send() -> None:
+        begun.wait()
+        time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def noticed(_: object) -> None:
+        begun.set()
+
+    losses = t._losses
+    t._losses = lambda step, part: begin(losses(step, part))
+
+    def begin(loss):
+        loss.register_hook(noticed)
+        return loss
+
+    threading.Thread(target=send).start()
+    with pytest.raises(Interrupted), stop_requests():
+        t._backward()
+    gradients = [p.grad is not None for p in t.model.parameters()]
+    assert not all(gradients)
 
 
 def twice(reached: list[str]) -> None:
@@ -244,14 +303,15 @@ def test_a_disk_that_fills_up_during_training_leaves_the_last_checkpoint(recipe,
 def test_a_folder_in_use_is_refused_and_a_finished_table_is_still_read(recipe, tmp_path):
     folder = run(recipe, tmp_path / "run", "cpu")
     table = json.loads((folder / "eval" / "table.json").read_text())
+    (folder / "eval" / "two").mkdir()
     with locked(folder):
         for fresh in (False, True):
             with raises(RecipeError, folder, os.getpid(), "--out DIR"):
                 run(recipe, folder, "cpu", fresh=fresh)
         assert evaluate(folder, device="cpu") == table
-        assert evaluate(folder, ["degradation.fraction=0.5"], device="cpu") != table  # writes nothing
-        with raises(RecipeError, folder, os.getpid()):
-            evaluate(folder, ["eval.images=1"], device="cpu")
+        assert evaluate(folder, ["eval.images=1"], device="cpu", name="one")["images"] == 1  # in a folder of its own
+        with locked(folder / "eval" / "two"), raises(RecipeError, folder / "eval" / "two", os.getpid()):
+            evaluate(folder, ["eval.images=2", "seed=1"], device="cpu", name="two")
     assert json.loads((folder / "eval" / "table.json").read_text()) == table and not (tmp_path / "run.old1").exists()
 
 

@@ -1,6 +1,7 @@
 """Inverse problems in imaging: posterior samples from conditional diffusion models, evaluated against baselines.
 
-`run`, `evaluate` and `load` correspond to commands; `measure_points` makes a measurement from scattered observations.
+`run`, `evaluate` and `load` correspond to commands; `measure_points` makes a measurement from scattered observations, and
+`write_images` a data set from a `torch.utils.data.Dataset`.
 Importing `invkit` does not import torch.
 """
 
@@ -14,13 +15,14 @@ from invkit.plugins.entry_points import version_of
 
 if TYPE_CHECKING:
     from invkit.core.grid import Grid
+    from invkit.data.torch_images import write_images
     from invkit.experiment.callbacks import Listener
     from invkit.experiment.trained_model import Trained
     from invkit.physics.points import measure_points
     from invkit.plugins.registry import Registry
     from invkit.recipe.recipe import Recipe
 
-__all__ = ["Grid", "__version__", "evaluate", "load", "measure_points", "run"]
+__all__ = ["Grid", "__version__", "evaluate", "load", "measure_points", "run", "write_images"]
 __version__ = version_of("invkit") or "0+unknown"  # a source tree that is not installed
 
 
@@ -97,7 +99,9 @@ def _registry(plugins: Sequence[str | Path]) -> "Registry":
 
 
 def __getattr__(name: str) -> Any:
-    modules = {"Grid": "invkit.core.grid", "measure_points": "invkit.physics.points"}
+    modules = {
+        "Grid": "invkit.core.grid", "measure_points": "invkit.physics.points", "write_images": "invkit.data.torch_images",
+    }  # fmt: skip
     if name in modules:
         return getattr(import_module(modules[name]), name)
     raise AttributeError(f"module 'invkit' has no attribute {name!r}")

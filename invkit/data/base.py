@@ -65,6 +65,11 @@ class Dataset(Settings, ABC):
     def channels(self) -> int:
         return 3
 
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The values of an image file that mean -1 and 1; None: those of black and white."""
+        return None
+
     def law(self) -> GaussianField | None:
         """The Gaussian field of which the images are samples, with a posterior in closed form; None for other images."""
         return None

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from invkit.data.decoding import has_grey_header
+from invkit.data.decoding import header
 from invkit.data.sources import FileSource, Source, sift
 
 Kind = Literal["pixels", "bytes"]  # what a digest is computed from
@@ -48,7 +48,7 @@ def catalogue(source: Source, kind: Kind, digests: Mapping[tuple[str, str], str]
 
     def work(name: str) -> Facts:
         if kind == "bytes" and isinstance(source, FileSource):
-            grey = has_grey_header(source.listing.open(name))
+            grey = header(source.listing.open(name))[1]
             return Facts(_digest_of_parts(source.listing.open(name)), grey)
         return facts_of(source.pixels(name))
 
@@ -77,7 +77,8 @@ def _thumbnail(pixels: NDArray[Any]) -> NDArray[np.float32] | None:
     edges = [np.arange(SIDE) * n // SIDE for n in pixels.shape[:2]]
     sums = np.add.reduceat(np.add.reduceat(pixels, edges[0], 0, np.float32), edges[1], 1).mean(2)
     rows, columns = (np.diff(e, append=n) for e, n in zip(edges, pixels.shape[:2], strict=True))
-    return (sums / (rows[:, None] * columns) / np.iinfo(pixels.dtype).max).ravel().astype(np.float32)
+    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else np.abs(pixels).max() or 1
+    return (sums / (rows[:, None] * columns) / white).ravel().astype(np.float32)
 
 
 def _digest_of_parts(file: BinaryIO) -> str:

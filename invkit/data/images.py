@@ -1,62 +1,27 @@
 """Image files of a folder, a zip or an npz as a data set."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
-from torch import Tensor
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.core.settings import PathSetting
-from invkit.data.arrays import ArrayImages
 from invkit.data.base import Dataset, Images, Split
 from invkit.data.catalogue import Facts, catalogue, kind_of
-from invkit.data.decoding import error_line, printable
+from invkit.data.decoding import printable
+from invkit.data.file_images import Opening, open_images
 from invkit.data.groups import user_groups
 from invkit.data.new_split import Rules, all_of, new_split
-from invkit.data.resampling import to_batch
-from invkit.data.sources import Source, open_source, sift
+from invkit.data.sources import Source, open_source
 from invkit.data.split_record import Item, SplitRecord
 from invkit.data.splits import split_names
 
 Relation = Literal["same", "moved", "other"]  # to the data set of a run: equal settings, another place, other settings
-IN_MEMORY = 1 << 30  # bytes of decoded images to keep
-
-
-@dataclass(frozen=True, eq=False)
-class LazyImages(Images):
-    """Images of a set too large for memory, decoded on access."""
-
-    items: Sequence[Item]
-    source: Source
-    grid: Grid
-    notes: tuple[str, ...] = ()
-    split_used: str = ""
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, ids: Sequence[int]) -> Tensor:
-        return to_batch(np.stack([self._decode(self.items[i].name) for i in ids]), self.grid)
-
-    def _decode(self, name: str) -> NDArray[np.uint8]:
-        try:
-            return self.source.decode(name, self.grid)
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders of broken files may raise any exception
-            raise DataError(
-                f"images: {printable(name)} is broken ({error_line(error)}); remove it, or save it again"
-            ) from None
-
-    def group(self, image_id: int) -> str:
-        return printable(self.items[image_id].group)
 
 
 @dataclass(frozen=True)
@@ -65,6 +30,7 @@ class _Binding:
 
     record: SplitRecord | None = field(default=None, compare=False)
     relation: Relation | None = field(default=None, compare=False)
+    channels: int | None = field(default=None, compare=False)  # found in a data set without a record
 
 
 class ImageFiles(Dataset):
@@ -107,6 +73,45 @@ class ImageFiles(Dataset):
             raise ValueError("group should name a column of group_file")
         return self
 
+    @model_validator(mode="after")
+    def _values(self) -> Self:
+        if self.min_side is not None and self.crops is None:
+            raise ValueError("min_side is of crops; set crops to the number of training crops")
+        if self.range is not None and not self.range[0] != self.range[1]:
+            raise ValueError(f"range should be two different values, got {list(self.range)}")
+        return self
+
+    @property
+    def channels(self) -> int:
+        record, relation = self._binding.record, self._binding.relation
+        if self.mode != "auto":
+            return 1 if self.mode == "grey" else 3
+        if record is not None or relation or not self._roots():
+            return record.channels if record else 3
+        if self._binding.channels is None:
+            facts = [fact for root in self._roots() for fact in self._facts(open_source(root)).values()]
+            self._binding = replace(self._binding, channels=1 if facts and all(fact.grey for fact in facts) else 3)
+        return self._binding.channels or 3
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        return self.range
+
+    mode: Literal["auto", "rgb", "grey"] = Field(
+        "auto", description="channels: 3 for rgb, 1 for grey; auto: grey if all images are grey"
+    )
+    range: tuple[float, float] | None = Field(
+        None,
+        description="the values of an image that mean -1 and 1; null: those of black and white, 0 and 255 for 8 bits, 0 and "
+        "65535 for 16, 0 and 1 for floats in [0, 1]",
+    )
+    crops: int | None = Field(
+        None, ge=1, description="crops in the training split, each computed on access; null: whole images"
+    )
+    min_side: int | None = Field(
+        None, ge=1, description="shorter side of the smallest crop, in pixels of the file; null: that of the grid"
+    )
+
     _binding: _Binding = PrivateAttr(default_factory=_Binding)
 
     def missing(self) -> str | None:
@@ -114,7 +119,7 @@ class ImageFiles(Dataset):
         return f"images: {absent[0]} does not exist" if absent else None
 
     def record_split(self, seed: int) -> dict[str, Any]:
-        return self._new(seed, self._source("train")).as_json()
+        return replace(self._new(seed, self._source("train")), channels=self.channels).as_json()
 
     def with_split(self, record: dict[str, Any] | None, changed: Collection[str] = ()) -> Self:
         bound = self.model_copy()
@@ -150,7 +155,13 @@ class ImageFiles(Dataset):
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
         source = self._source(split, grid)
-        return self._decoded(self._split(source, split, seed), split, source, grid, limit)
+        record = self._split(source, split, seed)
+        if not record.items(split):
+            raise DataError(
+                "images: data.test_share=1 leaves no images to train on; give the test set as data.test_root"
+            )
+        min_side = self.min_side or min(grid.shape)
+        return open_images(source, record, Opening(split, grid, seed, limit, self.range, self.crops, min_side))
 
     def _source(self, split: Split, grid: Grid | None = None) -> Source:
         root = Path(self.test_root if self.test_root and split == "test" else self.root)
@@ -206,37 +217,12 @@ class ImageFiles(Dataset):
         rules = Rules(seed, self._share, self.test_folder, kind)
         return new_split(source, rules, self._groups(source), None if tests is None else (tests, self._groups(tests)))
 
+    def _roots(self) -> list[Path]:
+        return [path for path in map(Path, filter(None, (self.root, self.test_root))) if path.exists()]
+
+    @staticmethod
+    def _facts(source: Source) -> dict[str, Facts]:
+        return catalogue(source, kind_of(source))
+
     def _groups(self, source: Source) -> Mapping[str, str]:
         return user_groups(source.names, self.group, Path(self.group_file) if self.group_file else None)
-
-    def _decoded(self, record: SplitRecord, split: Split, source: Source, grid: Grid, limit: int | None) -> Images:
-        items = {item.name: item for item in record.items(split)}
-        count = min(len(items), limit or len(items))
-        keep = count * grid.pixels * grid.channels <= IN_MEMORY
-        pixels = np.empty((count if keep else 0, *grid.shape, grid.channels), np.uint8)
-        used: list[Item] = []
-        broken: list[str] = []
-
-        def work(name: str) -> NDArray[np.uint8] | None:
-            return source.decode(name, grid) if keep else source.check(name, grid)
-
-        for name, result in sift(list(items), work, limit):
-            if isinstance(result, str):
-                broken.append(f"{printable(name)} ({result})")
-                continue
-            if result is not None:
-                pixels[len(used)] = result
-            used.append(items[name])
-        some = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
-        if split == "train" and not items:
-            raise DataError(
-                "images: data.test_share=1 leaves no images to train on; give the test set as data.test_root"
-            )
-        if not used:
-            raise DataError(f"images: no usable image for the {split} split in {self.root}: {some}")
-        notes = (f"images: {len(broken)} images of the {split} split are left out: {some}",) if broken else ()
-        notes = (*record.notes, *notes)
-        if not keep:
-            return LazyImages(used, source, grid, notes, record.description)
-        groups = [printable(item.group) for item in used]
-        return ArrayImages(pixels[: len(used)], np.arange(len(used)), groups, grid, notes, record.description)

@@ -1,7 +1,7 @@
 """The image files of a folder or zip."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 from invkit.data.archive import open_zip, read_entry
 from invkit.data.decoding import MAX_BYTES, SUFFIXES, open_file
+
+DATA_SUFFIXES = SUFFIXES | {".npy"}  # of the images of a data set
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,15 +22,15 @@ class Listing:
     open: Callable[[str], BinaryIO]
 
 
-def _is_image(name: str) -> bool:
+def _is_image(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
     parts = name.split("/")
     hidden = any((part.startswith(".") and part.strip(".")) or part == "__MACOSX" for part in parts)
-    return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
+    return not hidden and os.path.splitext(parts[-1])[1].lower() in suffixes
 
 
 def folder_files(root: Path) -> Listing:
     """The images under a folder by relative path; a stamp is a file's size and time of modification."""
-    names, stamps, total = image_names(root), {}, 0
+    names, stamps, total = image_names(root, DATA_SUFFIXES), {}, 0
     for name in names:
         try:
             found = (root / name).stat()
@@ -73,7 +75,7 @@ class _ForkSafeFile(RawIOBase):
 def zip_files(path: Path) -> Listing:
     """The images in a .zip; a stamp is a file's size and checksum."""
     archive = open_zip(path, BufferedReader(_ForkSafeFile(path)) if hasattr(os, "pread") else None)
-    entries = {entry.filename: entry for entry in archive.infolist() if _is_image(entry.filename)}
+    entries = {entry.filename: entry for entry in archive.infolist() if _is_image(entry.filename, DATA_SUFFIXES)}
 
     def opener(name: str) -> BinaryIO:
         return BytesIO(read_entry(archive, name, MAX_BYTES))
@@ -82,7 +84,7 @@ def zip_files(path: Path) -> Listing:
     return Listing(stamps, path.stat().st_size, opener)
 
 
-def image_names(root: Path) -> list[str]:
+def image_names(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[str]:
     """Relative paths of the images under a folder, sorted."""
     found = (Path(at, name).relative_to(root).as_posix() for at, _, names in os.walk(root) for name in names)
-    return sorted(filter(_is_image, found))
+    return sorted(name for name in found if _is_image(name, suffixes))

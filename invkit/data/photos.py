@@ -1,24 +1,21 @@
 """The shipped data set: crops of 49 embedded photographs, split by photograph."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
-from torch import Tensor
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Dataset, Images, Split
-from invkit.data.resampling import Box, area_table, cell_averages, enlarges, to_batch
-
-TEST_CROPS = 16  # of each test photograph
-BLOCK = 256  # crops whose groups are computed together
+from invkit.data.crops import TEST_CROPS, Crops, crop_box
+from invkit.data.resampling import area_table, cell_averages, enlarges
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,71 +42,29 @@ def embedded(split: Split) -> tuple[Photo, ...]:
     return tuple(photos)
 
 
-def crop_box(
-    shape: tuple[int, int],
-    scale: float,
-    place: tuple[float, float],
-    min_side: int,
-    grid: Grid,
-) -> Box:
-    """The box of a crop with the grid's aspect in a photograph of `shape` pixels.
-
-    Its shorter side grows exponentially with `scale` in [0, 1], from `min_side` to the largest that fits; `place` in
-    [0, 1]^2 moves it from the upper left to the lower right corner. If the photograph is large enough, the side is at
-    least that of the grid, so that pixels are not enlarged; apart from this bound it does not depend on the resolution.
-    """
-    aspect = grid.height / min(grid.shape), grid.width / min(grid.shape)
-    longest = min(shape[0] / aspect[0], shape[1] / aspect[1])
-    side = longest * min(min_side / longest, 1.0) ** (1 - scale)
-    side = max(side, min(min(grid.shape), longest))
-    height, width = side * aspect[0], side * aspect[1]
-    top, left = (shape[0] - height) * place[0], (shape[1] - width) * place[1]
-    return top, left, top + height, left + width
-
-
 @dataclass(frozen=True, eq=False)
-class PhotoCrops(Images):
-    """Crops of photographs, each a function of (seed, split, id) and computed on access."""
+class PhotoCrops(Crops):
+    """Crops of the embedded photographs; a training crop is flipped with probability 1/2."""
 
-    split: Split
-    grid: Grid
-    seed: int
-    count: int
-    min_side: int
-    notes: tuple[str, ...] = ()
+    purpose: ClassVar[str] = "photos"
 
-    def __len__(self) -> int:
-        return self.count
+    @property
+    def photos(self) -> tuple[Photo, ...]:
+        return embedded(self.split)
 
-    def _keys(self, ids: Sequence[int]) -> Keys:
-        return Keys.of(self.seed, f"photos/{self.split}", ids)
+    @property
+    def sources(self) -> int:
+        return len(self.photos)
 
-    def _photos(self, keys: Keys, ids: Sequence[int]) -> list[Photo]:
-        photos = embedded(self.split)
-        if self.split == "test":  # in turn: the first n ids show all photographs about equally often
-            return [photos[i % len(photos)] for i in ids]
-        return [photos[i] for i in keys.integers("photo", len(photos)).tolist()]
+    def crop(self, source: int, scale: float, place: tuple[float, float]) -> NDArray[np.float64]:
+        photo = self.photos[source]
+        return cell_averages(photo.table, crop_box(photo.shape, scale, place, self.min_side, self.grid), self.grid)
 
-    def __getitem__(self, ids: Sequence[int]) -> Tensor:
-        keys = self._keys(ids)
-        photos = self._photos(keys, ids)
-        scale, place = keys.uniform("scale").tolist(), keys.uniform("place", 2).tolist()
-        flip = [self.split == "train" and u < 0.5 for u in keys.uniform("flip").tolist()]
-        crops = np.empty((len(photos), *self.grid.shape, 3))
-        for i, photo in enumerate(photos):
-            crop = cell_averages(
-                photo.table, crop_box(photo.shape, scale[i], place[i], self.min_side, self.grid), self.grid
-            )
-            crops[i] = crop[:, ::-1] if flip[i] else crop
-        return to_batch(crops, self.grid)
+    def flips(self, keys: Keys) -> list[bool]:
+        return [self.split == "train" and u < 0.5 for u in keys.uniform("flip").tolist()]
 
-    def group(self, image_id: int) -> str:
-        return self._names(image_id // BLOCK)[image_id % BLOCK]
-
-    @lru_cache(maxsize=2)  # noqa: B019  (a few names)
-    def _names(self, block: int) -> tuple[str, ...]:
-        ids = range(block * BLOCK, (block + 1) * BLOCK)
-        return tuple(photo.name for photo in self._photos(self._keys(ids), ids))
+    def name(self, source: int) -> str:
+        return self.photos[source].name
 
 
 class Photos(Dataset):

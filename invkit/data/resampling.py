@@ -91,7 +91,7 @@ def enlarges(shape: tuple[int, ...], grid: Grid) -> bool:
 
 
 def to_batch(
-    values: NDArray[np.uint8] | NDArray[np.float64],  # (B, H, W, C) in [0, 255]
+    values: NDArray[Any],  # (B, H, W, C) in [0, 255]
     grid: Grid,
 ) -> Tensor:
     """Convert images to a batch `(B, C, H, W)` float32 in [-1, 1]."""

@@ -9,16 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data import decoding
-from invkit.data.archive import UNREADABLE, read_npz
-from invkit.data.decoding import SUFFIXES, error_line, onto, read_pixels, to_bytes
-from invkit.data.listing import Listing, folder_files, zip_files
+from invkit.data.archive import UNREADABLE, read_npy, read_npz
+from invkit.data.decoding import Range, error_line, read_pixels, stored
+from invkit.data.listing import DATA_SUFFIXES, Listing, folder_files, zip_files
 from invkit.data.resampling import enlarges
 
 T = TypeVar("T")
@@ -43,7 +42,7 @@ class Source(ABC):
         """The pixels (h, w, C) of an image, C = 1 or 3; a broken file may raise any exception."""
 
     @abstractmethod
-    def decode(self, name: str, grid: Grid) -> NDArray[np.uint8]:
+    def decode(self, name: str, grid: Grid, span: Range | None) -> NDArray[Any]:
         """An image on a grid (H, W, C), as `decoding.decode`."""
 
     @abstractmethod
@@ -60,8 +59,8 @@ class FileSource(Source):
     def pixels(self, name: str) -> NDArray[Any]:
         return read_pixels(self.listing.open(name))
 
-    def decode(self, name: str, grid: Grid) -> NDArray[np.uint8]:
-        return decoding.decode(self.listing.open(name), grid)
+    def decode(self, name: str, grid: Grid, span: Range | None) -> NDArray[Any]:
+        return decoding.decode(self.listing.open(name), grid, span)
 
     def check(self, name: str, grid: Grid) -> None:
         decoding.check(self.listing.open(name), grid)
@@ -71,49 +70,58 @@ class FileSource(Source):
 class ArraySource(Source):
     """The rows of an array, named by their numbers."""
 
-    array: NDArray[np.uint8]  # (N, h, w, C)
+    array: NDArray[Any]  # (N, h, w, C)
 
     def pixels(self, name: str) -> NDArray[Any]:
         return self.array[int(name)]
 
-    def decode(self, name: str, grid: Grid) -> NDArray[np.uint8]:
-        return to_bytes(onto(self.pixels(name), grid))
+    def decode(self, name: str, grid: Grid, span: Range | None) -> NDArray[Any]:
+        return stored(self.pixels(name), grid, span)
 
     def check(self, name: str, grid: Grid) -> None:
         pass  # all rows have the size that was checked on opening
 
 
 def open_source(path: Path, grid: Grid | None = None) -> Source:
-    """Open a folder, a zip or an npz. Raises DataError if it holds no images, or an npz has images smaller than the grid."""
+    """Open a folder, a zip, or an npz or npy of all images.
+
+    Raises DataError if it holds no images, or an array of images that are smaller than the grid.
+    """
     try:
-        if path.suffix.lower() == ".npz":
+        if path.suffix.lower() in (".npz", ".npy"):
             return _open_array(path, grid)
         listing = folder_files(path) if path.is_dir() else zip_files(path)
     except DataError:
         raise
     except UNREADABLE as error:
-        raise DataError(f"images: {path} cannot be read as a folder, a .zip or an .npz ({error_line(error)})") from None
+        raise DataError(
+            f"images: {path} cannot be read as a folder, a .zip, an .npz or an .npy ({error_line(error)})"
+        ) from None
     if not listing.stamps:
-        raise DataError(f"images: {path} holds no image ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"images: {path} holds no image ({', '.join(sorted(DATA_SUFFIXES))})")
     return FileSource(path, listing.stamps, listing.size, listing)
 
 
 def _open_array(path: Path, grid: Grid | None) -> ArraySource:
+    stat = path.stat()
     try:
-        array = read_npz(path, "images")
+        if path.suffix.lower() == ".npz":
+            array = read_npz(path, "images")
+        else:
+            with path.open("rb") as file:
+                array = read_npy(file, stat.st_size)
     except KeyError as error:
         raise DataError(f"images: {path} holds {error.args[0]}; it needs an array named images") from None
     if array.ndim == 3:
         array = array[..., None]
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in (1, 3):
+    if array.dtype.kind not in "buif" or array.ndim != 4 or array.shape[3] not in (1, 3):
         raise DataError(
-            f"images: images in {path} is {array.dtype} {array.shape}; it needs 8-bit (N, H, W, 3) or (N, H, W)"
+            f"images: images in {path} is {array.dtype} {array.shape}; it needs real (N, H, W, 3), (N, H, W, 1) or (N, H, W)"
         )
     if grid and enlarges(array.shape[1:3], grid):
         raise DataError(
             f"images: the images of {path} have {array.shape[1]}x{array.shape[2]} pixels, fewer than {grid}"
         )
-    stat = path.stat()
     stamp = f"{stat.st_size}-{stat.st_mtime_ns}"
     return ArraySource(path, {str(row): stamp for row in range(len(array))}, stat.st_size, array)
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ class RunFolder:
         with locked(self.path):
             text, before = without_secrets(recipe.dump()), resolved.read_text("utf-8") if resolved.exists() else None
             if before is not None and self.has_checkpoint:
-                self._check(yaml.safe_load(text), yaml.safe_load(before))
+                self._check(yaml.safe_load(text), _with_defaults(resolved, before, recipe.registry))
             write_atomic(resolved, text)  # first, since it identifies the recipe of the folder
             if recipe.text != before:  # else the recipe was read from this folder, whose recipe.yaml stays
                 write_atomic(self.path / "recipe.yaml", without_secrets(recipe.text) or text)
@@ -226,6 +226,13 @@ class RunFolder:
 
 def _files(registry: Registry | None) -> Mapping[str, str]:
     return registry.files if registry else {}
+
+
+def _with_defaults(path: Path, text: str, registry: Registry) -> dict[str, Any]:
+    """The settings of a stored recipe, with the defaults of settings that earlier versions did not have."""
+    with suppress(RecipeError, PluginError):  # of a plugin that is not loaded: what differs is stated
+        text = without_secrets(load_recipe(path, (), registry).dump())
+    return yaml.safe_load(text)
 
 
 def _step_of(line: str) -> float:

@@ -42,16 +42,8 @@ class KernelBlur(Blur):
 
 def _read(path: Path) -> NDArray[np.float64]:
     """Read a kernel (h, w), divided by its sum."""
-    if path.suffix != ".npy":
-        kernel = read_image(path).mean(2)
-    else:
-        try:  # memory-mapped: a header that claims more than the file holds is an error
-            kernel = np.array(np.load(path, mmap_mode="r", allow_pickle=False), np.float64)
-        except MemoryError:
-            raise
-        except Exception as error:  # a broken header may raise any exception
-            raise DataError(f"{path}: cannot be read as a kernel ({error})") from None
-    if kernel.ndim != 2 or not np.isfinite(kernel).all() or not kernel.sum() > 0:
+    kernel = read_image(path).mean(2)
+    if not np.isfinite(kernel).all() or not kernel.sum() > 0:
         raise DataError(f"{path}: a kernel is a matrix of finite numbers with a positive sum, got shape {kernel.shape}")
     return kernel / kernel.sum()
 

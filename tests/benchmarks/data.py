@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from invkit.core.grid import Grid
-from invkit.data import images as module
+from invkit.data import file_images as module
 from invkit.data.images import ImageFiles
 from invkit.data.loader import Feed, Key
 

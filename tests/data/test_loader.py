@@ -14,7 +14,7 @@ from support.messages import raises
 
 from invkit.core.errors import DataError, ResourceError
 from invkit.core.grid import Grid
-from invkit.data import images as images_module
+from invkit.data import file_images
 from invkit.data.base import Images
 from invkit.data.images import ImageFiles
 from invkit.data.listing import _ForkSafeFile
@@ -133,7 +133,7 @@ def sources(tmp_path_factory):
 @pytest.mark.parametrize("source", ["set", "set.zip", "set.npz"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_read_by_two_processes_the_pictures_are_the_same_bits(sources, source, kept, monkeypatch):
-    monkeypatch.setattr(images_module, "IN_MEMORY", 1 << 30 if kept else 0)
+    monkeypatch.setattr(file_images, "IN_MEMORY", 1 << 30 if kept else 0)
     opened = ImageFiles(root=str(sources / source)).open("train", GRID, 0)
     n = len(opened)
     keys = [(GRID, [(5 * i + j) % n for j in range(5)]) for i in range(24)]

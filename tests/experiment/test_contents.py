@@ -5,11 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from support import runs
 from support.image_files import encoded, picture, write
 from support.messages import missing, raises
 
+import invkit
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.core.settings import named_paths
@@ -87,6 +89,37 @@ def test_a_run_of_an_earlier_version_says_that_its_split_is_not_recorded(own):
     listener = runs.Heard()
     assert psnr(evaluate(folder, listener=listener)) == psnr(before)
     assert sum("did not record its split" in text for text in listener.said) == 1
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_split_and_channels(own, tmp_path):
+    """Its recipe has none of the settings that came later, and its grey images have three channels."""
+    for i in range(20):
+        (tmp_path / "pics" / f"{i}.png").write_bytes(encoded(picture(i, (20, 20))[..., 0]))
+    folder = runs.go(own, "data.mode=rgb")
+    before = evaluate(folder)
+    resolved = yaml.safe_load((folder / "resolved.yaml").read_text())
+    for key in ("mode", "range", "crops", "min_side", "group", "group_file"):
+        del resolved["data"][key]
+    (folder / "resolved.yaml").write_text(yaml.safe_dump(resolved))
+    for name in ("split.json", "eval/done.json"):
+        (folder / name).unlink()
+    assert invkit.load(folder).recipe.data.channels == 3
+    assert psnr(evaluate(folder)) == psnr(before)
+    listener = runs.Heard()
+    runs.go(own, "train.steps=6", listener=listener)  # the recipe says nothing of the mode
+    assert listener.steps == [4, 5, 6] and any("did not record its split" in text for text in listener.said)
+    assert not (folder / "split.json").exists()
+
+
+def test_a_run_of_grey_images_has_one_channel(own, tmp_path):
+    for i in range(20):
+        (tmp_path / "pics" / f"{i}.png").write_bytes(encoded(picture(i, (20, 20))[..., 0]))
+    folder = runs.go(own)
+    trained = invkit.load(folder)
+    assert trained.model.channels == 1 == trained.recipe.data.channels
+    (tmp_path / "pics" / "colour.png").write_bytes(encoded(picture(50, (20, 20))))
+    runs.go(own, "train.steps=6")
+    assert invkit.load(folder).model.channels == 1
 
 
 def test_a_fresh_start_records_anew(own, tmp_path):

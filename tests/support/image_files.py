@@ -40,6 +40,6 @@ def broken():
         "empty.png": b"",
         "text.png": b"not a picture",
         "small.png": encoded(picture(1, (7, 30))),
-        "float.tif": encoded(np.zeros((16, 16), np.float32), "TIFF"),
+        "float.tif": encoded(np.full((16, 16), 7.5, np.float32), "TIFF"),
         "other.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n",
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data import decoding
-from invkit.data.decoding import SUFFIXES, decode, printable, read, upright_size
+from invkit.data.decoding import SUFFIXES, Range, decode, header, printable, read
 from invkit.data.listing import image_names
 from invkit.data.resampling import to_batch
 
@@ -87,16 +87,20 @@ def _valid_name(stem: str) -> str:
 
 def image_grid(path: Path, channels: int) -> Grid:
     """The grid of an image's own pixels, from its header. Raises DataError for an unusable image."""
-    return Grid(*read(path, upright_size), channels)
+    height, width = read(path, header)[0]
+    return Grid(height, width, channels)
 
 
-def read_image(path: Path, grid: Grid) -> Tensor:
-    """An image, centre-cropped to the grid's aspect and averaged over its cells: (1, C, H, W) in [-1, 1]; grey for one channel."""
+def read_image(path: Path, grid: Grid, span: Range | None = None) -> Tensor:
+    """An image, centre-cropped to the grid's aspect and averaged over its cells: (1, C, H, W) in [-1, 1]; grey for one channel.
+
+    `span` are the values that mean -1 and 1, by default those of black and white.
+    """
     if grid.channels not in (1, 3):
         raise DataError(
             f"{printable(str(path))}: image files have 1 or 3 channels, and the run has {grid.channels}; give points"
         )
-    pixels = read(path, lambda file: decode(file, grid), "; save it again, or give another --grid")
+    pixels = read(path, lambda file: decode(file, grid, span), "; save it again, or give another --grid")
     return to_batch(pixels[None], grid)
 
 

@@ -109,10 +109,10 @@ def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measuremen
         return Measurement(PointValues(grid, points.coordinates[None]), y, recipe.noise.sigma), None
     if request.mask is not None:
         assert prepared.image_grid is not None
-        x = read_image(file.path, prepared.image_grid)
+        x = read_image(file.path, prepared.image_grid, recipe.data.span)
         at, values = observed_points(x, request.mask)
         return bin_points(at[None], values[None], grid, recipe.noise.sigma), None
-    x = read_image(file.path, grid)
+    x = read_image(file.path, grid, recipe.data.span)
     keys = Keys.of(request.options.seed, "reconstruct", [file.key])
     try:
         operator = recipe.degradation.sample(keys.child("operator"), grid)

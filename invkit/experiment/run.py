@@ -119,6 +119,11 @@ def evaluation(
         listener = listener if listener and world.first else Listener()
         session = Session(recipe, folder, listener, stop, world, torch_device)
         trained = _load(path, torch_device, registry)
+        if trained.model.channels != recipe.data.channels:
+            raise RecipeError(
+                f"the model of {path} is for images of {trained.model.channels} channels, and those of the data set have "
+                f"{recipe.data.channels}; leave the override out, or train another run"
+            )
         models = _priors(recipe, torch_device)
         table, reason = stored_table(folder, stamp_of(session, trained, models), world)
         if table is not None:  # nothing is written, so no lock is needed

@@ -12,7 +12,7 @@ from support.image_files import encoded, picture, write
 from support.messages import missing, raises
 
 import invkit
-from invkit.core.errors import DataError
+from invkit.core.errors import DataError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.settings import named_paths
 from invkit.experiment.run import evaluate, run
@@ -117,6 +117,9 @@ def test_a_run_of_grey_images_has_one_channel(own, tmp_path):
     folder = runs.go(own)
     trained = invkit.load(folder)
     assert trained.model.channels == 1 == trained.recipe.data.channels
+    for override in ("data.mode=rgb", "data.name=photos"):
+        with raises(RecipeError, "1 channels", 3):
+            evaluate(folder, [override], "cpu")
     (tmp_path / "pics" / "colour.png").write_bytes(encoded(picture(50, (20, 20))))
     runs.go(own, "train.steps=6")
     assert invkit.load(folder).model.channels == 1

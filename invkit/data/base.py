@@ -59,6 +59,7 @@ class Dataset(Settings, ABC):
     """A source of images; its typed fields are its settings in a recipe."""
 
     kind: ClassVar[str] = "dataset"
+    mirrored: ClassVar[bool] = False  # whether an image mirrored left to right is as likely as the image
     records_split: ClassVar[bool] = False  # whether a run records which images it was trained on, by their contents
 
     @property

@@ -9,6 +9,7 @@ import os
 import pickletools
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,6 +146,7 @@ class Cifar10(Dataset):
     They are shuffled; the order of the test images does not depend on the seed.
     """
 
+    mirrored: ClassVar[bool] = True
     root: PathSetting | None = Field(
         None, description="cifar-10-batches-py or -bin, its parent folder, or a .tar.gz of it; null: downloaded"
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -36,6 +37,7 @@ class FieldDraws(Images):
 class Fields(Dataset):
     """Samples of a Gaussian field at any resolution; values are not bounded to [-1, 1]."""
 
+    mirrored: ClassVar[bool] = True
     field: StationaryField = Field(
         MaternField(std=0.5, length=0.25, exponent=2.5, color=0.5), description="distribution of the images"
     )

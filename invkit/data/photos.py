@@ -73,6 +73,7 @@ class Photos(Dataset):
     A test crop depends on its id only, so that the test images are the same for every seed.
     """
 
+    mirrored: ClassVar[bool] = True
     crops: int = Field(65536, ge=1, description="crops in the training split; each is computed on access")
     min_side: int = Field(64, ge=8, le=320, description="shorter side of the smallest crop, in pixels of a photograph")
 

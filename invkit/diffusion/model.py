@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from invkit.core.device import Precision, autocast, span
@@ -31,6 +32,7 @@ class ConditionalModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.diffusion, self.constants = settings, diffusion, constants
+        self.schedule = diffusion.schedule.fitted(strongest_mode(constants.residual, diffusion.field))
         self.precision = precision
         self.channels = len(constants.prior.color)
         self.network = settings.build(3 * self.channels + 2, self.channels)
@@ -160,7 +162,7 @@ class ConditionalModel(nn.Module):
         grid = measurement.grid
         target = condition.estimate.residual(x)
         level = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)
-        sigma = torch.where(quantiles < mean_share, math.inf, self.diffusion.schedule.train_sigma(level))
+        sigma = torch.where(quantiles < mean_share, math.inf, self.schedule.train_sigma(level))
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
         z = target + torch.where(sigma.isinf(), 0, sigma).view(-1, 1, 1, 1) * noise
         scaling = self._scaling_of_each(sigma, condition, self.density_ratio(measurement))
@@ -185,7 +187,7 @@ class ConditionalModel(nn.Module):
     ) -> Tensor:  # fmt: skip
         """Posterior samples (K, B, C, H, W), keyed by image."""
         out = torch.empty(count, len(measurement), *measurement.grid.picture, device=measurement.y.device)
-        levels = self.diffusion.schedule.levels(settings.steps)
+        levels = self.schedule.levels(settings.steps)
         for places, condition in self._conditions(measurement, estimate):
             chunks = keys[places].chunks(count, passes.at_once, passes.first)
             draws = [self._draw(condition.repeat(n), own, levels, settings, passes.called) for n, own in chunks]
@@ -208,3 +210,14 @@ class ConditionalModel(nn.Module):
             return self.diffusion.field.sample(keys.child(label), condition.grid)
 
         return settings.method(denoise, noise, levels)
+
+
+def strongest_mode(residual: FittedField, noise: GaussianField) -> float:
+    """Largest ratio of the standard deviations of a mode of the residual and of the noise, on the grid of the fit."""
+    height, width = residual.modes.shape[2:]
+    grid = Grid(height, width, len(residual.color))
+    power = torch.linalg.eigvalsh(residual.modes.permute(2, 3, 0, 1))[..., -1]
+    own = noise.spectrum(grid).diagonal().amin(-1)
+    if own.shape != power.shape:  # modes of a larger domain: the same wave numbers are further apart
+        own = F.interpolate(own[None, None], size=power.shape, mode="nearest")[0, 0]
+    return float((power / own.clamp(min=1e-30)).max().sqrt())

@@ -154,8 +154,8 @@ SAMPLERS: dict[str, type[Sampler]] = {
 class Sample(Settings):
     """How posterior samples are drawn."""
 
-    method: Sampler = Field(default_factory=Heun, description="the sampler")
-    steps: int = Field(6, ge=1, le=MAX_STEPS, description="steps of the sampler")
+    method: Sampler = Field(default_factory=Dpmpp2M, description="the sampler")
+    steps: int = Field(15, ge=1, le=MAX_STEPS, description="steps of the sampler")
     _retired = retired(coarse=[])
 
     @property

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -10,11 +10,18 @@ from torch import Tensor
 
 from invkit.core.settings import Settings
 
+LEAST = 20.0  # smallest `sigma_max` that is set from the residual
+ABOVE = 5.0  # that many standard deviations of the strongest mode, at which 4 % of its variance are still signal
+
 
 class Schedule(Settings, ABC):
     """The distribution of noise levels in training, and the decreasing levels of sampling."""
 
     kind: ClassVar[str] = "schedule"
+
+    def fitted(self, strongest: float) -> Self:
+        """The schedule with the settings that are left open; `strongest` as of `strongest_mode` in `model.py`."""
+        return self
 
     @abstractmethod
     def scale(self, t: Tensor) -> Tensor:
@@ -39,18 +46,24 @@ class EdmSchedule(Schedule):
     sigma_min: float = Field(
         0.01, gt=0, description="lowest noise level of sampling, in standard deviations of the data"
     )
-    sigma_max: float = Field(
-        20.0, gt=0, description="highest noise level of sampling, in standard deviations of the data"
+    sigma_max: float | None = Field(
+        None,
+        gt=0,
+        description="highest noise level of sampling, in standard deviations of the data; null: "
+        "5 times that of the residual's strongest mode, and at least 20",
     )
     rho: float = Field(7.0, ge=1, description="exponent of the spacing of noise levels in sampling")
     log_mean: float = Field(-0.6, description="mean of ln(sigma) in training")
     log_std: float = Field(1.4, gt=0, description="standard deviation of ln(sigma) in training")
 
+    def fitted(self, strongest: float) -> Self:
+        return self if self.sigma_max else self.model_copy(update={"sigma_max": max(LEAST, ABOVE * strongest)})
+
     def scale(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
 
     def sigma(self, t: Tensor) -> Tensor:
-        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        low, high = self.sigma_min ** (1 / self.rho), (self.sigma_max or LEAST) ** (1 / self.rho)
         return (low + t * (high - low)) ** self.rho
 
     def train_sigma(self, u: Tensor) -> Tensor:

@@ -180,7 +180,7 @@ class TiledModel:
             draws = [field.sample(forked.child(f"tile{i}/{label}"), self.tiles.grid) for i in range(len(self.tiles))]
             return self.tiles.blend_noise(torch.stack(draws))
 
-        levels = self.model.diffusion.schedule.levels(settings.steps)
+        levels = self.model.schedule.levels(settings.steps)
         z = settings.method(self._denoiser(count, passes), noise, levels)
         return (self.estimate + self.std * z)[:, None]
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+from typing import Self
 
 import torch
 import yaml
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from invkit.core.errors import DataError, RecipeError, blamed
 from invkit.core.grid import Grid, as_grid
@@ -53,6 +54,12 @@ class Recipe(Settings):
     log: Log = Log()
 
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @model_validator(mode="after")
+    def _flip_as_the_data_allow(self) -> Self:
+        if self.train.flip is None:
+            object.__setattr__(self, "train", self.train.model_copy(update={"flip": self.data.mirrored}))
+        return self
 
     @property
     def name(self) -> str:

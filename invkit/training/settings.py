@@ -40,7 +40,10 @@ class Train(Settings):
         le=1,
         description="share of all pixels, random and disjoint from the observed, that the loss is evaluated on; null: all hidden",
     )
-    flip: bool = Field(True, description="mirror images left to right at random")
+    flip: bool | None = Field(
+        None,
+        description="mirror images left to right at random; null: if the data set says that mirror images are alike",
+    )
     grids: tuple[int | tuple[int, int], ...] = Field(
         (32,), min_length=1, description="grids, one chosen at random for each step: n or [height, width]"
     )

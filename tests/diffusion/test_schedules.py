@@ -3,8 +3,16 @@ import math
 import pytest
 import torch
 
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.diffusion import SCHEDULES
+from invkit.diffusion.constants import Constants
+from invkit.diffusion.model import ConditionalModel, strongest_mode
+from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion.residual_scale import ResidualScale
 from invkit.diffusion.schedules import EdmSchedule, FlowSchedule, VpCosineSchedule, VpLinearSchedule
+from invkit.diffusion.settings import Diffusion
+from invkit.physics.gaussian import FittedField, WhiteField
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
@@ -28,7 +36,7 @@ def test_edm_training_levels_are_log_normal():
     logs = s.train_sigma((torch.arange(100_000) + 0.5) / 100_000).log()
     assert float(logs.mean()) == pytest.approx(-1.0, abs=0.01) and float(logs.std()) == pytest.approx(0.5, abs=0.01)
     levels = s.levels(9)
-    assert float(levels[0]) == pytest.approx(s.sigma_max) and float(levels[-2]) == pytest.approx(s.sigma_min)
+    assert float(levels[0]) == pytest.approx(20) and float(levels[-2]) == pytest.approx(s.sigma_min)
 
 
 def test_vp_linear_against_the_integral_of_its_rate():
@@ -53,3 +61,20 @@ def test_training_levels_cover_what_is_sampled(name):
     levels, trained = s.levels(20)[:-1], s.train_sigma(torch.linspace(0, 0.9999, 2000).double())
     assert trained.isfinite().all() and (trained > 0).all()
     assert float(trained.min()) <= 1.1 * float(levels.min()) and float(trained.max()) >= 0.9 * float(levels.max())
+
+
+def test_the_highest_level_follows_the_strongest_mode():
+    """A mode of the residual that is nearly all signal at the first level would be sampled with too little variance."""
+    grid, keys = Grid(16, 16), Keys.of(0, "z", range(400))
+    z = keys.normal("z", *grid.picture) + 3 * keys.normal("brightness", 1, 1, 1)
+    residual = FittedField.fit(z, grid, torch.zeros(3).double())
+    strongest = strongest_mode(residual, WhiteField())
+    brightness = 9 * 3 * grid.pixels  # the same in three channels and all pixels
+    own = float(WhiteField().spectrum(grid)[0, 0, 0, 0]) / grid.area  # of white noise, in pixels
+    assert strongest == pytest.approx(((1 + brightness) / own) ** 0.5, rel=0.1)
+    assert EdmSchedule().fitted(strongest).sigma_max == pytest.approx(5 * strongest)
+    assert EdmSchedule().fitted(1.0).sigma_max == 20
+    assert EdmSchedule(sigma_max=30).fitted(strongest).sigma_max == 30
+    constants = Constants(residual, residual, ResidualScale(1.0), 16)
+    network = NETWORKS["fno-unet"](channels=8, mult=(1,), blocks=1, modes=2, embedding=8)
+    assert ConditionalModel(network, Diffusion(), constants).schedule.sigma_max == pytest.approx(5 * strongest)

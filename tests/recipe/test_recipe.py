@@ -148,3 +148,16 @@ def test_shipped_recipes_are_valid_and_survive_their_dump(path, tmp_path):
     again = tmp_path / "resolved.yaml"
     again.write_text(recipe.dump(), "utf-8")
     assert load_recipe(again) == recipe
+
+
+@pytest.mark.parametrize(("data", "flipped"), [("photos", True), ("fields", True), ("{name: images, root: .}", False)])
+def test_images_are_mirrored_where_mirror_images_are_alike(data, flipped, write):
+    recipe = write(f"data: {data}\ndegradation: sparse-random\n")
+    assert load_recipe(recipe).train.flip is flipped
+    assert load_recipe(recipe, [f"train.flip={str(not flipped).lower()}"]).train.flip is not flipped
+    assert load_recipe(recipe, ["train.steps=7"]).train.flip is flipped
+
+
+def test_the_sampler_that_a_recipe_gets_without_naming_one(write):
+    sample = load_recipe(write("data: photos\ndegradation: sparse-random\n")).sample
+    assert (type(sample.method).__name__, sample.steps, sample.calls) == ("Dpmpp2M", 15, 15)

@@ -144,7 +144,7 @@ def test_rates_rise_stay_and_fall():
         {"ema_length": 0.2},
         {"clip": 1e-3},
         {"mean_share": 1.0},
-        {"flip": False},
+        {"flip": True},
         {"warmup": 0},
         {"decay": 0.9},
     ],

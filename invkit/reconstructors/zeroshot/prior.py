@@ -73,7 +73,7 @@ class TrainedPrior(Prior):
         return condition.estimate.image(z)
 
     def levels(self, steps: int) -> Tensor:
-        return self.model.diffusion.schedule.levels(steps)
+        return self.model.schedule.levels(steps)
 
     def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
         return self._condition(grid).estimate.std * self.model.diffusion.field.sample(keys, grid, label)

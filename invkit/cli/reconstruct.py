@@ -79,6 +79,7 @@ def reconstruct(
     """
     try:
         with stop_requests():
+            from invkit.core.progress import TextProgress
             from invkit.experiment.inference.job import Options
             from invkit.experiment.inference.job import reconstruct as reconstruct_files
             from invkit.experiment.run import load
@@ -88,7 +89,7 @@ def reconstruct(
             options = Options(mask, invert_mask, measured, grid, tiles, samples, seed, sampler, steps, span)
             outputs = []
             for output in reconstruct_files(
-                trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True)
+                trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True), TextProgress
             ):
                 outputs.append(output)
                 if not as_json:
@@ -98,4 +99,4 @@ def reconstruct(
                     json.dumps({"schema": "invkit.reconstruct/1", "out": str(out), "outputs": outputs}, indent=2)
                 )
     except Interrupted:
-        raise Interrupted("stopped; the files written so far are complete, and the same command starts again") from None
+        raise Interrupted("stopped; the files written so far are complete, and the same command goes on") from None

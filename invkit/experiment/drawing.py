@@ -1,8 +1,9 @@
 """Posterior mean and samples of measurements, computed in parts."""
 
+import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,9 +19,11 @@ from invkit.diffusion.passes import ALL, Passes
 from invkit.diffusion.tiling import TiledModel, Tiles
 from invkit.physics.gaussian.points import on_cells
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.points import PointValues
 from invkit.physics.points import binned
 
+TIMED = 32  # tiles whose time is measured
 CELLS = 1 << 18  # largest number of cells in the network at once: 256 images of 32x32
 Estimates = list[tuple[slice, InitialEstimate]]  # of each part of a batch, on the CPU
 
@@ -48,6 +51,10 @@ class Drawing(ABC):
     def size(self) -> int:
         """Number of images or tiles that the network processes for one call of the whole batch."""
 
+    @abstractmethod
+    def seconds(self, count: int) -> float:
+        """Duration of the mean and `count` samples, estimated from a first network call."""
+
     def calls(self, count: int) -> int:
         """Network calls of the mean and `count` samples, each counted for every image or tile."""
         return self.size * (1 + count * self.settings.calls)
@@ -69,10 +76,17 @@ class Whole(Drawing):
         return len(self.measurement)
 
     def mean(self) -> Tensor:
-        cells, _ = self._cells
-        parts = [self.model.mean(cells[part].to(self.device), e.to(self.device)).cpu() for part, e in self._estimates]
+        mean = self._cells[0].paste(torch.cat(self._means()))
         self.passes.called(self.size)
-        return cells.paste(torch.cat(parts))
+        return mean
+
+    def _means(self) -> list[Tensor]:
+        cells, device = self._cells[0], self.device
+        return [self.model.mean(cells[part].to(device), e.to(device)).cpu() for part, e in self._estimates]
+
+    def seconds(self, count: int) -> float:
+        _ = self._estimates  # computed once
+        return _timed(self._means) * self.calls(count) / self.size
 
     def samples(self, count: int, first: int = 0) -> Tensor:
         cells, are_points = self._cells
@@ -134,6 +148,18 @@ class Tiled(Drawing):
         means = [tiled.mean(self.passes).cpu() for tiled in self._models]
         return self._cells.paste(torch.cat(means))
 
+    def seconds(self, count: int) -> float:
+        """As the first tiles, each with its initial estimate."""
+        tiles, cells = Tiles.of(self.measurement.grid, self.model.constants.reference), self._cells[0:1]
+        assert cells.observed is not None
+        first = slice(0, TIMED)
+        mask = Mask(tiles.cut(cells.observed[0], first), cells.grid.channels)
+        part = Measurement(mask, tiles.cut(cells.y[0], first), cells.sigma).to(self.device)
+        estimate = self.model.initial_estimate(part)
+        kriging = _timed(lambda: self.model.initial_estimate(part).mean.cpu())
+        call = _timed(lambda: self.model.mean(part, estimate).cpu())
+        return (self.size * kriging + self.calls(count) * call) / len(part)
+
     def samples(self, count: int, first: int = 0) -> Tensor:
         passes = replace(self.passes, first=first)
         drawn = [
@@ -149,3 +175,10 @@ class Tiled(Drawing):
     @cached_property
     def _models(self) -> list[TiledModel]:
         return [TiledModel(self.model, self._cells[i : i + 1].to(self.device)) for i in range(len(self.measurement))]
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """Seconds that a computation takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

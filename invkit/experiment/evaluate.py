@@ -1,6 +1,5 @@
 """Evaluation of a run: its table and report, computed unless they are up to date."""
 
-import hashlib
 import json
 import shutil
 import warnings
@@ -26,7 +25,7 @@ from invkit.evaluation.saved_samples import LARGE, saved_bytes
 from invkit.experiment.run_folder import cache_settings, environment, without_secrets
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.stored_table import Stamp, fingerprint, stored_table
-from invkit.experiment.trained_model import Trained, unfinished
+from invkit.experiment.trained_model import Trained, unfinished, weights_sha256
 from invkit.experiment.trained_operator import foreign_operator
 from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
@@ -37,15 +36,6 @@ from invkit.training.problem import Problem
 
 CHECKED = 128  # largest number of test images checked for being out of distribution
 Priors = Mapping[str, ConditionalModel]  # models of the zero-shot methods, by run folder
-
-
-def weights_sha256(*models: ConditionalModel) -> str:
-    """SHA-256 of the names and values of all parameters."""
-    digest = hashlib.sha256()
-    for model in models:
-        for name, p in sorted(model.named_parameters()):
-            digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def evaluate_run(session: Session, trained: Trained, priors: Priors) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Trained models, loaded from checkpoints."""
 
+import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -193,7 +194,8 @@ class Trained:
 
     def __repr__(self) -> str:
         grids = ", ".join(str(as_grid(size, 1)) for size in self.recipe.train.grids)
-        what = f"{self.recipe.name}: {self.degradation} on {grids}, {self.model.channels} channels"
+        channels = self.model.channels
+        what = f"{self.degradation} on {grids}, {channels} {'channel' if channels == 1 else 'channels'}"
         return f"Trained({what}, step {self.step}, {self.device})"
 
     def _check(self, measurement: object) -> None:
@@ -214,6 +216,15 @@ def check_count(count: int) -> int:
     if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
         raise ValueError(f"the number of samples should be a whole number from 1, got {count!r}")
     return int(count)
+
+
+def weights_sha256(*models: ConditionalModel) -> str:
+    """SHA-256 of the names and values of all parameters."""
+    digest = hashlib.sha256()
+    for model in models:
+        for name, p in sorted(model.named_parameters()):
+            digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Trained | None:

@@ -134,7 +134,7 @@ def test_a_signal_stops_it_and_nothing_is_half_written(trained_run, tmp_path):
     assert process.returncode == 75
     assert err.splitlines()[-1].startswith("error: ")
     for path in (tmp_path / "out").rglob("*"):
-        assert not path.name.startswith(".") or path.name == ".lock"
+        assert not path.name.startswith(".") or path.name in (".lock", ".done", ".partial")
         if path.suffix == ".png":
             Image.open(path).verify()
 

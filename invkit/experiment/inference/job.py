@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from invkit.core.errors import DataError, NonFiniteError, RecipeError
+from invkit.core.errors import DataError, RecipeError
 from invkit.core.files import locked, make_folder, write_json
 from invkit.core.grid import Grid
+from invkit.core.progress import Progress
 from invkit.diffusion.tiling import Tiles, blind_tile
 from invkit.evaluation.metrics import METRICS, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.experiment.inference.image_files import POINTS, InputFile, find_inputs
+from invkit.experiment.inference.infer import Notify, infer
+from invkit.experiment.inference.kept import Kept, input_digest, run_digest
 from invkit.experiment.inference.measured_files import ARRAYS
 from invkit.experiment.inference.output_files import Result, write_outputs
 from invkit.experiment.inference.prepare import PreparedInput, measure_input, prepare
@@ -30,15 +33,16 @@ SCHEMA = "invkit.reconstruct/1"
 RECORD = "reconstruct.json"
 INTERVAL = 90  # per cent
 WHOLE = 2  # images of at most this multiple of the training grid are reconstructed as a whole
-Notify = Callable[[str], None]
 
 
 def reconstruct(
-    trained: Trained, run: str, inputs: Sequence[Path], out: Path, options: Options, notify: Notify
-) -> Iterator[dict[str, Any]]:
+    trained: Trained, run: str, inputs: Sequence[Path], out: Path, options: Options, notify: Notify,
+    meter: Callable[[str], Progress] = lambda label: lambda done, total: None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Reconstruct every input into `out`; yield its entry of `reconstruct.json` when its files are written.
 
-    All inputs are prepared before the first is reconstructed. Raises RecipeError for wrong options and DataError for
+    All inputs are prepared before the first is reconstructed. What an earlier call with the same inputs, options and weights has
+    finished is kept. `meter` makes the progress function of a file. Raises RecipeError for wrong options and DataError for
     wrong inputs. The same inputs, options and weights give the same bytes.
     """
     files = find_inputs(inputs, ARRAYS if options.measured else POINTS)
@@ -50,6 +54,7 @@ def reconstruct(
     _claim(out, inputs)
     with locked(out):
         prepared_inputs = [prepare(request, file) for file in files]
+        digest = run_digest(request)
         sampler = trained.recipe.registry.name_of(request.settings.method)
         record = {
             "schema": SCHEMA, "run": run, "step": trained.step, "samples": options.samples, "seed": options.seed,
@@ -58,7 +63,7 @@ def reconstruct(
         outputs: list[dict[str, Any]] = []
         write_json(out / RECORD, record | {"outputs": outputs})  # identifies the folder as an output of this command
         for prepared in prepared_inputs:
-            outputs.append(_reconstruct_one(request, prepared, out, notify))
+            outputs.append(_reconstruct_one(request, digest, prepared, out, notify, meter))
             write_json(out / RECORD, record | {"outputs": outputs})
             yield outputs[-1]
 
@@ -75,7 +80,9 @@ def _claim(out: Path, inputs: Sequence[Path]) -> None:
     make_folder(out)
 
 
-def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notify: Notify) -> dict[str, Any]:
+def _reconstruct_one(
+    request: Request, digest: str, prepared: PreparedInput, out: Path, notify: Notify, meter: Callable[[str], Progress]
+) -> dict[str, Any]:
     """Measure, reconstruct, score and write one input; return its entry in `reconstruct.json`."""
     file = prepared.file
     measurement, truth = measure_input(request, prepared)
@@ -87,6 +94,10 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
         "degraded_by": None if truth is None else request.degradation, "noise": measurement.sigma,
         "measured": prepared.y_shape and list(prepared.y_shape), "range": [prepared.unit.low, prepared.unit.high],
     }  # fmt: skip
+    kept = Kept(out, file.name, input_digest(digest, file.name, measurement, entry))
+    if (finished := kept.entry()) is not None:
+        notify(f"{file}: finished by an earlier call with the same input, options and weights")
+        return finished
     if truth is not None:
         notify(
             f"{file}: degraded with the recipe's {request.degradation}; if it is degraded already, give --mask FILE for a mask, or "
@@ -110,7 +121,7 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
         notify(f"{file}: {note}")
     mode = f"{len(tiles)} tiles of {tiles.grid}" if tiles else "whole image"
     notify(f"{file}: {request.options.samples} samples on {prepared.grid}, {mode}")
-    posterior = infer(request, file, measurement, tiled=tiles is not None)
+    posterior = infer(request, file, measurement, tiles is not None, kept, notify, meter(str(file)))
     if truth is not None:
         entry["scores"] = scores(truth, posterior)
         notify(f"{file}: " + ", ".join(f"{name} {value:.4g}" for name, value in entry["scores"].items()))
@@ -121,7 +132,9 @@ def _reconstruct_one(request: Request, prepared: PreparedInput, out: Path, notif
         notify(f"{file.name}: {error}")
     entry["interval"] = None if interval is None else INTERVAL
     result = Result(posterior, truth, interval, prepared.unit, prepared.points.columns if prepared.points else None)
-    return entry | write_outputs(out, file.name, result)
+    entry |= write_outputs(out, file.name, result)
+    kept.finish(entry)
+    return entry
 
 
 def _observed_share(request: Request, measurement: Measurement) -> str:
@@ -171,20 +184,6 @@ def _kriging_is_dense(measurement: Measurement) -> bool:
     observed, (height, width) = int(measurement.observed.sum()), measurement.grid.shape
     values = min(observed, height * width - observed if measurement.sigma == 0 else observed)
     return solvable(values, Grid(height, width, 1))  # kriging solves each channel separately
-
-
-def infer(request: Request, file: InputFile, measurement: Measurement, tiled: bool) -> Posterior:
-    """Posterior mean and samples, keyed by the name of the input. Raises NonFiniteError if a value is not finite."""
-    options = request.options
-    method, steps = request.settings.method, request.settings.steps
-    posterior = request.trained.posterior(
-        measurement, options.samples, options.seed, [file.key], tiled, sampler=method, steps=steps
-    )
-    if not bool(posterior.mean.isfinite().all() and posterior.samples.isfinite().all()):
-        raise NonFiniteError(
-            f"{file}: the result is not finite; check the values of the input and the training of the run"
-        )
-    return posterior
 
 
 def scores(truth: Tensor, posterior: Posterior) -> dict[str, float]:

@@ -17,7 +17,7 @@ from invkit.physics.measurement import Measurement, measure
 from invkit.physics.operators.points import PointValues
 from invkit.physics.points import bin_points
 
-MAX_VALUES = 1 << 28  # of all samples of one input
+MAX_VALUES = 3 << 28  # of all samples of one input: 3 GiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,10 @@ def prepare(request: Request, file: InputFile) -> PreparedInput:
     prepared = prepare_one(request, file)
     grid, count = prepared.grid, request.options.samples
     if grid.pixels * grid.channels * count > MAX_VALUES:
+        most = MAX_VALUES // (grid.pixels * grid.channels)
         raise DataError(
-            f"{file}: {count} samples on {grid} have more than {MAX_VALUES:,} values; give a coarser --grid or fewer --samples"
+            f"{file}: {count} samples on {grid} have more than {MAX_VALUES:,} values; give a coarser --grid, or at most "
+            f"--samples {most}"
         )
     return prepared
 

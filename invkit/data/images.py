@@ -89,7 +89,8 @@ class ImageFiles(Dataset):
         if record is not None or relation or not self._roots():
             return record.channels if record else 3
         if self._binding.channels is None:
-            facts = [fact for root in self._roots() for fact in self._facts(open_source(root)).values()]
+            sources = [open_source(root) for root in self._roots()]
+            facts = [fact for source in sources for fact in catalogue(source, kind_of(*sources)).values()]
             self._binding = replace(self._binding, channels=1 if facts and all(fact.grey for fact in facts) else 3)
         return self._binding.channels or 3
 
@@ -219,10 +220,6 @@ class ImageFiles(Dataset):
 
     def _roots(self) -> list[Path]:
         return [path for path in map(Path, filter(None, (self.root, self.test_root))) if path.exists()]
-
-    @staticmethod
-    def _facts(source: Source) -> dict[str, Facts]:
-        return catalogue(source, kind_of(source))
 
     def _groups(self, source: Source) -> Mapping[str, str]:
         return user_groups(source.names, self.group, Path(self.group_file) if self.group_file else None)

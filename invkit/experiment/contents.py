@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from invkit.core.errors import DataError
-from invkit.core.files import write_json
+from invkit.core.files import write_atomic
 from invkit.core.settings import named_paths
 from invkit.experiment.run_folder import RunFolder
 from invkit.recipe.recipe import Recipe
@@ -48,7 +48,7 @@ def record_contents(folder: RunFolder, recipe: Recipe) -> None:
     folder.update_record({"files": files})
     folder.split.unlink(missing_ok=True)
     if recipe.data.records_split:
-        write_json(folder.split, recipe.data.record_split(recipe.seed))
+        write_atomic(folder.split, json.dumps(recipe.data.record_split(recipe.seed)))
 
 
 def changed_files(folder: RunFolder, recipe: Recipe) -> list[str]:

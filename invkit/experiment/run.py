@@ -55,6 +55,8 @@ def run(
     folder = RunFolder(out or RUNS / (recipe.name + "-smoke" * smoke))
     with stop_requests() as stop, join(pick_device(device)) as (world, torch_device):
         listener = listener if listener and world.first else Listener()
+        if folder.has_checkpoint and not fresh:  # its channels are recorded
+            recipe = folder.bound(recipe)
         recipe.check_operators()
         if smoke:
             recipe = smoke_recipe(recipe, listener.say)

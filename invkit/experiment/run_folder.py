@@ -175,7 +175,9 @@ class RunFolder:
 
     @property
     def has_checkpoint(self) -> bool:
-        return self.checkpoints.exists() and any(self.checkpoints.iterdir())
+        """Whether the folder holds a run whose training has begun."""
+        stored = (self.path / "resolved.yaml").exists() and self.checkpoints.exists()
+        return stored and any(self.checkpoints.iterdir())
 
     def recorded_split(self) -> dict[str, Any] | None:
         """The content of `split.json`; None for a run without, as of earlier versions. Raises DataError if it is damaged."""

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask
 
+ROUNDING = 1e-9  # of lengths: a centre on the upper left edge of a box is in it, one on the lower right edge is not
+
 
 class Box(Degradation):
     """Hide a square box."""
@@ -31,9 +33,9 @@ class Box(Degradation):
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         if self.place == "random":
-            place = keys.uniform("place", 1, 2)
+            place = keys.uniform("place", 1, 2).double()
         else:
-            place = torch.tensor(self.place, device=keys.state.device).expand(len(keys), 1, 2)
+            place = torch.tensor(self.place, dtype=torch.float64, device=keys.state.device).expand(len(keys), 1, 2)
         return _without(place, torch.full_like(place, self.side), grid)
 
 
@@ -73,6 +75,6 @@ def _without(
         length = size[..., axis, None].double().clamp(min=grid.cell)
         start = place[..., axis, None].double() * (extent - length)
         centre = (torch.arange(n, dtype=torch.float64, device=place.device) + 0.5) * grid.cell
-        inside.append((centre >= start) & (centre < start + length))  # (B, K, n)
+        inside.append((centre >= start - ROUNDING) & (centre < start + length - ROUNDING))  # (B, K, n)
     hidden = (inside[0][..., :, None] & inside[1][..., None, :]).any(1, keepdim=True)
     return Mask(~hidden, grid.channels)

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,16 @@ def hidden(degradation, grid, n=5):
 def test_a_box_lies_where_it_should(place, corner):
     box = hidden(Box(side=0.5, place=place), Grid(32, 40))[0].nonzero()
     assert tuple(box.amin(0).tolist()) == corner and (box.amax(0) - box.amin(0)).tolist() == [15, 15]
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("side", [0.5, 0.25, 0.1])
+def test_a_box_has_the_cells_whose_centres_it_contains_in_exact_arithmetic(side, place):
+    for n in range(12, 120):
+        length, centres = Fraction(str(side)), [Fraction(2 * i + 1, 2 * n) for i in range(n)]
+        start = Fraction(str(place)) * (1 - length)
+        found = hidden(Box(side=side, place=(place, place)), Grid(n, n, 1), 1)[0].any(1)
+        assert found.tolist() == [start <= centre < start + length for centre in centres], n
 
 
 def test_a_random_box_is_anywhere_within():

@@ -177,8 +177,12 @@ class TiledModel:
         forked, field = keys.fork(passes.first + count)[passes.first * len(keys) :], self.model.diffusion.field
 
         def noise(label: str) -> Tensor:
-            draws = [field.sample(forked.child(f"tile{i}/{label}"), self.tiles.grid) for i in range(len(self.tiles))]
-            return self.tiles.blend_noise(torch.stack(draws))
+            draws = []
+            for first in range(0, len(self.tiles), AT_ONCE):
+                tiles = range(first, min(first + AT_ONCE, len(self.tiles)))
+                own = Keys(torch.cat([forked.child(f"tile{i}/{label}").state for i in tiles]))
+                draws.append(field.sample(own, self.tiles.grid).unflatten(0, (-1, count)))
+            return self.tiles.blend_noise(torch.cat(draws))
 
         levels = self.model.schedule.levels(settings.steps)
         z = settings.method(self._denoiser(count, passes), noise, levels)

@@ -22,7 +22,7 @@ from invkit.recipe.recipe import load_recipe
 
 @pytest.fixture
 def trained(write) -> Trained:
-    recipe = load_recipe(write("data: photos\ndegradation: sparse-random\nsample: {steps: 2}\n"))
+    recipe = load_recipe(write("data: photos\ndegradation: sparse-random\nsample: {method: heun, steps: 2}\n"))
     return Trained(recipe, build(perturb=0.02), torch.device("cpu"), 0)
 
 

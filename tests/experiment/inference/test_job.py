@@ -21,7 +21,7 @@ from invkit.experiment.trained_model import Trained
 from invkit.physics.points import binned, measure_points
 from invkit.recipe.recipe import load_recipe
 
-HEAD = "data: photos\nsample: {steps: 2}\ntrain: {grids: [16]}\n"
+HEAD = "data: photos\nsample: {method: heun, steps: 2}\ntrain: {grids: [16]}\n"
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def test_sampler_and_steps(go, trained, picture, tmp_path):
     go(picture(), sampler="em", steps=3)
     a, record = arrays(tmp_path), json.loads((tmp_path / "out" / "reconstruct.json").read_text())
     assert (record["sampler"], record["steps"]) == ("em", 3)
-    go(picture(), model=trained(head=HEAD.replace("{steps: 2}", "{method: em, steps: 3}")), out="recipe")
+    go(picture(), model=trained(head=HEAD.replace("{method: heun, steps: 2}", "{method: em, steps: 3}")), out="recipe")
     np.testing.assert_array_equal(arrays(tmp_path, out="recipe")["samples"], a["samples"])
     go(picture(), out="own")
     assert (arrays(tmp_path, out="own")["samples"] != a["samples"]).any()

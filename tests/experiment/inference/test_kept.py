@@ -18,7 +18,7 @@ from invkit.experiment.inference.job import Options, reconstruct
 from invkit.experiment.trained_model import Trained
 from invkit.recipe.recipe import load_recipe
 
-HEAD = "data: photos\nsample: {steps: 2}\ntrain: {grids: [16]}\ndegradation: {name: sparse-random, fraction: 0.3}\n"
+HEAD = "data: photos\nsample: {method: heun, steps: 2}\ntrain: {grids: [16]}\ndegradation: {name: sparse-random, fraction: 0.3}\n"
 VALUES = 3 * 40 * 34
 
 

@@ -34,19 +34,21 @@ class _Binding:
 
 
 class ImageFiles(Dataset):
-    """Images of a folder (recursively), a .zip or an .npz; folders such as `train` and `test` define the split.
+    """Images of a folder (recursively), a .zip, an .npz or an .npy; folders such as `train` and `test` define the split.
 
-    An image is turned upright, centre-cropped to the grid's aspect and averaged over its cells, to 8 bits. Broken images
-    and those smaller than the grid are left out and listed in `notes`. Up to 1 GiB of images is decoded on opening and
-    kept in memory. For a larger set only headers are read on opening; an image that proves broken later is a DataError.
-    An .npz holds `images`: 8-bit `(N, H, W, 3)` or `(N, H, W)`. Identical images are one group, in the same split.
+    An image is turned upright, centre-cropped to the grid's aspect and averaged over its cells; images of 8 bits are
+    rounded to 8 bits. Broken images and those smaller than the grid are left out and listed in `notes`. Up to 1 GiB of
+    images is decoded on opening and kept in memory. For a larger set only headers are read on opening; an image that
+    proves broken later is a DataError. An .npz holds `images`, an .npy is one array: `(N, H, W, 3)` or `(N, H, W)`.
+    Identical images are one group, in the same split.
     """
 
     records_split: ClassVar[bool] = True
 
-    root: PathSetting = Field(description="a folder, a .zip or an .npz of images")
+    root: PathSetting = Field(description="a folder, a .zip, an .npz or an .npy of images")
     test_root: PathSetting | None = Field(
-        None, description="a folder, a .zip or an .npz of test images, all of which are used; root then holds no others"
+        None,
+        description="a folder, .zip, .npz or .npy of test images, all of which are used; root then holds no others",
     )
     test_share: float = Field(
         0.1, gt=0, le=1, description="share of test images, if the folders define no split; 1: all images of root"
@@ -55,7 +57,6 @@ class ImageFiles(Dataset):
         None,
         description="folder of the test images, beside train; null: found by its name (test, val, dev and the like)",
     )
-
     group: str | None = Field(
         None,
         description="what images of one scene, slide or patient share: folder, prefix (the file name up to _, - or a "
@@ -64,6 +65,23 @@ class ImageFiles(Dataset):
     group_file: PathSetting | None = Field(
         None, description="CSV with a header; the first column holds the names of the image files"
     )
+
+    mode: Literal["auto", "rgb", "grey"] = Field(
+        "auto", description="channels: 3 for rgb, 1 for grey; auto: grey if all images are grey"
+    )
+    range: tuple[float, float] | None = Field(
+        None,
+        description="the values of an image that mean -1 and 1; null: those of black and white, 0 and 255 for 8 bits, 0 and "
+        "65535 for 16, 0 and 1 for floats in [0, 1]",
+    )
+    crops: int | None = Field(
+        None, ge=1, description="crops in the training split, each computed on access; null: whole images"
+    )
+    min_side: int | None = Field(
+        None, ge=1, description="shorter side of the smallest crop, in pixels of the file; null: that of the grid"
+    )
+
+    _binding: _Binding = PrivateAttr(default_factory=_Binding)
 
     @model_validator(mode="after")
     def _group(self) -> Self:
@@ -97,23 +115,6 @@ class ImageFiles(Dataset):
     @property
     def span(self) -> tuple[float, float] | None:
         return self.range
-
-    mode: Literal["auto", "rgb", "grey"] = Field(
-        "auto", description="channels: 3 for rgb, 1 for grey; auto: grey if all images are grey"
-    )
-    range: tuple[float, float] | None = Field(
-        None,
-        description="the values of an image that mean -1 and 1; null: those of black and white, 0 and 255 for 8 bits, 0 and "
-        "65535 for 16, 0 and 1 for floats in [0, 1]",
-    )
-    crops: int | None = Field(
-        None, ge=1, description="crops in the training split, each computed on access; null: whole images"
-    )
-    min_side: int | None = Field(
-        None, ge=1, description="shorter side of the smallest crop, in pixels of the file; null: that of the grid"
-    )
-
-    _binding: _Binding = PrivateAttr(default_factory=_Binding)
 
     def missing(self) -> str | None:
         absent = [root for root in (self.root, self.test_root) if root and not Path(root).exists()]

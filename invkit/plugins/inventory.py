@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
@@ -94,11 +95,9 @@ def description_text(described: list[dict[str, Any]]) -> str:
 def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
     info = cls.model_fields[name]
     default = info.get_default(call_default_factory=True)
-    annotation: Any = info.annotation
-    plain = isinstance(annotation, type) and not get_args(annotation)
     return {
         "name": name,
-        "type": annotation.__name__ if plain else re.sub(r"\b([a-z_]\w*\.)+(?=[A-Z])", "", str(annotation)),
+        "type": _type_name(info.annotation),
         "required": default is PydanticUndefined,
         "default": None if default is PydanticUndefined else default,
         "limits": [
@@ -109,6 +108,18 @@ def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
         ],
         "description": info.description,
     }
+
+
+def _type_name(annotation: Any) -> str:
+    """A type as in a docstring, without modules and validators."""
+    if hasattr(annotation, "__metadata__"):
+        return _type_name(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(map(_type_name, get_args(annotation)))
+    if annotation is NoneType:
+        return "None"
+    plain = isinstance(annotation, type) and not get_args(annotation)
+    return annotation.__name__ if plain else re.sub(r"\b([a-z_]\w*\.)+(?=[A-Z])", "", str(annotation))
 
 
 def _summary(cls: type[Settings]) -> str:

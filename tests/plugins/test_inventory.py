@@ -7,6 +7,7 @@ from support.messages import raises
 from invkit.cli.doctor import doctor_report, doctor_text
 from invkit.core.errors import PluginError, RecipeError
 from invkit.plugins.inventory import description_text, descriptions, listing, listing_text
+from invkit.plugins.loader import registry
 from invkit.plugins.registry import Failure, Origin
 
 
@@ -67,6 +68,7 @@ def test_descriptions(stand_ins, found):
     both = description_text(descriptions(found, "both"))
     assert "first: Degradation (required)" in both
     assert "others: tuple[Degradation, ...] (default ())" in both
+    assert "test_root: str | None (default None)" in description_text(descriptions(registry(), "images"))
     with raises(PluginError, "'grain'", "a (invkit-a 1)", "b (invkit-b 1)", "INVKIT_PLUGINS"):
         descriptions(found, "grain")
     json.dumps(descriptions(found, "heun"))

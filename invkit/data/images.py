@@ -30,6 +30,7 @@ class _Binding:
 
     record: SplitRecord | None = field(default=None, compare=False)
     relation: Relation | None = field(default=None, compare=False)
+    same_groups: bool = field(default=False, compare=False)  # whether labels of groups are those of the record
     channels: int | None = field(default=None, compare=False)  # found in a data set without a record
 
 
@@ -126,7 +127,9 @@ class ImageFiles(Dataset):
     def with_split(self, record: dict[str, Any] | None, changed: Collection[str] = ()) -> Self:
         bound = self.model_copy()
         relation: Relation = "moved" if set(changed) <= {"root"} else "other"
-        bound._binding = _Binding(None if record is None else SplitRecord.of(record), relation if changed else "same")
+        groups = self.group is not None and not {"group", "group_file"} & set(changed)
+        split = None if record is None else SplitRecord.of(record)
+        bound._binding = _Binding(split, relation if changed else "same", groups)
         return bound
 
     def changed(self) -> str | None:
@@ -190,7 +193,11 @@ class ImageFiles(Dataset):
             fresh = all_of(source, record.kind if record else kind_of(source), self._groups(source))
         else:
             fresh = self._new(seed, source)
-        return fresh if record is None or split == "train" else fresh.without_trained(record, root)
+        return (
+            fresh
+            if record is None or split == "train"
+            else fresh.without_trained(record, root, self._binding.same_groups)
+        )
 
     def _by_names(self, source: Source, split: Split, seed: int) -> SplitRecord:
         """The split of a run of a version that did not record it."""

@@ -77,14 +77,21 @@ class SplitRecord:
         new = sum(fact.digest not in known for fact in facts.values())
         return Located(tuple(items), gone, moved, new)
 
-    def without_trained(self, trained: "SplitRecord", root: str) -> Self:
-        """This split without the test images that another one trains on. Raises DataError if none is left."""
+    def without_trained(self, trained: "SplitRecord", root: str, groups: bool) -> Self:
+        """This split without the test images that another one trains on, or with `groups` whose group it trains on.
+
+        Raises DataError if none is left.
+        """
         digests = {item.digest for item in trained.train if item.digest}
-        kept = tuple(item for item in self.test if item.digest not in digests)
+        labels = {item.group for item in trained.train} if groups else set()
+        kept = tuple(item for item in self.test if item.digest not in digests and item.group not in labels)
         if not kept:
             raise DataError(f"images: the run was trained on all {len(self.test)} test images of {root}; use others")
         if left := len(self.test) - len(kept):
-            note = f"images: {left} of {len(self.test)} test images of {root} are left out: the run was trained on them"
+            what = "images of these groups" if groups else "them"
+            note = (
+                f"images: {left} of {len(self.test)} test images of {root} are left out: the run was trained on {what}"
+            )
             return replace(self, test=kept, notes=(*self.notes, note))
         return self
 

@@ -120,6 +120,20 @@ def test_a_group_in_both_folders_is_said(tmp_path):
     assert "a group that also has test images: 1" in " ".join(other.open("train", GRID, 0).notes)
 
 
+def test_new_images_of_a_group_that_was_trained_on_are_no_test_images(tmp_path):
+    contents = {f"p{p}_{i}.png": encoded(picture(9 * p + i)) for p in range(4) for i in range(3)}
+    root = write(tmp_path / "set", contents, False)
+    record = ImageFiles(root=root, test_share=0.3, group="prefix").record_split(0)
+    tested = {group for _, group, *_ in record["test"]}
+    assert len(tested) == 1
+    new = {f"p{p}_new.png": encoded(picture(100 + p)) for p in range(5)}
+    data = ImageFiles(root=root, test_root=write(tmp_path / "new", new, False), group="prefix")
+    images = data.with_split(record, ["test_root"]).open("test", GRID, 0)
+    assert set(names(images)) == tested | {"p4"} and not missing(images.notes[-1], "3 of 5", "groups")
+    ungrouped = ImageFiles(root=root, test_root=str(tmp_path / "new")).with_split(record, ["test_root", "group"])
+    assert len(ungrouped.open("test", GRID, 0)) == 5
+
+
 def test_what_gives_no_groups_is_refused(tmp_path):
     root = write(tmp_path / "set", {f"p_{i}.png": encoded(picture(i)) for i in range(4)}, False)
     with raises(DataError, "one group", "p"):

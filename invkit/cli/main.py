@@ -1,5 +1,7 @@
 """Entry point of the command line. Results go to stdout, everything else to stderr."""
 
+import codecs
+import io
 import os
 import sys
 import warnings
@@ -32,8 +34,29 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
     click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
+PLAIN = str.maketrans("▲▼●○─━│–−±⁰¹²³⁴⁵⁶⁷⁸⁹", "^v#~--|--+0123456789")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Replacements for the characters that the encoding of a stream lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(PLAIN)
+    return text.encode("ascii", "replace").decode(), error.end
+
+
+def _usable_streams() -> None:
+    """Closed streams become sinks, and characters that the encoding of a stream lacks are printed as similar ones, or `?`."""
+    codecs.register_error("invkit", _plainly)
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="invkit")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its exit code."""
+    _usable_streams()
     warnings.showwarning = _warn
     # On import these libraries read the metadata of all installed distributions, and fail if one is damaged.
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")

@@ -96,7 +96,11 @@ def read_split(place: Path, split: Split) -> NDArray[np.uint8]:
 
 
 def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invkit"
+    """Folder of downloads. Raises DataError if there is no home folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invkit"
+    except RuntimeError:
+        raise DataError(f"cifar10: there is no home folder to download to; set XDG_CACHE_HOME, or {WAY_OUT}") from None
 
 
 def has_all(folder: Path) -> bool:
@@ -158,7 +162,11 @@ class Cifar10(Dataset):
     def missing(self) -> str | None:
         if self.root is not None:
             return None if Path(self.root).exists() else f"cifar10: {self.root} does not exist"
-        return None if has_all(cache_folder()) else "CIFAR-10 is not on this machine yet"
+        try:
+            found = has_all(cache_folder())
+        except DataError:
+            found = False
+        return None if found else "CIFAR-10 is not on this machine yet"
 
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
         if enlarges((32, 32), grid):

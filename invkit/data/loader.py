@@ -66,7 +66,9 @@ class Feed:
             size = len(opened) * grid.channels * grid.pixels * 4
             if size <= left:
                 left -= size
-                self._resident[grid] = _Resident(opened, torch.empty(len(opened), *grid.picture, device=device))
+                self._resident[grid] = _Resident(
+                    opened, torch.empty(len(opened), *grid.picture, dtype=torch.float32, device=device)
+                )
         self._requested: deque[Key] = deque()
         self._prefetched: Iterator[Tensor | InvkitError] | None = None
         # Workers ignore SIGTERM, with which Python ends child processes at exit, and would block the exit.

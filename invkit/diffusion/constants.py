@@ -84,5 +84,5 @@ def _ranges(stored: Tensor | None) -> Tensor | None:
 
 def embed(sigma: Tensor, size: int) -> Tensor:
     """Sines and cosines of ln(sigma) / 4 at geometric frequencies: (B,) to (B, size)."""
-    phase = sigma.log().view(-1, 1) / 4 * torch.logspace(0, 1.5, size // 2, device=sigma.device)
+    phase = sigma.log().view(-1, 1) / 4 * torch.logspace(0, 1.5, size // 2, dtype=torch.float32, device=sigma.device)
     return torch.cat([phase.cos(), phase.sin()], 1)

@@ -37,6 +37,7 @@ class ConditionalModel(nn.Module):
         self.channels = len(constants.prior.color)
         self.network = settings.build(3 * self.channels + 2, self.channels)
         self.token = nn.Parameter(torch.zeros(settings.embedding_size))
+        self.to(torch.float32)  # torch's default may be another
         # White noise at known pixels is set to zero in the state; correlated noise stays, it is informative about other pixels.
         self.blanks = not diffusion.field.correlated
 
@@ -173,9 +174,9 @@ class ConditionalModel(nn.Module):
     @torch.no_grad()
     def mean(self, measurement: Measurement, estimate: InitialEstimate | None = None) -> Tensor:
         """Posterior mean (B, C, H, W) by one network call."""
-        out = torch.empty(len(measurement), *measurement.grid.picture, device=measurement.y.device)
+        out = torch.empty(len(measurement), *measurement.grid.picture, dtype=torch.float32, device=measurement.y.device)
         for places, condition in self._conditions(measurement, estimate):
-            infinity = torch.full((len(places),), math.inf, device=out.device)
+            infinity = torch.full((len(places),), math.inf, dtype=torch.float32, device=out.device)
             z = self.denoise(torch.zeros_like(condition.estimate.mean), infinity, condition)
             out[places] = condition.estimate.image(z)
         return out
@@ -186,7 +187,8 @@ class ConditionalModel(nn.Module):
         passes: Passes = ALL, estimate: InitialEstimate | None = None,
     ) -> Tensor:  # fmt: skip
         """Posterior samples (K, B, C, H, W), keyed by image."""
-        out = torch.empty(count, len(measurement), *measurement.grid.picture, device=measurement.y.device)
+        shape = (count, len(measurement), *measurement.grid.picture)
+        out = torch.empty(shape, dtype=torch.float32, device=measurement.y.device)
         levels = self.schedule.levels(settings.steps)
         for places, condition in self._conditions(measurement, estimate):
             chunks = keys[places].chunks(count, passes.at_once, passes.first)
@@ -201,7 +203,7 @@ class ConditionalModel(nn.Module):
         """Samples of the residual, one for each of the condition's batch."""
 
         def denoise(z: Tensor, sigma: float) -> Tensor:
-            sigmas = torch.full((len(z),), sigma, device=z.device)
+            sigmas = torch.full((len(z),), sigma, dtype=torch.float32, device=z.device)
             clean = self.denoise(z, sigmas, condition, scaling=self.scaling(sigmas[:1], condition))
             called(len(z))
             return clean

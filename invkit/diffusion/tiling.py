@@ -158,7 +158,7 @@ class TiledModel:
     def _denoiser(self, count: int, passes: Passes) -> Callable[[Tensor, float], Tensor]:
         def denoise(z: Tensor, sigma: float, part: slice) -> Tensor:
             copies = z.transpose(0, 1).flatten(0, 1)  # in the order of `Condition.repeat`
-            level = torch.full((len(copies),), sigma, device=z.device)
+            level = torch.full((len(copies),), sigma, dtype=torch.float32, device=z.device)
             clean = self.model.denoise(copies, level, self.condition[part].repeat(count))
             passes.called(len(copies))
             return clean.unflatten(0, (count, -1)).transpose(0, 1)

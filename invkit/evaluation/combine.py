@@ -1,7 +1,7 @@
 """Combines evaluations into one table: of several degradations of a run, or of several runs."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,11 @@ def _qualifier(key: tuple[str, ...], keys: Mapping[tuple[str, ...], Any]) -> str
     return f" ({', '.join(named)})" if named else ""
 
 
+def unique(tables: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The notes of several tables, each once."""
+    return list(dict.fromkeys(note for table in tables for note in table.get("notes", ())))
+
+
 def combine_degradations(evaluations: Mapping[str, Evaluation], degradation: Mapping[str, Any]) -> Evaluation:
     """Combine the evaluations of a run's degradations, given by name; `degradation` is that of the recipe, as plain data.
 
@@ -134,9 +139,10 @@ def combine_degradations(evaluations: Mapping[str, Evaluation], degradation: Map
         "masks_sha256": {key: entry["masks_sha256"] for key, entry in record.items()},
     }
     lists = {key: [entry for one in evaluations.values() for entry in one.table.get(key, ())] for key in LISTS}
+    notes = {"notes": found} if (found := unique(one.table for one in evaluations.values())) else {}
     return replace(
         first,
-        table={**first.table, **lists, "protocol": protocol},
+        table={**first.table, **lists, **notes, "protocol": protocol},
         cost={**first.cost, "rows": [row for one in evaluations.values() for row in one.cost["rows"]]},
         record=record,
         per_image=[entry for one in evaluations.values() for entry in one.per_image],

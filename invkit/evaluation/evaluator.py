@@ -17,6 +17,7 @@ from invkit.core.grid import Grid
 from invkit.data.base import Images
 from invkit.evaluation.bootstrap import Bootstrap
 from invkit.evaluation.cache import ResultCache
+from invkit.evaluation.data_fit import MISFIT, misfit_note
 from invkit.evaluation.loop import EvaluationLoop, Examples, GridResults
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.ranking import best
@@ -95,7 +96,7 @@ def evaluate_rows(
     hashes = {grid: entry["masks_sha256"] for grid, entry in evaluation.record.items()}
     table["protocol"] = protocol.facts(count, groups, hashes)
     if count < protocol.settings.images:
-        table["notes"] = [f"eval.images={protocol.settings.images}: the test split has {count}"]
+        table.setdefault("notes", []).append(f"eval.images={protocol.settings.images}: the test split has {count}")
     return evaluation
 
 
@@ -109,6 +110,10 @@ def _add_grid(evaluation: Evaluation, results: GridResults, groups: Sequence[str
     tabulator = Tabulator(results.scores, bootstrap, protocol, grid)
     named = {"run": protocol.run, "degradation": protocol.degradation_name}
     ranks = best(results.scores, tabulator.values, protocol.metrics, bootstrap)
+    for row in results.scores:
+        label, sums = f"{protocol.degradation_name}, {grid}: {row.method.name} {row.readout}", row.values(MISFIT)
+        if sums and (note := misfit_note(label, sums)):
+            table.setdefault("notes", []).append(note)
     table["rows"] += [named | row for row in tabulator.rows()]
     table["differences"] += [named | entry for entry in tabulator.differences()]
     table["best"] += [named | {"grid": list(grid.shape)} | entry for entry in ranks]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from invkit.core.device import synchronise
 from invkit.core.errors import NonFiniteError, PluginError, blamed
+from invkit.evaluation.data_fit import MISFIT, misfit
 from invkit.evaluation.metrics import Metric, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.evaluation.spread_skill import diagnostics
@@ -46,7 +47,7 @@ class MethodScores:
                 )
             for part, values in parts.items():
                 self._put(name, part, values)
-        for name, parts in diagnostics(outcome).items():
+        for name, parts in (diagnostics(outcome) | {MISFIT: misfit(outcome)}).items():
             for part, values in parts.items():
                 self._put(name, part, values)
 

@@ -19,6 +19,7 @@ from invkit.core.files import locked, make_folder, write_atomic
 from invkit.experiment.provenance import TABLE_ONLY, changed_code, plugin_code
 from invkit.plugins.registry import Registry
 from invkit.recipe.recipe import Recipe, load_recipe
+from invkit.training.checkpoint import last_step
 
 # Settings that may change when a run is resumed: the weights do not depend on them, except for rounding, for the length of
 # the training, and for the random numbers of dropout (`accumulate`).
@@ -132,11 +133,20 @@ class RunFolder:
         with locked(self.path):
             text, before = without_secrets(recipe.dump()), resolved.read_text("utf-8") if resolved.exists() else None
             if before is not None and self.has_checkpoint:
+                self._check_length(recipe)
                 self._check(yaml.safe_load(text), _with_defaults(resolved, before, recipe.registry))
             write_atomic(resolved, text)  # first, since it identifies the recipe of the folder
             if recipe.text != before:  # else the recipe was read from this folder, whose recipe.yaml stays
                 write_atomic(self.path / "recipe.yaml", without_secrets(recipe.text) or text)
             yield
+
+    def _check_length(self, recipe: Recipe) -> None:
+        step, total = last_step(self.checkpoints), recipe.train.total
+        if total is not None and total < step:
+            raise RecipeError(
+                f"{self.path} holds a run of {step} steps, more than train.steps={total}; give train.steps={step} or more, "
+                "another folder with --out DIR, or move the old one aside with --fresh"
+            )
 
     def _check(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> None:
         new, old = _weight_settings(new), _weight_settings(old)

@@ -95,7 +95,7 @@ def fixed_operator(degradation: Degradation, grid: Grid, count: int) -> LinearOp
 
 def averages(operator: LinearOperator) -> bool:
     """Whether y is an image: (C, H, W), each value a weighted mean of the pixels, so that it is in their unit."""
-    ones = operator.forward(torch.ones(len(operator), *operator.grid.picture))
+    ones = operator.forward(torch.ones(len(operator), *operator.grid.picture, dtype=torch.float32))
     return ones.ndim == 4 and torch.allclose(ones, operator.measured(torch.ones_like(ones)), atol=1e-3)
 
 

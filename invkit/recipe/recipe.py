@@ -93,7 +93,7 @@ class Recipe(Settings):
                 with blamed(f"the degradation {name!r} on {grid}", degradation):
                     try:
                         operator = degradation.sample(Keys.of(self.seed, "check", [0]), grid)
-                        y = operator.forward(torch.zeros(1, *grid.picture))
+                        y = operator.forward(torch.zeros(1, *grid.picture, dtype=torch.float32))
                     except ValueError as error:
                         raise RecipeError(f"degradation: {name} does not fit a grid of {grid}: {error}") from None
                 if y.is_complex():

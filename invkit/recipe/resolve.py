@@ -66,7 +66,7 @@ def _absolute_paths(tree: Tree, relative: Iterable[ErrorDetails], folder: FilePa
         absent = str(detail["loc"][-1]).isidentifier()  # the key may be: its value is a default's
         path = _key_path(detail["loc"], data, missing=absent)
         home = FilePath() if tree.place(path).startswith(COMMAND_LINE) else folder
-        data, _ = with_value(data, path, os.path.abspath(home / FilePath(detail["input"]).expanduser()))
+        data, _ = with_value(data, path, os.path.abspath(home / os.path.expanduser(detail["input"])))
     return replace(tree, data=data)
 
 

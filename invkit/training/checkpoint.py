@@ -123,6 +123,11 @@ def _steps(folder: Path) -> list[Path]:
     return sorted(found, key=_order, reverse=True)
 
 
+def last_step(folder: Path) -> int:
+    """The step of the last checkpoint in a folder, readable or not; -1 if there is none."""
+    return _order(places[0])[0] if (places := _steps(folder)) else -1
+
+
 def _scores(places: Iterable[Path]) -> dict[Path, float]:
     """The scores of the checkpoints with a readable manifest and a score."""
     found = {}

@@ -51,7 +51,11 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         updates: list[Tensor] = []
-        finite = torch.ones((), device=params[0].device) if self.found_inf is None else 1 - self.found_inf
+        finite = (
+            torch.ones((), dtype=torch.float32, device=params[0].device)
+            if self.found_inf is None
+            else 1 - self.found_inf
+        )
         for p in params:
             assert p.grad is not None
             average = self.state[p].setdefault("momentum", torch.zeros_like(p))

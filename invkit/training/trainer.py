@@ -222,7 +222,7 @@ class Trainer:
             return self._backward()
 
     def _backward(self) -> Tensor:
-        loss = torch.zeros((), device=self.device)
+        loss = torch.zeros((), dtype=torch.float32, device=self.device)
         for part in range(self.settings.accumulate):
             with span("loss"):
                 mean = self._losses(self.step, part).sum() / self.settings.batch

@@ -1,6 +1,7 @@
 """Exit codes, streams and messages; most calls run in this process, a few as a person's would."""
 
 import errno
+import os
 import subprocess
 import sys
 import warnings
@@ -107,3 +108,17 @@ def test_debugging_shows_the_traceback(invkit, monkeypatch):
     code, _, err = invkit("validate", "nosuch.yaml")
     assert code == 2
     assert "Traceback" in err
+
+
+def test_a_stream_without_our_characters_gets_similar_ones():
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    code = "from invkit.cli import main; main._usable_streams(); print('−18.2 ±0.3 ▲ –⁴ ● é ♥')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+    assert done.stdout.decode("cp1252").strip() == "-18.2 ±0.3 ^ –4 # é ?"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams in a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_streams_may_be_closed(closed, tmp_path):
+    command = f"{sys.executable} -m invkit doctor {closed} && {sys.executable} -m invkit plugins check denoise --draws 1 {closed}"
+    assert subprocess.run(["sh", "-c", command], check=False, cwd=tmp_path).returncode == 0

@@ -132,7 +132,7 @@ def test_a_signal_stops_it_and_nothing_is_half_written(trained_run, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 75
-    assert err.splitlines()[-1].startswith("error: ")
+    assert err.splitlines()[-1].startswith("stopped")
     for path in (tmp_path / "out").rglob("*"):
         assert not path.name.startswith(".") or path.name in (".lock", ".done", ".partial")
         if path.suffix == ".png":
@@ -161,3 +161,13 @@ def test_the_page_does_what_it_says(reconstruct, trained_run, tmp_path, capsys):
     (python,) = (text for language, text in BLOCKS if language == "python")
     exec(compile(python, PAGE.name, "exec"), {})
     assert "17x40 torch.Size([1, 3, 17, 40]) torch.Size([19, 1, 3, 17, 40])" in capsys.readouterr().out
+
+
+def test_what_is_replaced_is_told(reconstruct, tmp_path):
+    (tmp_path / "other").mkdir()
+    Image.open(tmp_path / "x.png").save(tmp_path / "other" / "x.png")
+    assert "replaces" not in reconstruct("x.png", "--out", "out", "--samples", 2)[2]
+    assert "replaces" not in reconstruct(tmp_path / "x.png", "--out", "out", "--samples", 2)[2]
+    code, _, err = reconstruct("other/x.png", "p.csv", "--out", "out", "--samples", 2)
+    (line,) = [line for line in err.splitlines() if "replaces" in line]
+    assert code == 0 and line == f"other/x.png: replaces out/x, the reconstruction of {tmp_path / 'x.png'}"

@@ -217,3 +217,15 @@ def test_it_is_fetched_once_said_beforehand_and_resumed(tmp_path, pictures, serv
     assert Cifar10().missing() is None and len(Cifar10().open("train", Grid(32, 32), 0)) == 5 * N
     assert len(server.ranges) <= 2  # nothing was fetched again
     assert sorted(p.name for p in (tmp_path / "cache" / "invkit").iterdir()) == [".lock", "cifar-10-batches-bin"]
+
+
+def test_without_a_home_folder_the_way_out_is_told(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def homeless() -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert Cifar10().missing()
+    with raises(DataError, "XDG_CACHE_HOME", "data.root=PATH"):
+        Cifar10().open("test", Grid(32, 32), 0)

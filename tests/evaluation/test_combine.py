@@ -70,7 +70,7 @@ def test_files_tell_the_parts_apart(mixed):
     assert stems == {f"{method}-{name}" for method in ("truth", "nearest", "gaussian", "model") for name in NAMES}
     assert {row["degradation"] for row in json.loads((run / "eval/cost.json").read_text())["rows"]} == set(NAMES)
     page = (run / "report.html").read_text()
-    assert "<b>mixture (of: [sparse-random (fraction: 0.1" in page
+    assert "<b>mixture</b> (of: [sparse-random (fraction: 0.1" in page
     assert all(f"32x32, {name}" in page and f"<td>{name}</td>" in page for name in NAMES)
 
 

@@ -76,3 +76,20 @@ def test_the_advice_on_memory_works_as_it_is_written(invkit, recipe, monkeypatch
     code, _, err = invkit(*command)
     assert code == 6 and "training is done" not in err and "step 6/6" in err
     assert invkit(*command, batch)[0] == 0
+
+
+def test_fewer_steps_than_were_trained_are_refused(recipe, run_copy):
+    before = (run_copy / "resolved.yaml").read_text()
+    with raises(RecipeError, run_copy, "6 steps", "train.steps=4", "--out DIR", "--fresh"):
+        go(recipe, "train.steps=4")
+    assert (run_copy / "resolved.yaml").read_text() == before
+
+
+def test_a_training_does_not_depend_on_the_default_type_of_torch(recipe, trained_run):
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = weights(go(recipe))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = weights(trained_run)
+    assert {key: value.dtype for key, value in found.items()} == {key: value.dtype for key, value in expected.items()}

@@ -209,3 +209,17 @@ def test_sampler_and_steps(trained):
         trained.sample(m, 0)
     with raises(ValueError, "progress"):
         trained.sample(m, 1, progress="yes")
+
+
+def test_the_default_type_of_torch_does_not_matter(trained):
+    m = points(Grid(16, 16), batch=2)
+    expected = trained.posterior(m, 3, seed=1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = Trained(trained.recipe, build(perturb=0.0), trained.device, 0)
+        again.model.load_state_dict(trained.model.state_dict())
+        for model in (trained, again):
+            found = model.posterior(m, 3, seed=1)
+            assert torch.equal(found.mean, expected.mean) and torch.equal(found.samples, expected.samples)
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from invkit_sparse import RandomPixels
 from support.messages import raises
 from support.trainers import trainer, weights
 
@@ -156,3 +157,9 @@ def test_without_the_guard_it_would(mutant, monkeypatch):
     with pytest.raises(NonFiniteError):
         list(t.run())
     assert not all(bool(w.isfinite().all()) for group in t._all().values() for w in group.values())
+
+
+@pytest.mark.parametrize("fraction", [1.0, 1e-9])
+def test_nothing_hidden_and_nothing_observed_are_trained_on(fraction):
+    t = trainer({"steps": 3}, RandomPixels(fraction=fraction))
+    assert all(math.isfinite(float(record.loss)) for record in t.run())

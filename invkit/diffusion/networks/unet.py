@@ -29,7 +29,8 @@ def dropout(x: Tensor, p: float, seed: Tensor | None) -> Tensor:
     """Dropout with its own generator, seeded by a scalar tensor; no dropout without one."""
     if seed is None or p == 0:
         return x
-    keep = torch.rand(x.shape, generator=torch.Generator(x.device).manual_seed(int(seed)), device=x.device) >= p
+    generator = torch.Generator(x.device).manual_seed(int(seed))
+    keep = torch.rand(x.shape, generator=generator, dtype=torch.float32, device=x.device) >= p
     return x * keep / (1 - p)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from invkit.data.listing import image_names
 from invkit.data.resampling import to_batch
 
 POINTS = (".csv", ".npz")
+LONGEST = 150  # bytes of the name of an output, of the 255 of most file systems
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def find_inputs(given: Sequence[Path], others: Sequence[str] = POINTS) -> list[I
     name gets the suffix `-2`. Raises DataError for missing files and unknown kinds.
     """
     files: list[InputFile] = []
-    taken: set[str] = set()
+    taken = {"reconstruct.json"}
     for path in given:
         if path.is_dir():
             inside = image_names(path)
@@ -59,11 +61,16 @@ def find_inputs(given: Sequence[Path], others: Sequence[str] = POINTS) -> list[I
         for name in inside:
             stem = _valid_name("-".join(Path(name).with_suffix("").parts))
             unique, number = stem, 2
-            while unique.lower() in taken:  # some file systems ignore case
+            while taken & _outputs(unique):
                 unique, number = f"{stem}-{number}", number + 1
-            taken.add(unique.lower())
+            taken |= _outputs(unique)
             files.append(InputFile(path / name if path.is_dir() else path, unique))
     return files
+
+
+def _outputs(name: str) -> set[str]:
+    """The output files of a name, as file systems compare them: some ignore case and the form of accents."""
+    return {unicodedata.normalize("NFC", name + suffix).casefold() for suffix in ("", ".npz", ".csv")}
 
 
 def _check_file(path: Path, others: Sequence[str]) -> None:
@@ -82,7 +89,7 @@ def _check_file(path: Path, others: Sequence[str]) -> None:
 def _valid_name(stem: str) -> str:
     """A name that is valid in any file system and printable."""
     kept = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in stem)
-    return kept.strip(". ")[:100] or "_"
+    return kept.strip(". ")[:100].encode()[:LONGEST].decode(errors="ignore").strip(". ") or "_"
 
 
 def image_grid(path: Path, channels: int) -> Grid:

@@ -1,5 +1,7 @@
 """`invkit reconstruct`: posterior mean, samples, standard deviation and intervals of each input, written to a folder."""
 
+import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,7 @@ def reconstruct(
     request = Request.of(trained, options)
     _claim(out, inputs)
     with locked(out):
+        before = _earlier(out)
         prepared_inputs = [prepare(request, file) for file in files]
         digest = run_digest(request)
         sampler = trained.recipe.registry.name_of(request.settings.method)
@@ -63,9 +66,21 @@ def reconstruct(
         outputs: list[dict[str, Any]] = []
         write_json(out / RECORD, record | {"outputs": outputs})  # identifies the folder as an output of this command
         for prepared in prepared_inputs:
+            old = before.get(prepared.file.name)
+            if old is not None and os.path.abspath(old) != os.path.abspath(str(prepared.file)):
+                notify(f"{prepared.file}: replaces {out / prepared.file.name}, the reconstruction of {old}")
             outputs.append(_reconstruct_one(request, digest, prepared, out, notify, meter))
             write_json(out / RECORD, record | {"outputs": outputs})
             yield outputs[-1]
+
+
+def _earlier(out: Path) -> dict[str, str]:
+    """The inputs of the reconstructions that the folder holds, by the name of their outputs."""
+    try:
+        outputs = json.loads((out / RECORD).read_text("utf-8"))["outputs"]
+        return {output["name"]: output["input"] for output in outputs}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _claim(out: Path, inputs: Sequence[Path]) -> None:

@@ -56,7 +56,8 @@ class FittedField(GaussianField):
     ) -> Tensor:
         """The spectrum at wave numbers: (C, C, H, W)."""
         own, wanted = Grid(*self.modes.shape[2:]), frequencies / self.zoom
-        limit = torch.tensor([(n - 1) / e for n, e in zip(own.shape, own.extent, strict=True)], device=wanted.device)
+        ends = [(n - 1) / e for n, e in zip(own.shape, own.extent, strict=True)]
+        limit = torch.tensor(ends, dtype=torch.float32, device=wanted.device)
         inside = torch.minimum(wanted, limit.view(2, 1, 1).to(wanted))
         place = (2 * inside / limit.view(2, 1, 1) - 1).flip(0).permute(1, 2, 0)[None]
         table = self.modes.flatten(0, 1)[None]

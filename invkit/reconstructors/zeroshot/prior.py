@@ -64,12 +64,14 @@ class TrainedPrior(Prior):
         """The conditioning inputs of an empty measurement."""
         device = self.model.token.device
         mask = Mask(torch.zeros(1, 1, *grid.shape, dtype=torch.bool, device=device), grid.channels)
-        return self.model.condition(Measurement(mask, torch.zeros(1, *grid.picture, device=device)))
+        return self.model.condition(
+            Measurement(mask, torch.zeros(1, *grid.picture, dtype=torch.float32, device=device))
+        )
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         condition = self._condition(Grid(x.shape[2], x.shape[3], x.shape[1])).repeat(len(x))
         z = condition.estimate.residual(x)
-        z = self.model.denoise(z, torch.full((len(z),), sigma, device=z.device), condition)
+        z = self.model.denoise(z, torch.full((len(z),), sigma, dtype=torch.float32, device=z.device), condition)
         return condition.estimate.image(z)
 
     def levels(self, steps: int) -> Tensor:

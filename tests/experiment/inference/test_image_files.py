@@ -132,3 +132,11 @@ def test_what_cannot_be_read_is_one_line(picture, tmp_path):
     refused("cut.png", work=lambda p: read_image(p, Grid(64, 64)))
     picture("low.png", (64, 64))
     refused("low.png", "64x64", "65x64", work=lambda p: read_image(p, Grid(65, 64)))
+
+
+def test_no_two_inputs_write_the_same_file_and_no_name_is_too_long(picture):
+    accents = ("e\u0301.png", "\u00e9.jpg")  # two forms of one letter
+    names = ["x.png", "x.npz.png", "x.csv.png", "reconstruct.json.png", *accents, "\N{GRINNING FACE}" * 60 + ".png"]
+    found = [file.name for file in find_inputs([picture(name) for name in names])]
+    assert found[:6] == ["x", "x.npz-2", "x.csv-2", "reconstruct.json-2", "e\u0301", "\u00e9-2"]
+    assert found[6] == "\N{GRINNING FACE}" * 37 and len(f".{found[6]}.npz.4194304".encode()) < 255

@@ -1,7 +1,6 @@
 """Posterior mean and samples of measurements, computed in parts."""
 
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -47,6 +46,11 @@ class Drawing(ABC):
         """Samples `first` to `first + count` (count, B, C, H, W)."""
 
     @property
+    def warning(self) -> str | None:
+        """One line if measurements are out of distribution, provided that the model has the training ranges."""
+        return None
+
+    @property
     @abstractmethod
     def size(self) -> int:
         """Number of images or tiles that the network processes for one call of the whole batch."""
@@ -65,7 +69,7 @@ class Drawing(ABC):
 
 
 class Whole(Drawing):
-    """Every image as a whole. Warns if measurements are out of distribution, provided that the model has the training ranges.
+    """Every image as a whole.
 
     Values at points are kriged to the cells that contain them (`on_cells`): the mean from posterior means, every sample from
     a posterior sample of these cells.
@@ -115,16 +119,24 @@ class Whole(Drawing):
             return self.measurement, False
         return on_cells(self.model.estimate_prior, self.measurement), True
 
-    @cached_property
+    @property
+    def warning(self) -> str | None:
+        ranges = self.model.constants.training_ranges
+        return None if ranges is None else warning(torch.cat(self._kriged_cells[1]), ranges)
+
+    @property
     def _estimates(self) -> Estimates:
-        ranges, estimates, values = self.model.constants.training_ranges, [], []
+        return self._kriged_cells[0]
+
+    @cached_property
+    def _kriged_cells(self) -> tuple[Estimates, list[Tensor]]:
+        """The initial estimates, and the statistics of the out-of-distribution check."""
+        estimates, values = [], []
         for part, chunk, estimate in self._kriged(self._cells[0]):
             estimates.append((part, estimate))
-            if ranges is not None:
+            if self.model.constants.training_ranges is not None:
                 values.append(self.model.statistics(chunk, estimate.to(self.device)))
-        if ranges is not None and (message := warning(torch.cat(values), ranges)):
-            warnings.warn(message, stacklevel=5)
-        return estimates
+        return estimates, values
 
     def _kriged(self, measurement: Measurement) -> Iterator[tuple[slice, Measurement, InitialEstimate]]:
         """Parts of the batch that the network processes at once, with their initial estimates."""

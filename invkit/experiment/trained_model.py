@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 
 import torch
@@ -179,18 +179,20 @@ class Trained:
         self._check(measurement)
         if not isinstance(seed, Integral):
             raise ValueError(f"seed should be a whole number, got {seed!r}")
-        if not tiles and (message := foreign_operator(self.recipe.degradation, self.degradation, binned(measurement))):
-            warnings.warn(message, stacklevel=3)
         keys = Keys.of(int(seed), "posterior", range(len(measurement)) if ids is None else ids, self.device)
-        drawing = (Tiled if tiles else Whole)(self.model, measurement, keys, settings or self.recipe.sample)
-        done, whole = 0, total * drawing.size
+        done = 0
 
         def called(count: int) -> None:
             nonlocal done
             done += count
-            progress(done, whole)
+            progress(done, total * drawing.size)
 
-        return replace(drawing, passes=Passes(called=called))
+        settings = settings or self.recipe.sample
+        drawing = (Tiled if tiles else Whole)(self.model, measurement, keys, settings, Passes(called=called))
+        foreign = None if tiles else foreign_operator(self.recipe.degradation, self.degradation, binned(measurement))
+        for message in filter(None, (foreign, drawing.warning)):
+            warnings.warn(message, stacklevel=3)
+        return drawing
 
     def __repr__(self) -> str:
         grids = ", ".join(str(as_grid(size, 1)) for size in self.recipe.train.grids)

@@ -9,7 +9,7 @@ from invkit.core.arrays import as_tensor
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data.archive import UNREADABLE, read_npy, read_npz
-from invkit.data.decoding import check_file, decode_exactly, error_line, printable, read
+from invkit.data.decoding import Range, check_file, decode_exactly, error_line, printable, read
 from invkit.data.resampling import to_batch
 from invkit.experiment.inference.image_files import image_grid
 from invkit.experiment.trained_model import Trained
@@ -49,11 +49,11 @@ def image_shape(path: Path, trained: Trained) -> tuple[int, int, int]:
     return image_grid(path, shape[0]).picture
 
 
-def measured_image(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """The pixels of an image of a `shape` (C, H, W): (1, C, H, W), from -1, black, to 1, white."""
+def measured_image(path: Path, shape: tuple[int, ...], span: Range | None) -> Tensor:
+    """The pixels of an image of a `shape` (C, H, W): (1, C, H, W), from -1, black or the lower value of `span`, to 1."""
     channels, height, width = shape
     grid = Grid(height, width, channels)
-    return to_batch(read(path, lambda file: decode_exactly(file, grid))[None], grid)
+    return to_batch(read(path, lambda file: decode_exactly(file, grid, span))[None], grid)
 
 
 def measured_grid(trained: Trained, shape: tuple[int, ...], size: int | tuple[int, int] | None) -> Grid:

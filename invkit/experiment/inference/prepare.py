@@ -93,7 +93,7 @@ def _measured(request: Request, prepared: PreparedInput) -> Measurement:
     y = prepared.y
     if y is None:
         assert prepared.y_shape is not None
-        y = measured_image(prepared.file.path, prepared.y_shape)
+        y = measured_image(prepared.file.path, prepared.y_shape, request.trained.recipe.data.span)
     try:
         return request.trained.measurement(y, prepared.grid, span=(prepared.unit.low, prepared.unit.high))
     except ValueError as error:

@@ -58,7 +58,7 @@ class Request:
             raise RecipeError(
                 "this run is an unconditional prior (degradation: nothing) and cannot reconstruct; give another run"
             )
-        low, high = span = options.span or (-1.0, 1.0)
+        low, high = span = options.span or _default_span(trained)
         if not low < high:
             raise RecipeError(f"--range {low:g} {high:g}: the first number must be the smaller one")
         if options.samples < 1:
@@ -77,6 +77,12 @@ class Request:
     def degradation(self) -> str:
         """Name of the recipe's degradation."""
         return self.trained.degradation
+
+
+def _default_span(trained: Trained) -> tuple[float, float]:
+    """The values that mean -1 and 1 in the images of the training, where the recipe has them in this order."""
+    own = trained.recipe.data.span
+    return own if own is not None and own[0] < own[1] else (-1.0, 1.0)
 
 
 def parse_grid(text: str) -> int | tuple[int, int] | None:

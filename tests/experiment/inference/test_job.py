@@ -200,6 +200,16 @@ def test_points_in_a_unit(go, trained, tmp_path, write):
     assert go(picture_of(tmp_path))[0][0]["range"] == [-1.0, 1.0]
 
 
+def test_points_are_in_the_unit_of_the_recipe(go, trained, tmp_path):
+    head = HEAD.replace("data: photos", f"data: {{name: images, root: {tmp_path}, range: [-10, 40]}}")
+    np.savez(tmp_path / "p.npz", coordinates=[[0.2, 0.3], [0.6, 0.8]], values=np.full((2, 3), 20.0))
+    (said,), _ = go(tmp_path / "p.npz", model=trained(head=head))
+    assert said["range"] == [-10.0, 40.0]
+    np.testing.assert_allclose(arrays(tmp_path, "p")["values"], 20, atol=1e-4)
+    with raises(DataError, "p.npz", "(20, 20, 20)", "--range"):
+        go(tmp_path / "p.npz", span=(-1.0, 0.5))
+
+
 def picture_of(folder):
     Image.new("RGB", (18, 18), (90, 120, 30)).save(folder / "plain.png")
     return folder / "plain.png"

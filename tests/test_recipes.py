@@ -66,6 +66,14 @@ def test_no_line_of_the_core_knows_a_task():
     assert plugins_named_in("if isinstance(degradation, SuperRes): ...") == ["superres"]
 
 
+def test_the_published_configuration_has_the_published_modes():
+    recipe = load_recipe("cifar10_sparse_ddo")
+    network = recipe.model.build(12, 3)
+    shapes = {tuple(p.shape[:3]) for name, p in network.named_parameters() if "spectral" in name}
+    assert shapes == {(2, 17, 9)} and sum(p.numel() for p in network.parameters()) == pytest.approx(67.9e6, rel=1e-3)
+    assert recipe.train.sample_every == 1000 and "train.query_fraction" in recipe.text.partition("seed:")[0]
+
+
 def methods(recipe):
     return plain(recipe, plugins.registry())["eval"]["methods"]
 
@@ -82,4 +90,5 @@ def test_two_steps(path, size, tmp_path, monkeypatch):
     assert {row["method"] for row in table["rows"]} == {method["name"] for method in methods(recipe)}
     assert {row["method"] for row in table["rows"]} >= {"model"}
     assert (folder / "report.html").is_file()
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000002"]
     assert (folder / "samples" / "iter_000002.png").is_file()

@@ -16,7 +16,7 @@ def smoke_recipe(recipe: Recipe, say: Callable[[str], None]) -> Recipe:
     batch = min(train.batch, 8)
     small = {
         "steps": min(train.total or 6, 6), "budget": None, "batch": batch, "warmup": min(train.warmup, 2),
-        "accumulate": min(train.accumulate, 2) if batch % 2 == 0 else 1, "checkpoint_every": 3, "sample_every": 6,
+        "accumulate": min(train.accumulate, 2) if batch % 2 == 0 else 1, "checkpoint_every": 3, "keep": 1, "sample_every": 6,
         "evaluate_every": train.evaluate_every and 3, "evaluate_images": 4,
     }  # fmt: skip
     data = recipe.data

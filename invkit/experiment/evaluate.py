@@ -27,11 +27,13 @@ from invkit.experiment.session import Session, protocols
 from invkit.experiment.stored_table import Stamp, fingerprint, stored_table
 from invkit.experiment.trained_model import Trained, unfinished, weights_sha256
 from invkit.experiment.trained_operator import foreign_operator
+from invkit.experiment.unlearned import unlearned_note
 from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
 from invkit.reconstructors import Method, Reconstructor, Sources
 from invkit.reconstructors.base import Renamed
+from invkit.reconstructors.model import ModelMethod
 from invkit.training.problem import Problem
 
 CHECKED = 128  # largest number of test images checked for being out of distribution
@@ -103,6 +105,8 @@ def evaluate_methods(
         )
     settings = json.dumps(plain(recipe, recipe.registry)["degradation"])
     result = combine_degradations(results, json.loads(without_secrets(settings)))
+    if any(isinstance(method, ModelMethod) for method in recipe.eval.methods):
+        notes += filter(None, [unlearned_note(trained, images, all_protocols)])
     if notes:
         result.table.setdefault("notes", []).extend(notes)
     return result

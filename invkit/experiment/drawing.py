@@ -99,7 +99,7 @@ class Whole(Drawing):
         own = slice(first * len(cells), None)
         keys = self.keys.fork(first + count)[own]
         on_cpu = Keys(self.keys.state.cpu())
-        drawn = on_cells(self.model.estimate_prior, self.measurement, on_cpu, first + count)[own]
+        drawn = on_cells(self.model.estimate_prior, self.measurement.to("cpu"), on_cpu, first + count)[own]
         estimates = [(part, estimate) for part, _, estimate in self._kriged(drawn)]
         return self._sampled(drawn, estimates, keys, 1, 0)[0].unflatten(0, (count, -1))
 
@@ -117,7 +117,7 @@ class Whole(Drawing):
         """The measurement, with points as cells, and whether they are points."""
         if not isinstance(self.measurement.operator, PointValues):
             return self.measurement, False
-        return on_cells(self.model.estimate_prior, self.measurement), True
+        return on_cells(self.model.estimate_prior, self.measurement.to("cpu")), True
 
     @property
     def warning(self) -> str | None:

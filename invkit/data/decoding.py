@@ -17,7 +17,7 @@ from invkit.data.resampling import Box, box_averages, centre_box, enlarges
 T = TypeVar("T")
 Size = tuple[int, ...]  # height and width
 Range = tuple[float, float]
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MAX_BYTES = 128 << 20  # of one file
 MAX_PIXELS = 64_000_000  # of one image
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no others: Pillow runs programs for some

@@ -161,6 +161,7 @@ class ImageFiles(Dataset):
     def open(self, split: Split, grid: Grid, seed: int, limit: int | None = None) -> Images:
         source = self._source(split, grid)
         record = self._split(source, split, seed)
+        record = replace(record, notes=(*record.notes, *source.notes))
         if not record.items(split):
             raise DataError(
                 "images: data.test_share=1 leaves no images to train on; give the test set as data.test_root"

@@ -1,16 +1,20 @@
 """The image files of a folder or zip."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from invkit.data.archive import open_zip, read_entry
-from invkit.data.decoding import MAX_BYTES, SUFFIXES, open_file
+from invkit.data.decoding import MAX_BYTES, SUFFIXES, open_file, printable
 
 DATA_SUFFIXES = SUFFIXES | {".npy"}  # of the images of a data set
+UNREAD = {
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".exr", ".hdr", ".psd",
+    ".svg",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +24,7 @@ class Listing:
     stamps: Mapping[str, str]
     size: int  # bytes
     open: Callable[[str], BinaryIO]
+    unread: tuple[str, ...] = ()  # names of images of other formats
 
 
 def _is_image(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
@@ -38,7 +43,7 @@ def folder_files(root: Path) -> Listing:
             stamps[name] = ""
             continue
         stamps[name], total = f"{found.st_size}-{found.st_mtime_ns}", total + found.st_size
-    return Listing(stamps, total, lambda name: open_file(root / name))
+    return Listing(stamps, total, lambda name: open_file(root / name), tuple(image_names(root, UNREAD)))
 
 
 class _ForkSafeFile(RawIOBase):
@@ -81,7 +86,19 @@ def zip_files(path: Path) -> Listing:
         return BytesIO(read_entry(archive, name, MAX_BYTES))
 
     stamps = {name: f"{entries[name].file_size}-{entries[name].CRC:08x}" for name in sorted(entries)}
-    return Listing(stamps, path.stat().st_size, opener)
+    unread = sorted(entry.filename for entry in archive.infolist() if _is_image(entry.filename, UNREAD))
+    return Listing(stamps, path.stat().st_size, opener, tuple(unread))
+
+
+def unread_note(names: Sequence[str]) -> str | None:
+    """A note on images of formats that are not read."""
+    if not names:
+        return None
+    kinds = ", ".join(sorted({os.path.splitext(name)[1].lower() for name in names}))
+    count = f"{len(names)} file{'s' if len(names) > 1 else ''}"
+    return (
+        f"{count} of formats that are not read ({kinds}), such as {printable(names[0])}; convert them to .png or .jpg"
+    )
 
 
 def image_names(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[str]:

@@ -16,8 +16,8 @@ from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data import decoding
 from invkit.data.archive import UNREADABLE, read_npy, read_npz
-from invkit.data.decoding import Range, error_line, read_pixels, stored
-from invkit.data.listing import DATA_SUFFIXES, Listing, folder_files, zip_files
+from invkit.data.decoding import Range, error_line, printable, read_pixels, stored
+from invkit.data.listing import DATA_SUFFIXES, Listing, folder_files, unread_note, zip_files
 from invkit.data.resampling import enlarges
 
 T = TypeVar("T")
@@ -37,6 +37,11 @@ class Source(ABC):
     def names(self) -> Sequence[str]:
         return list(self.stamps)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For the user: what is left out."""
+        return ()
+
     @abstractmethod
     def pixels(self, name: str) -> NDArray[Any]:
         """The pixels (h, w, C) of an image, C = 1 or 3; a broken file may raise any exception."""
@@ -55,6 +60,11 @@ class FileSource(Source):
     """Image files of a folder or a zip."""
 
     listing: Listing
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        note = unread_note(self.listing.unread)
+        return (f"images: {printable(self.path.name)} has {note}",) if note else ()
 
     def pixels(self, name: str) -> NDArray[Any]:
         return read_pixels(self.listing.open(name))
@@ -98,7 +108,8 @@ def open_source(path: Path, grid: Grid | None = None) -> Source:
             f"images: {path} cannot be read as a folder, a .zip, an .npz or an .npy ({error_line(error)})"
         ) from None
     if not listing.stamps:
-        raise DataError(f"images: {path} holds no image ({', '.join(sorted(DATA_SUFFIXES))})")
+        others = f", and has {note}" if (note := unread_note(listing.unread)) else ""
+        raise DataError(f"images: {path} holds no image ({', '.join(sorted(DATA_SUFFIXES))}){others}")
     return FileSource(path, listing.stamps, listing.size, listing)
 
 

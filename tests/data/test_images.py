@@ -183,3 +183,20 @@ def test_a_test_set_is_used_as_it_is(tmp_path, kind):
     split = ImageFiles(root=write(tmp_path / "both", other, False), test_root=place)
     assert sorted(names(split.open("train", GRID, 0))) == [f"train/{i}.png" for i in range(5)]
     assert not missing(ImageFiles(root=root, test_root=str(tmp_path / "gone")).missing(), tmp_path / "gone")
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_images_of_other_formats_are_named(tmp_path, as_zip):
+    contents = {f"{i}.png": encoded(picture(i)) for i in range(5)} | {"5.JFIF": encoded(picture(5), "JPEG")}
+    contents |= {"b.heic": b"x", "sub/c.AVIF": b"x", "notes.txt": b"x", ".hidden.heic": b"x"}
+    images = ImageFiles(root=write(tmp_path / "set", contents, as_zip), test_share=0.2).open("train", GRID, 0)
+    (note,) = (note for note in images.notes if "not read" in note)
+    assert not missing(note, "2 files", ".avif, .heic", "b.heic", ".png") and "txt" not in note
+    assert "5.JFIF" in names(images) + names(
+        ImageFiles(root=write(tmp_path / "again", contents, as_zip), test_share=1.0).open("test", GRID, 0)
+    )
+
+
+def test_a_folder_of_other_formats_only_is_told(tmp_path):
+    with raises(DataError, "no image", "1 file of formats", "a.heic", "convert"):
+        ImageFiles(root=write(tmp_path / "set", {"a.heic": b"x"}, False)).open("train", GRID, 0)

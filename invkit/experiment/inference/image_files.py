@@ -14,7 +14,7 @@ from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.data import decoding
 from invkit.data.decoding import SUFFIXES, Range, decode, header, printable, read
-from invkit.data.listing import image_names
+from invkit.data.listing import UNREAD, image_names, unread_note
 from invkit.data.resampling import to_batch
 
 POINTS = (".csv", ".npz")
@@ -54,7 +54,10 @@ def find_inputs(given: Sequence[Path], others: Sequence[str] = POINTS) -> list[I
         if path.is_dir():
             inside = image_names(path)
             if not inside:
-                raise DataError(f"{printable(str(path))}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
+                others = f", but {note}" if (note := unread_note(image_names(path, UNREAD))) else ""
+                raise DataError(
+                    f"{printable(str(path))}: no image in this folder ({', '.join(sorted(SUFFIXES))}){others}"
+                )
         else:
             inside = [path.name]
             _check_file(path, others)

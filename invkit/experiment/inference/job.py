@@ -13,6 +13,7 @@ from invkit.core.errors import DataError, RecipeError
 from invkit.core.files import locked, make_folder, write_json
 from invkit.core.grid import Grid
 from invkit.core.progress import Progress
+from invkit.data.listing import UNREAD, image_names, unread_note
 from invkit.diffusion.tiling import Tiles, blind_tile
 from invkit.evaluation.metrics import METRICS, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
@@ -52,6 +53,9 @@ def reconstruct(
         raise RecipeError("--mask is for images, and no input is one; leave it out")
     if options.span is not None and not any(file.holds_numbers for file in files):
         raise RecipeError("--range is for points and arrays, and no input is of that kind; leave it out")
+    for path in inputs:
+        if path.is_dir() and (note := unread_note(image_names(path, UNREAD))):
+            notify(f"{path}: {note}")
     request = Request.of(trained, options)
     _claim(out, inputs)
     with locked(out):

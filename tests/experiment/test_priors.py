@@ -95,7 +95,7 @@ def test_a_prior_is_loaded_once_and_has_to_be_one(tmp_path):
 
 
 def test_settings_that_cannot_be_are_told():
-    with raises(RecipeError, "eval.methods.0", "calls", 5):
+    with raises(RecipeError, "eval.methods.0", "calls", 10):
         load_recipe("quickstart", ["eval.methods=[{name: repaint, prior: x, calls: 4}]"])
     with raises(RecipeError, "eval.methods.0.prior"):
         load_recipe("quickstart", ["eval.methods=[dps]"])

@@ -7,14 +7,12 @@ from torch import Tensor
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion.schedules import EdmSchedule, Schedule
 from invkit.physics.gaussian import GaussianField, MaternField, WhiteField, dct, idct
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.zeroshot import SOLVERS, Prior
 
 MATERN = MaternField(std=0.5, length=0.3, exponent=2.0)
 NOISE = WhiteField(std=1.0, reference=16)
-SCHEDULE = EdmSchedule(sigma_min=0.01, sigma_max=80)
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,6 @@ class GaussianPrior(Prior):
 
     data: GaussianField
     field: GaussianField = NOISE
-    schedule: Schedule = SCHEDULE
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         grid = Grid(x.shape[2], x.shape[3], x.shape[1])
@@ -31,9 +28,6 @@ class GaussianPrior(Prior):
         gain = (s @ torch.linalg.inv(s + sigma**2 * l)).permute(2, 3, 0, 1).to(x)
         mean = self.mean(grid).to(x)
         return mean + idct(torch.einsum("cdhw,bdhw->bchw", gain, dct(x - mean)))
-
-    def levels(self, steps: int) -> Tensor:
-        return self.schedule.levels(steps)
 
     def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
         return self.field.sample(keys, grid, label)

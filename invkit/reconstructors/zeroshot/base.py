@@ -9,13 +9,32 @@ from torch import Tensor
 
 from invkit.core.errors import RecipeError
 from invkit.core.keys import Keys
-from invkit.core.settings import PathSetting
+from invkit.core.settings import PathSetting, Settings
 from invkit.diffusion.samplers import Noise
+from invkit.diffusion.schedules import EdmSchedule
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import Method, Reconstructor, Sources
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 
 CHUNK = 128  # samples per network call, limited by the memory that gradients require
+
+
+class Levels(Settings):
+    """Noise levels of a solver, spaced as in EDM (Karras et al. 2022, eq. 5)."""
+
+    sigma_max: float = Field(gt=0, description="highest noise level, in standard deviations of the prior's images")
+    sigma_min: float = Field(gt=0, description="lowest noise level but zero")
+    rho: float = Field(7.0, ge=1, description="exponent of the spacing")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError("sigma_min should be less than sigma_max")
+        return self
+
+    def of(self, steps: int) -> Tensor:
+        """`steps + 1` decreasing noise levels (float64), the last one zero."""
+        return EdmSchedule(sigma_max=self.sigma_max, sigma_min=self.sigma_min, rho=self.rho).levels(steps)
 
 
 class Solver(Method, ABC):
@@ -34,6 +53,7 @@ class Solver(Method, ABC):
         le=10_000,
         description="maximum number of network calls per sample; a gradient through the network counts as one",
     )
+    levels: Levels = Field(description="noise levels, chosen for each solver on posteriors in closed form")
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -80,7 +100,7 @@ class ZeroShot(Reconstructor):
 
     @torch.no_grad()
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
-        levels, samples = self.prior.levels(self.solver.steps), []
+        levels, samples = self.solver.levels.of(self.solver.steps), []
         for copies, own in keys.chunks(count, CHUNK):
 
             def noise(label: str, own: Keys = own) -> Tensor:

@@ -12,7 +12,7 @@ from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
 from invkit.physics.operators.least_squares import dot
-from invkit.reconstructors.zeroshot.base import Solver, start
+from invkit.reconstructors.zeroshot.base import Levels, Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
 
 Function = Callable[[Tensor], Tensor]  # of singular values
@@ -27,6 +27,7 @@ class Ddnm(Solver):
     """
 
     title: ClassVar[str] = "ddnm"
+    levels: Levels = Levels(sigma_max=1, sigma_min=0.2)
     eta: float = Field(
         1.0, gt=0, le=1, description="eta: share of fresh noise in a level; the rest is kept from the previous one"
     )

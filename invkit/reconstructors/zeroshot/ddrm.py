@@ -11,7 +11,7 @@ from torch import Tensor
 from invkit.core.errors import Unavailable
 from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
-from invkit.reconstructors.zeroshot.base import Solver
+from invkit.reconstructors.zeroshot.base import Levels, Solver
 from invkit.reconstructors.zeroshot.prior import Prior
 
 Function = Callable[[Tensor], Tensor]  # of singular values
@@ -24,6 +24,7 @@ class Ddrm(Solver):
     """
 
     title: ClassVar[str] = "ddrm"
+    levels: Levels = Levels(sigma_max=1, sigma_min=0.15)
     eta: float = Field(
         1.0, ge=0, le=1, description="eta: share of fresh noise where data are missing or noisier than the level"
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.least_squares import ridge
-from invkit.reconstructors.zeroshot.base import Solver, start
+from invkit.reconstructors.zeroshot.base import Levels, Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
 
 
@@ -17,6 +17,7 @@ class Diffpir(Solver):
     """DiffPIR (Zhu et al. 2023, algorithm 1): `argmin |y - A u|^2 + rho |u - D|^2` over u, then old and fresh noise is added."""
 
     title: ClassVar[str] = "diffpir"
+    levels: Levels = Levels(sigma_max=2, sigma_min=0.05)
     strength: float = Field(1.0, gt=0, description="lambda: weight of the prior in the data step")
     zeta: float = Field(1.0, ge=0, le=1, description="zeta: share of the noise that is fresh")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.least_squares import dot, ridge, times
-from invkit.reconstructors.zeroshot.base import Solver, ancestral, start
+from invkit.reconstructors.zeroshot.base import Levels, Solver, ancestral, start
 from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp
 
 
@@ -22,6 +22,7 @@ class Pigdm(Solver):
     """
 
     title: ClassVar[str] = "pigdm"
+    levels: Levels = Levels(sigma_max=10, sigma_min=0.02)
 
     @property
     def cost(self) -> int:

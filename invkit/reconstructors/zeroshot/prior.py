@@ -26,10 +26,6 @@ class Prior(ABC):
         """`D(x) = E[x_0 | x]` (B, C, H, W), differentiable in x."""
 
     @abstractmethod
-    def levels(self, steps: int) -> Tensor:
-        """`steps + 1` decreasing noise levels (float64), the last one zero."""
-
-    @abstractmethod
     def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
         """A sample of `n` (B, C, H, W)."""
 
@@ -73,9 +69,6 @@ class TrainedPrior(Prior):
         z = condition.estimate.residual(x)
         z = self.model.denoise(z, torch.full((len(z),), sigma, dtype=torch.float32, device=z.device), condition)
         return condition.estimate.image(z)
-
-    def levels(self, steps: int) -> Tensor:
-        return self.model.schedule.levels(steps)
 
     def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
         return self._condition(grid).estimate.std * self.model.diffusion.field.sample(keys, grid, label)

@@ -10,7 +10,7 @@ from torch import Tensor
 from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import mask_of
-from invkit.reconstructors.zeroshot.base import Solver, ancestral, start
+from invkit.reconstructors.zeroshot.base import Levels, Solver, ancestral, start
 from invkit.reconstructors.zeroshot.prior import Prior
 
 
@@ -21,7 +21,8 @@ class Repaint(Solver):
     """
 
     title: ClassVar[str] = "repaint"
-    resamplings: int = Field(5, ge=1, description="r: number of passes through each segment of levels")
+    levels: Levels = Levels(sigma_max=3, sigma_min=0.05)
+    resamplings: int = Field(10, ge=1, description="r: number of passes through each segment of levels")
     jump: int = Field(1, ge=1, description="j: levels of a segment")
 
     @property

@@ -160,13 +160,30 @@ class Tiled(Drawing):
         means = [tiled.mean(self.passes).cpu() for tiled in self._models]
         return self._cells.paste(torch.cat(means))
 
+    @property
+    def warning(self) -> str | None:
+        """Of the first tiles, if more than half of them are out of distribution: a plain sky is no other kind of image."""
+        if (ranges := self.model.constants.training_ranges) is None or self._cells.observed is None:
+            return None
+        part = self._first
+        values = self.model.statistics(part, self.model.initial_estimate(part))
+        return warning(values, ranges, "tiles", tolerated=0.5)
+
+    @cached_property
+    def _first(self) -> Measurement:
+        """The first tiles of the first image."""
+        tiles, cells, first = (
+            Tiles.of(self.measurement.grid, self.model.constants.reference),
+            self._cells[0:1],
+            slice(0, TIMED),
+        )
+        assert cells.observed is not None
+        mask = Mask(tiles.cut(cells.observed[0], first), cells.grid.channels)
+        return Measurement(mask, tiles.cut(cells.y[0], first), cells.sigma).to(self.device)
+
     def seconds(self, count: int) -> float:
         """As the first tiles, each with its initial estimate."""
-        tiles, cells = Tiles.of(self.measurement.grid, self.model.constants.reference), self._cells[0:1]
-        assert cells.observed is not None
-        first = slice(0, TIMED)
-        mask = Mask(tiles.cut(cells.observed[0], first), cells.grid.channels)
-        part = Measurement(mask, tiles.cut(cells.y[0], first), cells.sigma).to(self.device)
+        part = self._first
         estimate = self.model.initial_estimate(part)
         self.model.mean(part, estimate)  # the first call takes longer
         kriging = _timed(lambda: self.model.initial_estimate(part).mean.cpu())

@@ -166,7 +166,7 @@ def _warn_out_of_distribution(
     ranges = trained.model.constants.training_ranges
     for protocol, (grid, source) in product(all_protocols, images.items()):
         if message := foreign_operator(
-            trained.recipe.degradation, trained.degradation, protocol.measure(source, [0])[1]
+            trained.recipe.degradation, trained.degradation, trained.reference, protocol.measure(source, [0])[1]
         ):
             warnings.warn(message, stacklevel=2)
         if ranges is None:

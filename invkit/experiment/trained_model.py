@@ -189,7 +189,7 @@ class Trained:
 
         settings = settings or self.recipe.sample
         drawing = (Tiled if tiles else Whole)(self.model, measurement, keys, settings, Passes(called=called))
-        foreign = None if tiles else foreign_operator(self.recipe.degradation, self.degradation, binned(measurement))
+        foreign = foreign_operator(self.recipe.degradation, self.degradation, self.reference, binned(measurement))
         for message in filter(None, (foreign, drawing.warning)):
             warnings.warn(message, stacklevel=3)
         return drawing

@@ -167,9 +167,7 @@ def _observed_share(request: Request, measurement: Measurement) -> str:
     low, high = ranges[0].tolist()
     usual = (low + high) / 2
     if not low <= share <= high and abs(1 - share - usual) < abs(share - usual):
-        text += (
-            f" (in training {_percent(low)} to {_percent(high)}); if white pixels are missing ones, give --invert-mask"
-        )
+        text += f" (in training about {_percent(usual)}); if white pixels are missing ones, give --invert-mask"
     return text
 
 

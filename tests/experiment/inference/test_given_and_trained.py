@@ -54,6 +54,8 @@ def said(trained: Trained, folder, **options) -> str:
 def test_a_run_for_another_degradation_warns(write, masked):
     with warns("trained on superres-mean", "not suited", "observed pixels"):
         said(trained(write, SMALL), masked, mask=masked / "mask.png")
+    with warns("trained on superres-mean", "not suited", "observed pixels"):  # by tiles as well
+        said(trained(write, SMALL), masked, mask=masked / "mask.png", tiles=True)
     model = trained(write, MASKS)
     x = torch.rand(1, 3, 16, 16)
     for name in ("superres-mean", "blur-gaussian", "tomography"):
@@ -85,7 +87,9 @@ def test_an_inverted_mask_is_suspected_and_accepted(write, masked):
     model = trained(write, MASKS)
     with warns("more values measured than in training", "89.8 %", "10 % to 12 %"):
         text = said(model, masked, mask=masked / "inverted.png")
-    assert not missing(text, "89.8 % of the pixels are observed", "in training 10 % to 12 %", "--invert-mask")
+    assert not missing(text, "89.8 % of the pixels are observed", "in training about 11 %", "--invert-mask")
+    with warns("tiles are out of distribution", "more values measured than in training"):
+        said(model, masked, mask=masked / "inverted.png", tiles=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "10.2 %" in said(model, masked, mask=masked / "inverted.png", invert_mask=True)

@@ -88,7 +88,7 @@ def test_an_inverted_mask_is_suspected_and_accepted(write, masked):
     with warns("more values measured than in training", "89.8 %", "10 % to 12 %"):
         text = said(model, masked, mask=masked / "inverted.png")
     assert not missing(text, "89.8 % of the pixels are observed", "in training about 11 %", "--invert-mask")
-    with warns("tiles are out of distribution", "more values measured than in training"):
+    with warns("the median tile is out of distribution", "more values measured than in training"):
         said(model, masked, mask=masked / "inverted.png", tiles=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,6 +96,16 @@ def test_an_inverted_mask_is_suspected_and_accepted(write, masked):
     inverted = np.load(masked / "out" / "x.npz")["mean"]
     said(model, masked, mask=masked / "mask.png")
     np.testing.assert_array_equal(np.load(masked / "out" / "x.npz")["mean"], inverted)
+
+
+def test_tiles_of_a_usual_mask_are_not_warned_of(write, masked):
+    """Although the share of the observed pixels differs from tile to tile."""
+    rng = np.random.default_rng(1)
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)).save(masked / "x.png")
+    Image.fromarray(np.uint8(255) * (rng.random((64, 64)) < 0.11)).save(masked / "mask.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "25 tiles" in said(trained(write, MASKS), masked, mask=masked / "mask.png", tiles=True)
 
 
 def test_an_inverted_mask_needs_a_mask_with_missing_pixels(write, masked):

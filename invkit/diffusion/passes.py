@@ -14,7 +14,7 @@ class Passes:
 
     first: int = 0
     at_once: int = 256  # images or tiles in the network at once
-    called: Callable[[int], None] = ignore  # is told the number of images or tiles after each network call
+    called: Callable[[int], None] = ignore  # receives the number of images or tiles after each network call
 
 
 ALL = Passes()

@@ -13,7 +13,7 @@ from invkit.physics.measurement import Measurement
 from invkit.reconstructors.posterior import Posterior
 
 PORTION = 1 << 22  # values of the samples that are drawn, and kept, at a time
-ANNOUNCED = 60.0  # seconds; the duration of a longer computation is told before
+ANNOUNCED = 60.0  # seconds; the duration of a longer computation is announced
 
 Notify = Callable[[str], None]
 

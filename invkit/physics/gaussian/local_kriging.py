@@ -1,7 +1,8 @@
 """Kriging by moving neighbourhoods (Chilès & Delfiner 2012, chapter 3), for masks of more values than dense kriging solves.
 
 The image is cut into windows, and each is kriged from the observed values nearest to it. Values further away have little influence
-where others lie in between (the screening effect).
+where others lie in between (the screening effect). The values nearest to a window within a hole all lie on one side of it, so half
+of the values are the nearest to the window among those that have few others between them and the hole.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from invkit.core.grid import Grid
 from invkit.physics.gaussian import GaussianField
@@ -19,6 +21,8 @@ from invkit.physics.measurement import Measurement
 
 NEAREST = 512  # values that a window is kriged from
 SHARE = 4  # a window holds one in so many of them
+LAYER = 10.0  # a layer of values before a hole counts as so many pixels of distance
+LAYERS = 8  # largest number of layers that is counted
 
 
 class LocalKriging(NamedTuple):
@@ -48,9 +52,9 @@ class LocalKriging(NamedTuple):
             return cls(torch.zeros_like(r), spread, torch.zeros_like(r), torch.ones_like(variance[:, 0]))
         noise = max(measurement.sigma**2, NUGGET * field.pixel_std(grid) ** 2)
         total, used = variance.new_zeros(len(flat)), variance.new_zeros(len(flat))
+        layers = _layers(observed).flatten(1)
         for window, away in _windows(grid, float(flat.float().mean()), nearest, flat.device):
-            distance = torch.where(flat, away, math.inf)
-            near, points = distance.topk(count, largest=False)
+            near, points = _neighbours(torch.where(flat, away, math.inf), layers, count)
             valid = near.isfinite()
             both = torch.cat([points, window.expand(len(flat), -1)], 1)
             gram = field.gram(grid, points, r, both)
@@ -69,6 +73,24 @@ class LocalKriging(NamedTuple):
         loo_error = torch.where(used > 0, total / used.clamp(min=1), 1.0).sqrt()
         mean, weights = (x.permute(2, 0, 1).view_as(r) for x in (mean, weights))
         return cls(mean, variance.view(-1, 1, *grid.shape), weights, loo_error)
+
+
+def _layers(observed: Tensor) -> Tensor:
+    """How many layers of observed pixels lie between a pixel and the hidden ones (B, 1, H, W), at most `LAYERS`."""
+    hidden = functional.pad((~observed).float(), (1, 1, 1, 1))
+    layers = torch.zeros_like(observed, dtype=torch.float32)
+    for _ in range(LAYERS):
+        reached = functional.max_pool2d(hidden, 3, 1)
+        layers, hidden = layers + 1 - reached, functional.pad(reached, (1, 1, 1, 1))
+    return layers
+
+
+def _neighbours(distance: Tensor, layers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Distance, infinite where none is left, and place of `count` values (B, count), from those of all pixels (B, N)."""
+    near, points = distance.topk(count - count // 2, largest=False)
+    left = distance.scatter(1, points, math.inf)
+    others = (left + LAYER * layers).topk(count // 2, largest=False).indices
+    return torch.cat([near, left.gather(1, others)], 1), torch.cat([points, others], 1)
 
 
 def _windows(grid: Grid, density: float, nearest: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -6,7 +6,7 @@ import torch
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.conditioning import initial_estimate
-from invkit.physics.gaussian import MaternField
+from invkit.physics.gaussian import MaternField, local_kriging
 from invkit.physics.gaussian.local_kriging import LocalKriging
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement, Noise, measure
@@ -44,6 +44,40 @@ def test_neighbourhoods_are_nearly_all_that_counts(kind, sigma, nearest):
     torch.testing.assert_close(found.loo_error, exact.loo_error(exact.weights(r)), rtol=0.03, atol=0)
     error = ((found.mean[0] - x)[hidden].square().mean() / (mean - x)[hidden].square().mean()).sqrt()
     assert 0.98 < float(error) < 1.05
+
+
+def apart_at_a_hole(field: MaternField, sigma: float) -> tuple[float, float]:
+    """Of a box that is hidden in 64x64: error of the mean in posterior standard deviations, and ratio of the variances."""
+    grid = Grid(64, 64, 1)
+    keys, seen = Keys.of(0, "hole", [0]), torch.ones(1, 1, 64, 64, dtype=torch.bool)
+    seen[..., 19:45, 19:45] = False
+    measurement = measure(Mask(seen, 1), field.sample(keys, grid), Noise(sigma=sigma), keys)
+    exact, r = GaussianPosterior(field, measurement), measurement.y[None]
+    found, variance = LocalKriging.of(field, measurement, r), exact.variance()[~seen].mean()
+    error = (found.mean - exact.gain(r))[0][~seen].square().mean() / variance
+    return float(error.sqrt()), float(found.variance[~seen].mean() / variance)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.05])
+@pytest.mark.parametrize("exponent", [1.7, 2.0])
+def test_a_hole_is_seen_from_all_sides(exponent, sigma):
+    mean, variance = apart_at_a_hole(MaternField(std=0.5, length=0.25, exponent=exponent), sigma)
+    assert mean < 0.05 and abs(variance - 1) < 0.03
+
+
+def test_the_nearest_values_alone_see_a_hole_from_one_side(monkeypatch):
+    """The mutant."""
+    monkeypatch.setattr(local_kriging, "LAYER", 0.0)
+    mean, variance = apart_at_a_hole(FIELD, 0.0)
+    assert mean > 0.12 and variance > 1.03
+
+
+def test_scattered_values_are_the_nearest(monkeypatch):
+    measurement, _ = masked("random")
+    found = LocalKriging.of(FIELD, measurement, measurement.y[None], nearest=60)
+    monkeypatch.setattr(local_kriging, "LAYER", 0.0)
+    nearest = LocalKriging.of(FIELD, measurement, measurement.y[None], nearest=60)
+    torch.testing.assert_close(found.mean, nearest.mean, rtol=0, atol=1e-5)
 
 
 def test_all_values_in_one_neighbourhood_are_the_whole():

@@ -22,6 +22,7 @@ from invkit.evaluation.evaluator import Evaluation, evaluate_rows
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.report.page import write_report
 from invkit.evaluation.saved_samples import LARGE, saved_bytes
+from invkit.experiment.priors import check_priors
 from invkit.experiment.run_folder import cache_settings, environment, without_secrets
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.stored_table import Stamp, fingerprint, stored_table
@@ -92,6 +93,7 @@ def evaluate_methods(
         return recipe.data.open("train", grid, recipe.seed, limit)
 
     images = recipe.open_images("test", session.listener.say)
+    check_priors(recipe, priors, images)
     sources = Sources(trained.model, recipe.sample, recipe.data.law(), priors, training, tuple(images))
     methods, notes = build_all(recipe, sources)
     count = min(recipe.eval.images, *map(len, images.values()))

@@ -1,16 +1,26 @@
 """Trained priors of the zero-shot methods in a recipe."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from invkit.core.errors import DataError, RecipeError
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.data.base import Images
 from invkit.diffusion.model import ConditionalModel
 from invkit.experiment.run_folder import RunFolder
 from invkit.experiment.trained_model import Trained
 from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
-from invkit.reconstructors.zeroshot import Solver
+from invkit.reconstructors.zeroshot import CLOSED_FORM, FieldPrior, Solver, TrainedPrior
+
+CHECKED = 32  # images on which a trained prior is compared with the linear one
+LEVELS = 12  # of the noise levels of a solver
+TOLERATED = 1.01  # ratio of squared errors
 
 
 def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, ConditionalModel]:
@@ -20,7 +30,7 @@ def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, Co
     """
     models: dict[str, ConditionalModel] = {}
     for method in recipe.eval.methods:
-        if not isinstance(method, Solver) or method.prior in models:
+        if not isinstance(method, Solver) or method.prior in models or method.prior in CLOSED_FORM:
             continue
         key = f"eval.methods: {method.title}.prior"
         try:
@@ -46,3 +56,46 @@ def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, Co
             )
         models[method.prior] = trained.model
     return models
+
+
+def check_priors(recipe: Recipe, models: Mapping[str, ConditionalModel], images: Mapping[Grid, Images]) -> None:
+    """Compare each trained prior with the linear denoiser of its own fitted field, at the noise levels of the solvers.
+
+    Raises DataError if its error on test images is larger at one of them: such a prior says less than two moments of the images,
+    and the rows of its solvers would say more about it than about them.
+    """
+    grid, source = next(iter(images.items()))
+    x: Tensor | None = None
+    for method in recipe.eval.methods:
+        if not isinstance(method, Solver) or method.prior not in models or not method.check_prior:
+            continue
+        model = models[method.prior]
+        if x is None:
+            x = source[range(min(CHECKED, len(source)))].to(model.token.device)
+        levels = method.levels.of(method.steps)[:-1]
+        few = levels[:: max(1, len(levels) // LEVELS)].tolist()
+        ratio, level = max(zip(error_ratios(model, x, few, recipe.seed), few, strict=True))
+        if ratio > TOLERATED:
+            raise DataError(
+                f"eval.methods: {method.title}.prior: at noise level {level:.3g} of {method.title} the denoiser of {method.prior} "
+                f"has {ratio:.2f} times the squared error of the linear denoiser of the same training images, on {len(x)} test "
+                f"images of {grid}; train it longer, or with diffusion.preconditioning=spectral; check_prior: false uses it"
+            )
+
+
+@torch.no_grad()
+def error_ratios(
+    model: ConditionalModel,
+    x: Tensor,  # (B, C, H, W)
+    levels: Sequence[float],
+    seed: int = 0,
+) -> list[float]:
+    """At each noise level, the squared error of a prior's denoiser over that of the linear denoiser of its fitted field."""
+    trained, grid = TrainedPrior(model), Grid(x.shape[2], x.shape[3], x.shape[1])
+    linear = FieldPrior(model.prior, model.diffusion.field, trained.std(grid))
+    found = []
+    for i, level in enumerate(levels):
+        noisy = x + level * trained.noise(Keys.of(seed, f"prior/{i}", range(len(x)), x.device), grid, "noise")
+        own, other = (float((prior.denoise(noisy, level) - x).square().mean()) for prior in (trained, linear))
+        found.append(own / other)
+    return found

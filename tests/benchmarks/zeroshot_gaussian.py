@@ -10,7 +10,6 @@ that of the posterior.
 """
 
 import sys
-from pathlib import Path
 
 import torch
 from invkit_blur import GaussianBlur
@@ -19,10 +18,6 @@ from invkit_superres import BlockMean
 from invkit_tomography import Tomography
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from support.exact_prior import GaussianPrior
-
 from invkit.core.errors import Unavailable
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
@@ -30,7 +25,7 @@ from invkit.evaluation.metrics.calibration import fair_crps
 from invkit.physics.gaussian import MaternField, WhiteField
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement, Noise, measure
-from invkit.reconstructors.zeroshot import SOLVERS, Solver, ZeroShot
+from invkit.reconstructors.zeroshot import SOLVERS, FieldPrior, Solver, ZeroShot
 
 GRID = Grid(32, 32, 1)
 LAW = MaternField(std=0.5, length=0.3, exponent=2.0)
@@ -41,7 +36,7 @@ TASKS = {  # operator and noise
     "tomography": (Tomography(angles=24), 0.03),
 }
 DRAWS, TRUTHS = 16, 32
-PRIOR = GaussianPrior(LAW, WhiteField(std=1.0, reference=32))
+PRIOR = FieldPrior(LAW, WhiteField(std=1.0, reference=32))
 
 
 class Bench:
@@ -73,7 +68,7 @@ class Bench:
             self.crps(samples) / self.crps(self.exact),
         )
 
-    def of(self, solver: Solver, prior: GaussianPrior = PRIOR) -> tuple[float, float, float]:
+    def of(self, solver: Solver, prior: FieldPrior = PRIOR) -> tuple[float, float, float]:
         return self.figures(ZeroShot(solver, prior).sample(self.measurement, self.keys, DRAWS))
 
 

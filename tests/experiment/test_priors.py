@@ -13,7 +13,7 @@ from invkit.core.keys import Keys
 from invkit.diffusion.preconditioning import SpectralPreconditioning
 from invkit.diffusion.settings import Diffusion
 from invkit.experiment import run as experiment
-from invkit.experiment.priors import load_priors
+from invkit.experiment.priors import error_ratios, load_priors
 from invkit.experiment.run import evaluate, run
 from invkit.recipe.recipe import load_recipe
 from invkit.reconstructors.zeroshot import SOLVERS, TrainedPrior
@@ -39,7 +39,13 @@ def prior(tmp_path_factory):
 def rows(path, *names, calls=4):
     return "eval.methods=" + json.dumps(
         [
-            {"name": n, "prior": str(path), "calls": calls, **({"resamplings": 2} if n == "repaint" else {})}
+            {
+                "name": n,
+                "prior": str(path),
+                "calls": calls,
+                "check_prior": False,
+                **({"resamplings": 2} if n == "repaint" else {}),
+            }
             for n in names
         ]
     )
@@ -73,6 +79,41 @@ def test_a_table_is_of_the_priors_weights_too(prior, monkeypatch):
     monkeypatch.setattr(experiment, "_priors", changed)
     again = evaluate(prior, [rows(prior, "ddnm")], "cpu", name="ddnm")
     assert stamp.read_text() != before and again["rows"] != table["rows"]
+
+
+def test_a_prior_that_loses_to_the_linear_denoiser_is_refused_before_the_training(prior, tmp_path):
+    checked = rows(prior, "pigdm").replace(', "check_prior": false', "")
+    assert "check_prior" not in checked
+    with raises(DataError, "pigdm.prior", prior, "noise level", "squared error", "spectral", "check_prior: false"):
+        evaluate(prior, [checked], "cpu")
+    with raises(DataError, "pigdm.prior", "noise level"):
+        run(load_recipe("quickstart", [checked]), tmp_path / "out", "cpu", smoke=True)
+    assert not (tmp_path / "out" / "checkpoints").exists()
+    assert evaluate(prior, [rows(prior, "pigdm")], "cpu")["rows"], "unless it is asked for"
+
+
+def test_a_zero_network_with_spectral_factors_equals_the_linear_denoiser(prior):
+    model = experiment.load(prior, "cpu").model
+    fresh = type(model)(
+        model.settings, Diffusion(preconditioning=SpectralPreconditioning()), model.constants, "float32"
+    )
+    x = load_recipe("quickstart", ["train.grids=[16]", "eval.images=8"]).open_images("test")[Grid(16, 16)][range(8)]
+    levels = [0.1, 1.0, 10.0, 80.0]
+    assert error_ratios(fresh, x, levels) == pytest.approx([1] * 4, abs=0.1), "fitted to 64 images and to 512"
+    with torch.no_grad():
+        for p in fresh.network.exit.parameters():
+            p.add_(0.3)
+    assert min(error_ratios(fresh, x, levels)) > 1.2
+
+
+def test_the_linear_prior_and_the_oracle_are_priors_by_name(prior):
+    recipe = load_recipe("quickstart", ["eval.methods=[{name: ddnm, prior: gaussian}]"])
+    assert recipe.eval.methods[0].prior == "gaussian", "not a path"
+    methods = "eval.methods=[{name: ddnm, prior: gaussian, calls: 4}, {name: ddnm, prior: gaussian, calls: 8}]"
+    table = evaluate(prior, ["degradation.name=sparse-random", methods], "cpu")
+    assert [row["method"] for row in table["rows"]] == ["ddnm#0", "ddnm#1"]
+    with raises(RecipeError, "ddnm.prior", "oracle", "data.name=fields"):
+        evaluate(prior, ["degradation.name=sparse-random", "eval.methods=[{name: ddnm, prior: oracle}]"], "cpu")
 
 
 def load(degradation="nothing", channels=3):

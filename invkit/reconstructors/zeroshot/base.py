@@ -1,22 +1,30 @@
 """Base classes of zero-shot solvers: posterior samples with a denoiser trained without measurements."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from torch import Tensor
 
 from invkit.core.errors import RecipeError
+from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting, Settings
 from invkit.diffusion.samplers import Noise
 from invkit.diffusion.schedules import EdmSchedule
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import Method, Reconstructor, Sources
+from invkit.reconstructors.zeroshot.field_prior import FieldPrior
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 
 CHUNK = 128  # samples per network call, limited by the memory that gradients require
+CLOSED_FORM = ("gaussian", "oracle")  # priors without a network
+
+
+def _named(value: str, path: ValidatorFunctionWrapHandler) -> str:
+    """A prior: a name, or else a path."""
+    return value if value in CLOSED_FORM else path(value)
 
 
 class Levels(Settings):
@@ -46,7 +54,11 @@ class Solver(Method, ABC):
 
     title: ClassVar[str]  # name of the method
 
-    prior: PathSetting = Field(description="run folder of a model trained on the degradation `nothing`")
+    prior: Annotated[PathSetting, WrapValidator(_named)] = Field(
+        description="run folder of a model trained on the degradation `nothing`; or a denoiser in closed form: `gaussian`, the "
+        "linear one of the field fitted to the training images, or `oracle`, that of images with a known distribution"
+    )
+    check_prior: bool = Field(True, description="refuse a trained prior that is worse than the prior `gaussian`")
     calls: int = Field(
         50,
         ge=2,
@@ -79,6 +91,8 @@ class Solver(Method, ABC):
         """
 
     def build(self, sources: Sources) -> Reconstructor:
+        if self.prior in CLOSED_FORM:
+            return ZeroShot(self, closed_form(self.prior, sources, f"eval.methods: {self.title}.prior"))
         if self.prior not in sources.priors:
             raise RecipeError(f"eval.methods: the prior {self.prior} of the method `{self.title}` is not loaded")
         return ZeroShot(self, TrainedPrior(sources.priors[self.prior]))
@@ -110,6 +124,18 @@ class ZeroShot(Reconstructor):
         return torch.cat(samples).unflatten(0, (count, -1))
 
 
+def closed_form(name: str, sources: Sources, key: str) -> Prior:
+    """The prior `gaussian` or `oracle`. Raises RecipeError if the images have no known distribution."""
+    field = sources.model.prior if name == "gaussian" else sources.law
+    cells = sources.model.constants.reference
+    reference = Grid(cells, cells, sources.model.channels)
+    if field is None:
+        raise RecipeError(f"{key}: `oracle` requires images with a known distribution: data.name=fields")
+    if field.basis != "cosine" or field.margin(reference):
+        raise RecipeError(f"{key}: `{name}` requires a field in the cosine basis without padding")
+    return FieldPrior.white(field, reference)
+
+
 def start(prior: Prior, measurement: Measurement, noise: Noise, level: float) -> Tensor:
     """The initial state: prior mean plus noise of the first level (B, C, H, W)."""
     return prior.mean(measurement.grid) + level * noise("start")
@@ -121,4 +147,4 @@ def ancestral(x: Tensor, clean: Tensor, here: float, there: float, n: Tensor) ->
     return ratio * x + (1 - ratio) * clean + there * (1 - ratio) ** 0.5 * n
 
 
-__all__ = ["CHUNK", "Solver", "ZeroShot", "ancestral", "start"]
+__all__ = ["CHUNK", "CLOSED_FORM", "Solver", "ZeroShot", "ancestral", "start"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.zeroshot_gaussian import TASKS, Bench
-from support.exact_prior import MATERN, NOISE, GaussianPrior
+from support.exact_prior import MATERN, NOISE
 from support.messages import raises
 
 from invkit.core.errors import RecipeError
@@ -20,11 +20,11 @@ from invkit.physics.operators.composed import Composed
 from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.separable import Separable
 from invkit.recipe.recipe import load_recipe
-from invkit.reconstructors.zeroshot import SOLVERS, Prior, ZeroShot, base, dps
+from invkit.reconstructors.zeroshot import SOLVERS, FieldPrior, Prior, ZeroShot, base, dps
 from invkit.reconstructors.zeroshot.base import Levels
 
 GRID = Grid(10, 10, 1)
-PRIOR = GaussianPrior(MATERN)
+PRIOR = FieldPrior(MATERN, NOISE)
 BLURRED = [name for name in SOLVERS if name != "repaint"]  # every solver that is not for masks alone
 
 
@@ -63,14 +63,14 @@ def misses(samples, measurement):
     return float(error.sqrt()), float(samples.var(0).sum() / variance.sum())
 
 
-class Flipped(GaussianPrior):
+class Flipped(FieldPrior):
     """Gradients point uphill."""
 
     def covariance(self, x):
         return -super().covariance(x)
 
 
-class Silent(GaussianPrior):
+class Silent(FieldPrior):
     """No noise at all."""
 
     def noise(self, keys, grid, label):
@@ -116,9 +116,9 @@ def test_masks(name):
     found = misses(draw(name, m), m)
     assert sound(name, found), found
     other = Measurement(m.operator, -m.y, m.sigma)
-    mutants = [draw(name, other), draw(name, m, Silent(MATERN))]
+    mutants = [draw(name, other), draw(name, m, Silent(MATERN, NOISE))]
     if name in ("dps", "pigdm"):
-        mutants += [draw(name, m, Flipped(MATERN))]
+        mutants += [draw(name, m, Flipped(MATERN, NOISE))]
     if name in ("ddnm", "ddrm", "diffpir"):
         mutants += [draw(name, replace(m, operator=Deaf(m.operator.observed, 1)))]
     for samples in mutants:
@@ -161,7 +161,7 @@ def test_solvers_say_where_they_have_no_place():
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_calls_are_counted_and_no_more_are_made(name):
-    class Counting(GaussianPrior):
+    class Counting(FieldPrior):
         def denoise(self, x, sigma):
             seen.append(sigma)
             return super().denoise(x, sigma)
@@ -171,7 +171,7 @@ def test_calls_are_counted_and_no_more_are_made(name):
         SOLVERS[name].model_validate(
             {"prior": "exact", "calls": 11, **({"resamplings": 5} if name == "repaint" else {})}
         ),
-        Counting(MATERN),
+        Counting(MATERN, NOISE),
     )
     row.sample(observe(mask(), 0.1), Keys.of(1, "d", range(2)), 1)
     gradients = len(seen) if name in ("dps", "pigdm") else 0
@@ -181,7 +181,7 @@ def test_calls_are_counted_and_no_more_are_made(name):
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("field", [NOISE, MaternField(length=0.15, exponent=1.5)], ids=["white", "coloured"])
 def test_no_batch_cut_is_seen(name, field, monkeypatch):
-    m, prior, row = observe(mask(3), 0.1), GaussianPrior(MATERN, field), SOLVERS[name]
+    m, prior, row = observe(mask(3), 0.1), FieldPrior(MATERN, field), SOLVERS[name]
     row = ZeroShot(row.model_validate({"prior": "exact", "calls": 10}), prior)
     whole = row.sample(m, Keys.of(1, "d", range(3)), 3)
     single = [row.sample(m[i : i + 1], Keys.of(1, "d", [i]), 3) for i in range(3)]
@@ -194,7 +194,7 @@ def test_white_pictures_are_sampled_exactly_by_pigdm():
     """Given many steps: a prior that is what eq. 4 assumes."""
     law = WhiteField(std=0.5, reference=10)
     m = measure(mask(1), law.sample(keys(1), GRID), Noise(sigma=0.3), keys(1))
-    x = draw("pigdm", m, GaussianPrior(law), count=128, calls=400)
+    x = draw("pigdm", m, FieldPrior(law, NOISE), count=128, calls=400)
     precision = 1 / 0.5**2 + m.operator.observed / 0.3**2
     z = (x.mean(0) - m.y / 0.3**2 / precision) * precision.sqrt()
     assert float(z.square().mean().sqrt()) == pytest.approx(128**-0.5, rel=0.5)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from support.exact_prior import MATERN, GaussianPrior, last_step
+from support.exact_prior import MATERN, last_step
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
@@ -8,6 +8,7 @@ from invkit.physics.gaussian import MaternField, WhiteField, resample
 from invkit.physics.measurement import Measurement, Noise, measure
 from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.separable import Separable
+from invkit.reconstructors.zeroshot import FieldPrior
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ def test_one_step_of_dps_means_the_same_on_every_grid(field):
         rows = torch.eye(4, dtype=torch.float64).repeat_interleave(n // 4, 1)[None] * 4 / n
         operator = Separable(2, grid, rows=rows, columns=rows)
         m = measure(operator, MATERN.sample(keys, grid), Noise(sigma=0), keys)
-        prior, noise = GaussianPrior(MATERN, field), field.sample(keys, grid, "n")
+        prior, noise = FieldPrior(MATERN, field), field.sample(keys, grid, "n")
         step = last_step("dps", prior, m, 0.5, noise, step=1.0) - prior.denoise(0.5 * noise, 0.5)
         moved[n] = resample(step, (16, 16))
     assert float((moved[16] - moved[32]).norm() / moved[16].norm()) < 0.05
@@ -31,7 +32,7 @@ def test_a_step_of_dps_is_the_gradient_of_the_misfit():
     """Against differences along pixels, in float64, for white noise, whose C is the identity."""
     grid, keys, s = Grid(4, 5, 1), Keys.of(0, "d", [0]), 0.5
     operator = Mask(keys.uniform("m", 1, 4, 5) < 0.5, 1)
-    prior = GaussianPrior(MATERN, WhiteField(reference=4))
+    prior = FieldPrior(MATERN, WhiteField(reference=4))
     y, n = operator.forward(MATERN.sample(keys, grid).double()), keys.normal("n", 1, 4, 5).double()
     unit = torch.eye(20, dtype=torch.float64).view(20, 1, 4, 5) * 1e-6
 

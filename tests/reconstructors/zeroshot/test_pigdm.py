@@ -1,12 +1,13 @@
 import pytest
 import torch
-from support.exact_prior import GaussianPrior, last_step
+from support.exact_prior import last_step
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.gaussian import WhiteField
 from invkit.physics.measurement import Noise, measure
 from invkit.physics.operators.mask import Mask
+from invkit.reconstructors.zeroshot import FieldPrior
 
 
 @pytest.mark.parametrize("sigma_y", [0.0, 0.3])
@@ -21,4 +22,4 @@ def test_pigdm_knows_white_pictures_exactly(sigma, sigma_y):
     hidden = weighted / precision
     seen = (weighted + m.y / sigma_y**2) / (precision + sigma_y**-2) if sigma_y else m.y
     want = torch.where(m.operator.observed, seen, hidden)
-    torch.testing.assert_close(last_step("pigdm", GaussianPrior(law, field), m, sigma, n), want, rtol=0, atol=1e-5)
+    torch.testing.assert_close(last_step("pigdm", FieldPrior(law, field), m, sigma, n), want, rtol=0, atol=1e-5)

@@ -1,0 +1,63 @@
+"""The prior of a Gaussian field in closed form: a linear denoiser in place of a network."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from invkit.core.grid import Grid
+from invkit.core.keys import Keys
+from invkit.physics.gaussian import GaussianField, WhiteField, dct, idct
+from invkit.reconstructors.zeroshot.prior import Prior
+
+
+@dataclass(frozen=True)
+class FieldPrior(Prior):
+    """`D(x) = m + S (S + sigma^2 scale^2 L)^-1 (x - m)` in every cosine mode, with the colour covariances S of images, L of noise.
+
+    The exact denoiser of samples of the field `data`, and the best linear one of images with the same second moments.
+    """
+
+    data: GaussianField
+    field: GaussianField  # of the noise
+    scale: float = 1.0  # factor on the noise
+
+    @classmethod
+    def white(cls, data: GaussianField, reference: Grid) -> "FieldPrior":
+        """The prior with white noise, whose unit is the pixel standard deviation of the images on the reference grid."""
+        return cls(data, WhiteField(reference=min(reference.shape)), data.pixel_std(reference))
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        grid = Grid(x.shape[2], x.shape[3], x.shape[1])
+        gain = _gain(self.data, self.field, sigma * self.scale, grid, x.device, x.dtype)
+        mean = self.mean(grid).to(x)
+        return mean + idct(torch.einsum("cdhw,bdhw->bchw", gain, dct(x - mean)))
+
+    def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
+        return self.scale * self.field.sample(keys, grid, label)
+
+    def covariance(self, x: Tensor) -> Tensor:
+        return self.scale**2 * self.field.covariance(x, Grid(x.shape[2], x.shape[3], x.shape[1]))
+
+    def max_eigenvalue(self, grid: Grid) -> float:
+        spectrum = self.field.spectrum(grid).permute(2, 3, 0, 1)
+        return self.scale**2 * float(torch.linalg.eigvalsh(spectrum).max()) / grid.area
+
+    def noise_std(self, grid: Grid) -> float:
+        return self.scale * self.field.pixel_std(grid)
+
+    def mean(self, grid: Grid) -> Tensor:
+        return self.data.mean(grid).float().view(1, -1, 1, 1).expand(1, *grid.picture)
+
+    def std(self, grid: Grid) -> float:
+        return self.data.pixel_std(grid)
+
+
+@lru_cache(maxsize=128)
+def _gain(
+    data: GaussianField, noise: GaussianField, sigma: float, grid: Grid, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """`S (S + sigma^2 L)^-1` of each mode, (C, C, H, W)."""
+    s, l = (f.spectrum(grid).cpu().permute(2, 3, 0, 1) for f in (data, noise))
+    return (s @ torch.linalg.inv(s + sigma**2 * l)).permute(2, 3, 0, 1).to(device, dtype)

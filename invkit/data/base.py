@@ -10,6 +10,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.core.settings import Settings
 from invkit.physics.gaussian import GaussianField
+from invkit.physics.gaussian.mixture import GaussianMixture
 
 Split = Literal["train", "test"]
 
@@ -71,8 +72,8 @@ class Dataset(Settings, ABC):
         """The values of an image file that mean -1 and 1; None: those of black and white."""
         return None
 
-    def law(self) -> GaussianField | None:
-        """The Gaussian field of which the images are samples, with a posterior in closed form; None for other images."""
+    def law(self) -> GaussianField | GaussianMixture | None:
+        """The Gaussian field or mixture of which the images are samples, with a posterior in closed form; None for other images."""
         return None
 
     @property

@@ -13,11 +13,14 @@ from invkit.reconstructors import METHODS, Method
 def invkit_datasets() -> Mapping[str, type[Dataset]]:
     """Built-in datasets."""
     from invkit.data.cifar10 import Cifar10
-    from invkit.data.gaussian_fields import Fields
+    from invkit.data.gaussian_fields import Fields, HeavyTailedFields, MixtureFields
     from invkit.data.images import ImageFiles
     from invkit.data.photos import Photos
 
-    return {"photos": Photos, "cifar10": Cifar10, "images": ImageFiles, "fields": Fields}
+    return {
+        "photos": Photos, "cifar10": Cifar10, "images": ImageFiles, "fields": Fields, "mixture-fields": MixtureFields,
+        "heavy-tailed-fields": HeavyTailedFields,
+    }  # fmt: skip
 
 
 @hookimpl

@@ -15,6 +15,7 @@ from invkit.data.base import Images
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
 from invkit.physics.gaussian import GaussianField
+from invkit.physics.gaussian.mixture import GaussianMixture
 from invkit.physics.measurement import Measurement
 
 
@@ -72,7 +73,7 @@ class Sources:
 
     model: ConditionalModel  # trained
     sample: Sample  # the recipe's sampler
-    law: GaussianField | None = None  # the true distribution of the images, if known
+    law: GaussianField | GaussianMixture | None = None  # the true distribution of the images, if known
     priors: Mapping[str, ConditionalModel] = field(default_factory=dict)  # unconditional models, by run folder
     training: OpenTraining | None = None  # opens the training split on demand
     grids: tuple[Grid, ...] = ()  # of the evaluation

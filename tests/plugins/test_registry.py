@@ -9,7 +9,14 @@ from invkit.plugins.loader import load, registry
 
 def test_the_core_goes_through_the_same_hooks():
     found = load([])
-    assert set(found.names("dataset")) == {"photos", "cifar10", "images", "fields"}
+    assert set(found.names("dataset")) == {
+        "photos",
+        "cifar10",
+        "images",
+        "fields",
+        "mixture-fields",
+        "heavy-tailed-fields",
+    }
     assert found.failures == ()
     assert found.origins["dataset", "photos"].distribution == "invkit"
 

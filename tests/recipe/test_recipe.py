@@ -150,7 +150,10 @@ def test_shipped_recipes_are_valid_and_survive_their_dump(path, tmp_path):
     assert load_recipe(again) == recipe
 
 
-@pytest.mark.parametrize(("data", "flipped"), [("photos", True), ("fields", True), ("{name: images, root: .}", False)])
+@pytest.mark.parametrize(
+    ("data", "flipped"),
+    [("photos", True), ("fields", True), ("mixture-fields", False), ("{name: images, root: .}", False)],
+)
 def test_images_are_mirrored_where_mirror_images_are_alike(data, flipped, write):
     recipe = write(f"data: {data}\ndegradation: sparse-random\n")
     assert load_recipe(recipe).train.flip is flipped

@@ -196,7 +196,7 @@ def _power(
     return spectrum.contiguous().to(device, dtype)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _covariances(field: GaussianField, grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Covariance of the values at each pixel with all: (H * W, C, C, H, W)."""
     exact = torch.empty(0, dtype=torch.float64)

@@ -2,14 +2,14 @@
 
 from invkit.reconstructors.base import Method
 from invkit.reconstructors.zeroshot.base import CLOSED_FORM, Solver, ZeroShot
+from invkit.reconstructors.zeroshot.closed_form import FieldPrior, MixturePrior
 from invkit.reconstructors.zeroshot.ddnm import Ddnm
 from invkit.reconstructors.zeroshot.ddrm import Ddrm
 from invkit.reconstructors.zeroshot.diffpir import Diffpir
 from invkit.reconstructors.zeroshot.dps import Dps
-from invkit.reconstructors.zeroshot.field_prior import FieldPrior
 from invkit.reconstructors.zeroshot.pigdm import Pigdm
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 from invkit.reconstructors.zeroshot.repaint import Repaint
 
 SOLVERS: dict[str, type[Method]] = {cls.title: cls for cls in (Repaint, Ddnm, Ddrm, Dps, Pigdm, Diffpir)}
-__all__ = ["CLOSED_FORM", "SOLVERS", "FieldPrior", "Prior", "Solver", "TrainedPrior", "ZeroShot"]
+__all__ = ["CLOSED_FORM", "SOLVERS", "FieldPrior", "MixturePrior", "Prior", "Solver", "TrainedPrior", "ZeroShot"]

@@ -15,7 +15,8 @@ from invkit.diffusion.samplers import Noise
 from invkit.diffusion.schedules import EdmSchedule
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import Method, Reconstructor, Sources
-from invkit.reconstructors.zeroshot.field_prior import FieldPrior
+from invkit.reconstructors.gaussian import known_law
+from invkit.reconstructors.zeroshot.closed_form import FieldPrior, MixturePrior
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 
 CHUNK = 128  # samples per network call, limited by the memory that gradients require
@@ -126,19 +127,20 @@ class ZeroShot(Reconstructor):
 
 def closed_form(name: str, sources: Sources, key: str) -> Prior:
     """The prior `gaussian` or `oracle`. Raises RecipeError if the images have no known distribution."""
-    field = sources.model.prior if name == "gaussian" else sources.law
     cells = sources.model.constants.reference
     reference = Grid(cells, cells, sources.model.channels)
-    if field is None:
-        raise RecipeError(f"{key}: `oracle` requires images with a known distribution: data.name=fields")
-    if field.basis != "cosine" or field.margin(reference):
-        raise RecipeError(f"{key}: `{name}` requires a field in the cosine basis without padding")
-    return FieldPrior.white(field, reference)
+    if name == "gaussian":
+        return FieldPrior.white(sources.model.prior, reference)
+    law = known_law(sources, f"{key}: `oracle`")
+    if any(component.field.margin(reference) for component in law.components):
+        raise RecipeError(f"{key}: `oracle` requires fields without padding")
+    return MixturePrior.white(law, reference)
 
 
 def start(prior: Prior, measurement: Measurement, noise: Noise, level: float) -> Tensor:
     """The initial state: prior mean plus noise of the first level (B, C, H, W)."""
-    return prior.mean(measurement.grid) + level * noise("start")
+    n = noise("start")
+    return prior.mean(measurement.grid).to(n) + level * n
 
 
 def ancestral(x: Tensor, clean: Tensor, here: float, there: float, n: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ class Ddrm(Solver):
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
         operator, d = measurement.operator, prior.noise_std(measurement.grid)
-        n, mean = noise("start"), prior.mean(measurement.grid)
+        n = noise("start")
+        mean = prior.mean(measurement.grid).to(n)
         if operator.spectral(torch.ones_like, n) is None:
             raise Unavailable("ddrm requires an operator with a singular value decomposition")
         spectral = cast(Callable[[Function, Tensor], Tensor], operator.spectral)

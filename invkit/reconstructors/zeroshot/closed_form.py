@@ -1,7 +1,9 @@
-"""The prior of a Gaussian field in closed form: a linear denoiser in place of a network."""
+"""Priors in closed form: the denoiser of a Gaussian field or of a mixture of fields, in place of a network."""
 
+from abc import ABC
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -9,30 +11,22 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.gaussian import GaussianField, WhiteField, dct, idct
+from invkit.physics.gaussian.mixture import GaussianMixture
 from invkit.reconstructors.zeroshot.prior import Prior
 
 
 @dataclass(frozen=True)
-class FieldPrior(Prior):
-    """`D(x) = m + S (S + sigma^2 scale^2 L)^-1 (x - m)` in every cosine mode, with the colour covariances S of images, L of noise.
+class ClosedFormPrior(Prior, ABC):
+    """A prior of known distribution, and its noise."""
 
-    The exact denoiser of samples of the field `data`, and the best linear one of images with the same second moments.
-    """
-
-    data: GaussianField
+    data: GaussianField | GaussianMixture
     field: GaussianField  # of the noise
     scale: float = 1.0  # factor on the noise
 
     @classmethod
-    def white(cls, data: GaussianField, reference: Grid) -> "FieldPrior":
+    def white(cls, data: GaussianField | GaussianMixture, reference: Grid) -> Self:
         """The prior with white noise, whose unit is the pixel standard deviation of the images on the reference grid."""
         return cls(data, WhiteField(reference=min(reference.shape)), data.pixel_std(reference))
-
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        grid = Grid(x.shape[2], x.shape[3], x.shape[1])
-        gain = _gain(self.data, self.field, sigma * self.scale, grid, x.device, x.dtype)
-        mean = self.mean(grid).to(x)
-        return mean + idct(torch.einsum("cdhw,bdhw->bchw", gain, dct(x - mean)))
 
     def noise(self, keys: Keys, grid: Grid, label: str) -> Tensor:
         return self.scale * self.field.sample(keys, grid, label)
@@ -47,11 +41,37 @@ class FieldPrior(Prior):
     def noise_std(self, grid: Grid) -> float:
         return self.scale * self.field.pixel_std(grid)
 
-    def mean(self, grid: Grid) -> Tensor:
-        return self.data.mean(grid).float().view(1, -1, 1, 1).expand(1, *grid.picture)
-
     def std(self, grid: Grid) -> float:
         return self.data.pixel_std(grid)
+
+    def mean(self, grid: Grid) -> Tensor:
+        return self.data.centre(grid, torch.empty(0, dtype=torch.float32)).expand(1, *grid.picture)
+
+
+@dataclass(frozen=True)
+class FieldPrior(ClosedFormPrior):
+    """`D(x) = m + S (S + sigma^2 scale^2 L)^-1 (x - m)` in every cosine mode, with the colour covariances S of images, L of noise.
+
+    The exact denoiser of samples of the field `data`, and the best linear one of images with the same second moments.
+    """
+
+    data: GaussianField
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        grid = Grid(x.shape[2], x.shape[3], x.shape[1])
+        gain = _gain(self.data, self.field, sigma * self.scale, grid, x.device, x.dtype)
+        mean = self.mean(grid).to(x)
+        return mean + idct(torch.einsum("cdhw,bdhw->bchw", gain, dct(x - mean)))
+
+
+@dataclass(frozen=True)
+class MixturePrior(ClosedFormPrior):
+    """A mixture of Wiener filters: the exact denoiser of a mixture of fields without padding, for white noise."""
+
+    data: GaussianMixture
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        return self.data.denoise(x, (sigma * self.noise_std(Grid(x.shape[2], x.shape[3], x.shape[1]))) ** 2)
 
 
 @lru_cache(maxsize=128)

@@ -7,9 +7,10 @@ from invkit.reconstructors.zeroshot.ddnm import Ddnm
 from invkit.reconstructors.zeroshot.ddrm import Ddrm
 from invkit.reconstructors.zeroshot.diffpir import Diffpir
 from invkit.reconstructors.zeroshot.dps import Dps
+from invkit.reconstructors.zeroshot.mmps import Mmps
 from invkit.reconstructors.zeroshot.pigdm import Pigdm
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 from invkit.reconstructors.zeroshot.repaint import Repaint
 
-SOLVERS: dict[str, type[Method]] = {cls.title: cls for cls in (Repaint, Ddnm, Ddrm, Dps, Pigdm, Diffpir)}
+SOLVERS: dict[str, type[Method]] = {cls.title: cls for cls in (Repaint, Ddnm, Ddrm, Dps, Pigdm, Mmps, Diffpir)}
 __all__ = ["CLOSED_FORM", "SOLVERS", "FieldPrior", "MixturePrior", "Prior", "Solver", "TrainedPrior", "ZeroShot"]

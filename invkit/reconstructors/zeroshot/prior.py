@@ -94,11 +94,11 @@ class TrainedPrior(Prior):
 
 
 def denoise_with_vjp(prior: Prior, x: Tensor, sigma: float) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """`D(x)` (B, C, H, W), and the vector-Jacobian product `v -> J^T v` with `J = dD / dx`, which can be called once.
+    """`D(x)` (B, C, H, W), and the vector-Jacobian product `v -> J^T v` with `J = dD / dx`.
 
     `J^T` is also the adjoint in L2, where all pixels have the same weight.
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         clean = prior.denoise(x, sigma)
-    return clean.detach(), lambda v: torch.autograd.grad(clean, x, v)[0]
+    return clean.detach(), lambda v: torch.autograd.grad(clean, x, v, retain_graph=True)[0]

@@ -3,6 +3,7 @@
 from invkit.reconstructors.base import Method
 from invkit.reconstructors.zeroshot.base import CLOSED_FORM, Solver, ZeroShot
 from invkit.reconstructors.zeroshot.closed_form import FieldPrior, MixturePrior
+from invkit.reconstructors.zeroshot.daps import Daps
 from invkit.reconstructors.zeroshot.ddnm import Ddnm
 from invkit.reconstructors.zeroshot.ddrm import Ddrm
 from invkit.reconstructors.zeroshot.diffpir import Diffpir
@@ -12,5 +13,5 @@ from invkit.reconstructors.zeroshot.pigdm import Pigdm
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 from invkit.reconstructors.zeroshot.repaint import Repaint
 
-SOLVERS: dict[str, type[Method]] = {cls.title: cls for cls in (Repaint, Ddnm, Ddrm, Dps, Pigdm, Mmps, Diffpir)}
+SOLVERS: dict[str, type[Method]] = {cls.title: cls for cls in (Repaint, Ddnm, Ddrm, Dps, Pigdm, Mmps, Diffpir, Daps)}
 __all__ = ["CLOSED_FORM", "SOLVERS", "FieldPrior", "MixturePrior", "Prior", "Solver", "TrainedPrior", "ZeroShot"]

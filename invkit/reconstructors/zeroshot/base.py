@@ -1,6 +1,7 @@
 """Base classes of zero-shot solvers: posterior samples with a denoiser trained without measurements."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self
 
 import torch
@@ -11,7 +12,6 @@ from invkit.core.errors import RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting, Settings
-from invkit.diffusion.samplers import Noise
 from invkit.diffusion.schedules import EdmSchedule
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import Method, Reconstructor, Sources
@@ -44,6 +44,19 @@ class Levels(Settings):
     def of(self, steps: int) -> Tensor:
         """`steps + 1` decreasing noise levels (float64), the last one zero."""
         return EdmSchedule(sigma_max=self.sigma_max, sigma_min=self.sigma_min, rho=self.rho).levels(steps)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of some samples: draws of the prior's noise field by label, and `keys` for all others."""
+
+    prior: Prior
+    keys: Keys
+    grid: Grid
+
+    def __call__(self, label: str) -> Tensor:
+        """A sample of the noise field n (B, C, H, W)."""
+        return self.prior.noise(self.keys.child(label), self.grid, "noise")
 
 
 class Solver(Method, ABC):
@@ -85,7 +98,7 @@ class Solver(Method, ABC):
         return self.calls // self.cost
 
     @abstractmethod
-    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         """One sample per measurement (B, C, H, W); `levels` (steps + 1,) decrease to zero.
 
         Raises Unavailable if the solver does not support the operator.
@@ -117,11 +130,8 @@ class ZeroShot(Reconstructor):
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
         levels, samples = self.solver.levels.of(self.solver.steps), []
         for copies, own in keys.chunks(count, CHUNK):
-
-            def noise(label: str, own: Keys = own) -> Tensor:
-                return self.prior.noise(own.child(label), measurement.grid, "noise")
-
-            samples.append(self.solver.walk(self.prior, measurement.repeat(copies), noise, levels))
+            draws = Draws(self.prior, own, measurement.grid)
+            samples.append(self.solver.walk(self.prior, measurement.repeat(copies), draws, levels))
         return torch.cat(samples).unflatten(0, (count, -1))
 
 
@@ -137,7 +147,7 @@ def closed_form(name: str, sources: Sources, key: str) -> Prior:
     return MixturePrior.white(law, reference)
 
 
-def start(prior: Prior, measurement: Measurement, noise: Noise, level: float) -> Tensor:
+def start(prior: Prior, measurement: Measurement, noise: Draws, level: float) -> Tensor:
     """The initial state: prior mean plus noise of the first level (B, C, H, W)."""
     n = noise("start")
     return prior.mean(measurement.grid).to(n) + level * n
@@ -149,4 +159,4 @@ def ancestral(x: Tensor, clean: Tensor, here: float, there: float, n: Tensor) ->
     return ratio * x + (1 - ratio) * clean + there * (1 - ratio) ** 0.5 * n
 
 
-__all__ = ["CHUNK", "CLOSED_FORM", "Solver", "ZeroShot", "ancestral", "start"]
+__all__ = ["CHUNK", "CLOSED_FORM", "Draws", "Solver", "ZeroShot", "ancestral", "start"]

@@ -8,11 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
 from invkit.physics.operators.least_squares import dot
-from invkit.reconstructors.zeroshot.base import Levels, Solver, start
+from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
 
 Function = Callable[[Tensor], Tensor]  # of singular values
@@ -32,7 +31,7 @@ class Ddnm(Solver):
         1.0, gt=0, le=1, description="eta: share of fresh noise in a level; the rest is kept from the previous one"
     )
 
-    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         operator, d = measurement.operator, prior.noise_std(measurement.grid)
         spectral = _spectral(operator, noise) if measurement.sigma > 0 else None
         x = start(prior, measurement, noise, float(levels[0]))
@@ -63,7 +62,7 @@ def _shares(data: float, fresh: float) -> tuple[Function, Function]:
     return share, left
 
 
-def _spectral(operator: LinearOperator, noise: Noise) -> Spectral:
+def _spectral(operator: LinearOperator, noise: Draws) -> Spectral:
     """`f(|A|) x`; without a decomposition, all singular values are replaced by their root mean square for white images."""
     probe = noise("probe")
     if operator.spectral(torch.ones_like, probe) is not None:

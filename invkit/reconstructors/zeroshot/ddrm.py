@@ -9,9 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.core.errors import Unavailable
-from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
-from invkit.reconstructors.zeroshot.base import Levels, Solver
+from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver
 from invkit.reconstructors.zeroshot.prior import Prior
 
 Function = Callable[[Tensor], Tensor]  # of singular values
@@ -32,7 +31,7 @@ class Ddrm(Solver):
         1.0, ge=0, le=1, description="eta_b: weight of the data where they are less noisy than the level"
     )
 
-    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         operator, d = measurement.operator, prior.noise_std(measurement.grid)
         n = noise("start")
         mean = prior.mean(measurement.grid).to(n)

@@ -6,10 +6,9 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.least_squares import ridge
-from invkit.reconstructors.zeroshot.base import Levels, Solver, start
+from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
 
 
@@ -21,7 +20,7 @@ class Diffpir(Solver):
     strength: float = Field(1.0, gt=0, description="lambda: weight of the prior in the data step")
     zeta: float = Field(1.0, ge=0, le=1, description="zeta: share of the noise that is fresh")
 
-    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         operator, d = measurement.operator, prior.noise_std(measurement.grid)
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):

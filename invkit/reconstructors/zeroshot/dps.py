@@ -7,10 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.least_squares import dot, times
-from invkit.reconstructors.zeroshot.base import Levels, Solver, ancestral, start
+from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, ancestral, start
 from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp
 
 NOISE = 0.25  # chosen as the levels are, on posteriors in closed form
@@ -34,7 +33,7 @@ class Dps(Solver):
     def cost(self) -> int:
         return 2
 
-    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         operator, grid = measurement.operator, measurement.grid
         largest, transpose = prior.max_eigenvalue(grid), grid.area / operator.range_weight  # A^T = transpose * A*
         x = start(prior, measurement, noise, float(levels[0]))

@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.diffusion.samplers import Dpmpp2M, Noise
+from invkit.diffusion.samplers import Dpmpp2M
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.least_squares import dot, times
-from invkit.reconstructors.zeroshot.base import Levels, Solver, start
+from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp
 
 
@@ -61,7 +61,7 @@ class Mmps(Solver):
     def cost(self) -> int:
         return 1 + self.products
 
-    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         def guided(x: Tensor, sigma: float) -> Tensor:
             found = Matched.of(prior, measurement, x, sigma, self.products)
             return found.clean + sigma**2 * prior.covariance(found.gradient)

@@ -5,10 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.least_squares import dot, ridge, times
-from invkit.reconstructors.zeroshot.base import Levels, Solver, ancestral, start
+from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, ancestral, start
 from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp
 
 
@@ -28,7 +27,7 @@ class Pigdm(Solver):
     def cost(self) -> int:
         return 2
 
-    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         operator, y, grid = measurement.operator, measurement.y, measurement.grid
         variance, d = prior.std(grid) ** 2, prior.noise_std(grid)
         x = start(prior, measurement, noise, float(levels[0]))

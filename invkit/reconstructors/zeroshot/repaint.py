@@ -7,10 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invkit.diffusion.samplers import Noise
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import mask_of
-from invkit.reconstructors.zeroshot.base import Levels, Solver, ancestral, start
+from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, ancestral, start
 from invkit.reconstructors.zeroshot.prior import Prior
 
 
@@ -29,7 +28,7 @@ class Repaint(Solver):
     def cost(self) -> int:
         return self.resamplings
 
-    def walk(self, prior: Prior, measurement: Measurement, noise: Noise, levels: Tensor) -> Tensor:
+    def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         observed, y, d = mask_of(measurement, self.title), measurement.y, prior.noise_std(measurement.grid)
         sigmas = levels.tolist()
         x = start(prior, measurement, noise, sigmas[0])

@@ -95,6 +95,7 @@ BOUNDS = {
         "pigdm": (0.5, 0.6, 1.1),
         "mmps": (0.3, 0.85, 1.25),
         "diffpir": (0.7, 0.5, 0.9),
+        "daps": (0.7, 0.9, 1.6),
     },
     "blur": {
         "ddnm": (0.7, 0.15, 0.32),
@@ -103,6 +104,7 @@ BOUNDS = {
         "pigdm": (0.3, 0.5, 0.9),
         "mmps": (0.25, 0.85, 1.15),
         "diffpir": (0.25, 0.3, 0.65),
+        "daps": (0.25, 0.8, 1.3),
     },
 }
 
@@ -219,6 +221,7 @@ MOST = {
     "dps": {"mask": 1.15, "super-resolution": 1.12, "blur": 1.15, "tomography": 1.18},
     "pigdm": {"mask": 1.15, "super-resolution": 1.12, "blur": 1.12, "tomography": 1.12},
     "mmps": {"mask": 1.12, "super-resolution": 1.06, "blur": 1.06, "tomography": 1.06},
+    "daps": {"mask": 1.35, "super-resolution": 1.06, "blur": 1.06, "tomography": 1.06},
     "diffpir": {"mask": 1.3, "super-resolution": 1.12, "blur": 1.12, "tomography": 1.12},
 }
 

@@ -18,7 +18,7 @@ FEW = ["eval.images=2", "eval.samples=2", "eval.batch=2"]  # three pictures more
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) >= 15
+    assert len(RECIPES) >= 16
     tasks = (*TASKS, "prior")
     assert {path.stem for path in RECIPES} >= {f"{data}_{task}" for data in ("photos", "cifar10") for task in tasks}
 
@@ -47,6 +47,13 @@ def test_priors_differ_in_what_an_empty_measurement_asks_for(prior, other):
     for key in ("log_mean", "log_std"):  # without data, more of the sampling is at high noise levels
         assert own["diffusion"]["schedule"].pop(key) > others["diffusion"]["schedule"].pop(key)
     assert own == others
+
+
+def test_incomplete_images_differ_in_what_is_known_of_them():
+    own = settings("photos_incomplete")
+    assert (own["train"].pop("clean"), own["train"].pop("held")) == (False, 0.75)
+    other = settings("quickstart")
+    assert other["train"].pop("clean") and other["train"].pop("held") and own == other
 
 
 def plugins_named_in(text):

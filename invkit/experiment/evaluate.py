@@ -38,6 +38,10 @@ from invkit.reconstructors.model import ModelMethod
 from invkit.training.problem import Problem
 
 CHECKED = 128  # largest number of test images checked for being out of distribution
+UNCLEAN = (
+    "train.clean=false: model and fitted prior were trained without clean images, from one measurement of each training image; "
+    "the test images of this table are clean"
+)
 Priors = Mapping[str, ConditionalModel]  # models of the zero-shot methods, by run folder
 
 
@@ -94,8 +98,12 @@ def evaluate_methods(
 
     images = recipe.open_images("test", session.listener.say)
     check_priors(recipe, priors, images)
-    sources = Sources(trained.model, recipe.sample, recipe.data.law(), priors, training, tuple(images))
+    sources = Sources(
+        trained.model, recipe.sample, recipe.data.law(), priors, training if recipe.train.clean else None, tuple(images)
+    )
     methods, notes = build_all(recipe, sources)
+    if not recipe.train.clean:
+        notes.append(UNCLEAN)
     count = min(recipe.eval.images, *map(len, images.values()))
     _check_disk(session, len(all_protocols) * saved_bytes(methods, list(images), *recipe.eval.kept(count)))
     if session.world.first:

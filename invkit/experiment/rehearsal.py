@@ -17,7 +17,7 @@ FEW = {"images": 2, "batch": 2, "samples": 2, "save": 1, "save_samples": 1}
 
 
 def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: Mapping[Grid, Images]) -> None:
-    """Build every method of the recipe; apply those of plugins, and metrics of plugins, to two training images.
+    """Build every method of the recipe; apply those of plugins, and metrics of plugins, to two images.
 
     Raises RecipeError, PluginError or NonFiniteError as the evaluation would.
     """
@@ -32,7 +32,8 @@ def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: 
     grids = recipe.grids("test")
     sample = recipe.sample.model_copy(update={"steps": min(recipe.sample.steps, 2)})
     with torch.random.fork_rng(devices=[]):
-        sources = Sources(model.eval(), sample, recipe.data.law(), priors, training, grids)
+        opened = training if recipe.train.clean else None
+        sources = Sources(model.eval(), sample, recipe.data.law(), priors, opened, grids)
         methods, _ = build_all(recipe, sources)
         metrics = {name: metric for name, metric in recipe.metrics.items() if from_plugin("metric", name)}
         rows = [method for method in methods if from_plugin("method", method.name.partition("#")[0])]

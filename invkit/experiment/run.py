@@ -27,12 +27,11 @@ from invkit.experiment.run_folder import RUNS, RunFolder, environment, warn_of_c
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.smoke import smoke_recipe
 from invkit.experiment.stored_table import fingerprint, result_settings, stored_table
-from invkit.experiment.train import train
+from invkit.experiment.train import train, training_problem
 from invkit.experiment.trained_model import Trained, load_trained
 from invkit.plugins.registry import Registry
 from invkit.recipe.recipe import Recipe
 from invkit.training.initialise import build_model
-from invkit.training.problem import Problem
 from invkit.training.trainer import Trainer
 
 CHANGEABLE = ("eval.metrics", "eval.paired_to")  # settings that stored reconstructions do not depend on
@@ -204,9 +203,7 @@ def profile(recipe: Recipe, device: str = "auto", listener: Listener | None = No
     torch_device = pick_device(device)
     recipe.check_operators()
     set_determinism(recipe.train.determinism == "strict")
-    problem = Problem(
-        recipe.open_images("train", (listener or Listener()).say), recipe.degradation, recipe.noise, recipe.seed
-    )
+    problem = training_problem(recipe, recipe.open_images("train", (listener or Listener()).say))
     model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, torch_device)
     settings = recipe.train.model_copy(update={"steps": WARM + STEPS, "budget": None})
     return profile_steps(Trainer(problem, model, settings, torch_device))

@@ -1,7 +1,7 @@
 """Training of a run, from the start or from its last checkpoint."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -19,11 +19,13 @@ from invkit.experiment.provenance import plugin_code
 from invkit.experiment.run_folder import RunFolder, warn_of_changed_code
 from invkit.experiment.session import Session
 from invkit.experiment.trained_model import Trained, finished, load_trained, load_weights, rebuild
+from invkit.recipe.recipe import Recipe
 from invkit.training.checkpoint import Checkpoint, check_fit, latest_checkpoint, save_checkpoint
+from invkit.training.incomplete import MeasuredImages
 from invkit.training.initialise import build_model
 from invkit.training.problem import Problem
 from invkit.training.trainer import StepRecord, Trainer
-from invkit.training.validation import crps, held_out, validate
+from invkit.training.validation import crps, held_out, validate, validate_measured
 
 SHEET = 8  # images on a sample grid
 
@@ -53,13 +55,24 @@ def train(session: Session, prepare: Callable[[ConditionalModel, dict[Grid, Imag
     opened = recipe.open_images("train", session.listener.say)
     if session.world.first:
         folder.update_record({"split": next(iter(opened.values())).split_used})
-    images, held_out_images = held_out(opened, recipe.train)
-    problem = Problem(images, recipe.degradation, recipe.noise, recipe.seed)
-    trainer = _trainer(session, problem, checkpoint)
+    whole = training_problem(recipe, opened)
+    images, held_out_images = held_out(whole.images, recipe.train)
+    trainer = _trainer(session, replace(whole, images=images), checkpoint)
+    if not recipe.train.clean:  # methods and metrics are tried on images without gaps
+        images = {grid: recipe.data.open("test", grid, recipe.seed, 2) for grid in images}
     prepare(trainer.model, images)
     _TrainingLoop(session, trainer, held_out_images).run(resumed=checkpoint is not None)
     session.world.barrier()  # until the first process has saved the checkpoint
     return _trained(session)
+
+
+def training_problem(recipe: Recipe, images: Mapping[Grid, Images]) -> Problem:
+    """The training problem of a recipe with the images of its training split: measured pixels only, unless they are clean."""
+    degradation, noise, seed = recipe.degradation, recipe.noise, recipe.seed
+    if recipe.train.clean:
+        return Problem(images, degradation, noise, seed)
+    measured = {grid: MeasuredImages(opened, degradation, noise, seed) for grid, opened in images.items()}
+    return Problem(measured, degradation, noise, seed, recipe.train.held_shares)
 
 
 def _trained(session: Session) -> Trained:
@@ -163,11 +176,16 @@ class _TrainingLoop:
         """CRPS on the held-out images; None if it is undefined."""
         recipe = self.session.recipe
         problem = replace(self.trainer.problem, images=self.held_out_images)
+        model = self._averaged().model
+        if not recipe.train.clean:
+            return self._logged(validate_measured(model, problem, recipe.sample, recipe.eval), step)
         protocol = Protocol(
             "validation", "", problem.degradation, problem.noise, recipe.eval, recipe.metrics, problem.seed,
             self.session.device,
         )  # fmt: skip
-        table = validate(self._averaged().model, problem, recipe.sample, protocol, self.session.world)
+        return self._logged(validate(model, problem, recipe.sample, protocol, self.session.world), step)
+
+    def _logged(self, table: dict[str, Any], step: int) -> float | None:
         if self.logger:
             self.logger.validation(table, step)
         return crps(table)

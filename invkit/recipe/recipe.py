@@ -27,6 +27,7 @@ from invkit.recipe.overrides import override
 from invkit.recipe.read import read_recipe
 from invkit.recipe.resolve import plain, resolve
 from invkit.recipe.yaml_reader import scalar
+from invkit.training.incomplete import check_masks
 from invkit.training.settings import Log, Train
 
 
@@ -101,6 +102,8 @@ class Recipe(Settings):
                         f"degradation: {name} measures complex values; its operator has to return real ones, such as "
                         "torch.view_as_real(y)"
                     )
+        if not self.train.clean:
+            check_masks(self.degradation, self.grids("train")[0], self.seed)
 
     def grids(self, split: Split) -> tuple[Grid, ...]:
         """`train.grids`, or for the test split `eval.grids` if they are given."""

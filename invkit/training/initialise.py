@@ -16,6 +16,7 @@ from invkit.diffusion.out_of_distribution import bounds, statistics
 from invkit.diffusion.residual_scale import ResidualScale
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import FittedField
+from invkit.training.incomplete import fit_incomplete
 from invkit.training.problem import Problem
 
 FIT_IMAGES = 4096  # images that the prior is fitted to
@@ -39,8 +40,12 @@ def build_model(
     images = problem.images[grid]
     enough = SCALE_IMAGES if total is None else max(64, min(SCALE_IMAGES, total))
     ids = list(range(min(FIT_IMAGES, len(images), 8 * enough)))
-    x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
-    prior = FittedField.fit(x, grid)
+    if problem.held is None:
+        x = torch.cat([images[ids[i : i + 256]] for i in range(0, len(ids), 256)])
+        prior = FittedField.fit(x, grid)
+    else:
+        x = images[ids[:enough]]
+        prior = fit_incomplete(images, problem.noise.sigma, problem.seed, enough)
     residual, scale, ranges = _residual(problem, network, prior, x[:enough], grid)
     constants = Constants(prior, residual, scale, max(min(grid.shape) for grid in problem.grids), ranges)
     with torch.random.fork_rng(devices=[]):
@@ -57,14 +62,16 @@ def _residual(
     assumed = network.prior or prior
     for first in range(0, len(x), 64):
         part = x[first : first + 64]
-        measurement = problem.measure(part, Keys.of(problem.seed, "scale", range(first, first + len(part))), grid)
+        keys = Keys.of(problem.seed, "scale", range(first, first + len(part)))
+        part, measurement, where = problem.example(part, keys, grid, prior)
         measurements.append(measurement)
         estimate = initial_estimate(network.fill, assumed, measurement)
         found.append(statistics(estimate.mean, measurement, assumed))
         hidden = unknown(measurement)
-        where = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
-        parts.append(estimate.residual(part) * where)
-        values = parts[-1].double().square(), where, estimate.loo_error.view(-1, 1)
+        hidden = torch.ones_like(part) if hidden is None else hidden.expand_as(part)
+        where = hidden if where is None else where.expand_as(part)
+        parts.append(estimate.residual(part) * hidden)
+        values = (parts[-1] * where).double().square(), where, estimate.loo_error.view(-1, 1)
         sums.append(torch.stack([v.flatten(1).sum(1).double() for v in values]))
     squares, counts, loo_errors = torch.cat(sums, 1)
     if not squares.isfinite().all():

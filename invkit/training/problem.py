@@ -13,7 +13,9 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.physics.degradation import Degradation
+from invkit.physics.gaussian import FittedField
 from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.training.incomplete import complete, hold, measurement_of
 
 
 @lru_cache(maxsize=4)  # two epochs on two grids, because images are prefetched
@@ -43,6 +45,9 @@ class Problem:
     degradation: Degradation
     noise: Noise
     seed: int
+    held: tuple[float, float] | None = (
+        None  # shares of the measured pixels that are query pixels; None: images are clean
+    )
 
     @property
     def grids(self) -> list[Grid]:
@@ -51,6 +56,24 @@ class Problem:
     def measure(self, x: Tensor, keys: Keys, grid: Grid) -> Measurement:
         """Measure images (B, C, H, W) with operators and noise sampled from `keys`."""
         return measure(self.degradation.sample(keys.child("operator"), grid), x, self.noise, keys.child("noise"))
+
+    def example(
+        self, x: Tensor, keys: Keys, grid: Grid, prior: FittedField, exact: Tensor | None = None
+    ) -> tuple[Tensor, Measurement, Tensor | None]:
+        """Images (B, C, H, W), their measurement, and the pixels (B, 1, H, W) of the loss, None for all that are hidden.
+
+        Images that are not clean are NaN where they are not measured. They are completed by a draw under the prior; the
+        measurement shows a part of their measured pixels, and the loss is taken on the others. With noise, the draw differs from
+        the measured values, which are put back where `exact` (B,) is true.
+        """
+        if self.held is None:
+            return x, self.measure(x, keys, grid), None
+        measured = measurement_of(x, self.noise.sigma)
+        shown, query_pixels = hold(measured, keys.child("held"), self.held)
+        x = complete(measured, prior, keys.child("complete"))
+        if exact is not None:
+            x = torch.where(exact.view(-1, 1, 1, 1) & (query_pixels > 0), measured.y, x)
+        return x, shown, query_pixels
 
 
 def query(measurement: Measurement, keys: Keys, fraction: float) -> Tensor:

@@ -40,6 +40,16 @@ class Train(Settings):
         le=1,
         description="share of all pixels, random and disjoint from the observed, that the loss is evaluated on; null: all hidden",
     )
+    clean: bool = Field(
+        True,
+        description="false: each training image is known only at the pixels of one measurement, with its noise; the network is "
+        "shown a part of them, and the loss is taken on the others",
+    )
+    held: float | tuple[float, float] = Field(
+        0.5,
+        description="with clean=false, the share of an image's measured pixels that the loss is taken on; or [low, high], drawn "
+        "uniformly for each example",
+    )
     flip: bool | None = Field(
         None,
         description="mirror images left to right at random; null: if the data set says that mirror images are alike",
@@ -67,6 +77,24 @@ class Train(Settings):
         if self.steps is not None and self.budget is not None:
             raise ValueError("give either steps or a budget")
         return self
+
+    @model_validator(mode="after")
+    def _measured_pixels(self) -> Self:
+        low, high = self.held_shares
+        if not 0 < low <= high < 1:
+            raise ValueError("held should lie between 0 and 1, the lower bound first")
+        if not self.clean and len(self.grids) > 1:
+            raise ValueError(
+                "clean=false needs a single grid: a pixel of a coarse grid is the mean of fine ones, not all measured"
+            )
+        if not self.clean and self.query_fraction is not None:
+            raise ValueError("clean=false takes the loss on measured pixels (train.held); leave query_fraction out")
+        return self
+
+    @property
+    def held_shares(self) -> tuple[float, float]:
+        """Lowest and highest share of the measured pixels that the loss is taken on."""
+        return self.held if isinstance(self.held, tuple) else (self.held, self.held)
 
     @property
     def total(self) -> int | None:

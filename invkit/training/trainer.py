@@ -257,12 +257,13 @@ class Trainer:
         with span("images"):
             x = self.feed.take(grid, self._ids(step, part))
         keys = Keys.of(self.problem.seed, "train", positions, self.device)
+        levels = quantiles(self.problem.seed, positions).to(self.device)
         with span("measure"):
             if s.flip:
                 x = torch.where((keys.uniform("flip") < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
-            measurement = self.problem.measure(x, keys, grid)
-            weight = None if s.query_fraction is None else query(measurement, keys, s.query_fraction)
-        levels = quantiles(self.problem.seed, positions).to(self.device)
+            x, measurement, weight = self.problem.example(x, keys, grid, self.model.prior, levels < s.mean_share)
+            if s.query_fraction is not None:
+                weight = query(measurement, keys, s.query_fraction)
         first = int(positions[0])  # dropout uses torch's generator, seeded by the position
         seed = int(Keys.of(self.problem.seed, "dropout", [first]).integers("seed", 2**20)) + (first << 20)
         return self.model.loss(x, measurement, keys, levels, mean_share=s.mean_share, weight=weight, seed=seed)

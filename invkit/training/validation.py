@@ -7,12 +7,16 @@ from typing import Any
 from invkit.core.distributed import World
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
+from invkit.core.keys import Keys
 from invkit.data.base import Images, Part
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.evaluator import evaluate_rows
+from invkit.evaluation.metrics.calibration import fair_crps
 from invkit.evaluation.protocol import Protocol
+from invkit.evaluation.settings import Eval
 from invkit.reconstructors.model import Model
+from invkit.training.incomplete import hold, measurement_of
 from invkit.training.problem import Problem
 from invkit.training.settings import Train
 
@@ -36,6 +40,26 @@ def validate(
     return evaluate_rows(
         [Model("model", model, sample)], problem.images, replace(protocol, settings=settings), world=world
     ).table
+
+
+def validate_measured(model: ConditionalModel, problem: Problem, sample: Sample, settings: Eval) -> dict[str, Any]:
+    """As `validate`, where only some pixels of the images are measured: the CRPS of the values of the query pixels.
+
+    The model is shown the others. With noise, the same noise is added to the samples, since the values have it.
+    """
+    (images,), (low, high), sigma = problem.images.values(), problem.held or (0.5, 0.5), problem.noise.sigma
+    device, total, count = next(model.parameters()).device, 0.0, 0.0
+    for first in range(0, len(images), settings.batch):
+        ids = range(first, min(first + settings.batch, len(images)))
+        keys = Keys.of(problem.seed, "validation", ids, device)
+        measured = measurement_of(images[ids].to(device), sigma)
+        shown, where = hold(measured, keys.child("held"), (low, high))
+        draws = model.sample(shown, keys.child("samples"), max(2, settings.samples), sample)
+        for k in range(len(draws) if sigma else 0):
+            draws[k] += sigma * keys.normal(f"noise/{k}", *images.grid.picture)
+        total += float((fair_crps(draws.sort(0).values, measured.y) / 2 * where).sum())
+        count += float(where.sum()) * images.grid.channels
+    return {"rows": [{"readout": "sample", "metrics": {"crps": {"value": total / count if count else None}}}]}
 
 
 def crps(table: Mapping[str, Any]) -> float | None:

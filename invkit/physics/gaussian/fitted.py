@@ -33,7 +33,11 @@ class FittedField(GaussianField):
             a = dct(part.double() - color.view(-1, 1, 1)) * grid.cell
             total += torch.einsum("bchw,bdhw->cdhw", a, a)
         ridge = 1e-9 * grid.area * torch.eye(grid.channels, dtype=torch.float64)[:, :, None, None]
-        modes = total / len(x) + ridge
+        return cls.of(total / len(x) + ridge, color, grid)
+
+    @classmethod
+    def of(cls, modes: Tensor, color: Tensor, grid: Grid) -> "FittedField":
+        """The field of a spectrum (C, C, H, W) on `grid` and a mean colour (C,); the slope is that of the outer modes."""
         radius = frequencies(grid).norm(dim=0)
         outer = radius > radius.max() / 3
         log_power = torch.einsum("cchw->hw", modes)[outer].log()

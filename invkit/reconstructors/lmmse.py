@@ -200,7 +200,8 @@ class LmmseMethod(Method):
     def build(self, sources: Sources) -> Reconstructor:
         if sources.training is None:
             raise RecipeError(
-                "eval.methods: the method `lmmse` requires training images, which are not available; remove it"
+                "eval.methods: the method `lmmse` requires clean training images, which are not available (as with "
+                "train.clean=false); remove it"
             )
         for grid in sources.grids:
             check_size(grid)

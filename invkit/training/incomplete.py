@@ -69,7 +69,7 @@ def check_masks(degradation: Degradation, grid: Grid, seed: int) -> None:
     one = degradation.sample(keys[:1], grid)
     if not isinstance(one, Mask) or bool((one.observed.any(1) != one.observed.all(1)).any()):
         raise RecipeError(
-            "train.clean: false needs a degradation that measures pixels, the same in all channels, such as sparse-random; "
+            "train.clean: false needs a degradation that measures pixels, the same in all channels; "
             "train on clean images (train.clean=true)"
         )
     operator = degradation.sample(keys, grid)
@@ -88,7 +88,7 @@ def check_masks(degradation: Degradation, grid: Grid, seed: int) -> None:
             what = f"{least} pairs of measured pixels are {apart} cells apart"
         raise RecipeError(
             f"train.clean: false: in {MASKS} masks {what}, so that the measured pixels do not determine the covariance; measure "
-            "more pixels, at random (sparse-random), or train on clean images (train.clean=true)"
+            "more pixels, at random, or train on clean images (train.clean=true)"
         )
 
 
@@ -100,7 +100,7 @@ def _rarest_lag(observed: Tensor) -> tuple[tuple[int, int], int]:
         torch.fft.irfft2(power, s=shape).round().roll(rows, 0)[: 2 * rows + 1, : columns + 1]
     )  # opposite lags are equal
     place = int(pairs.argmin())
-    return (place // (columns + 1) - rows, place % (columns + 1)), int(pairs.min())
+    return (abs(place // (columns + 1) - rows), place % (columns + 1)), int(pairs.min())
 
 
 def measurement_of(

@@ -137,7 +137,7 @@ def kriging_error(field, images, measurement):
     return float((GaussianPosterior(field, measurement).mean() - images)[hidden].square().mean().sqrt())
 
 
-@pytest.mark.parametrize(("share", "noise"), [(0.4, 0.0), (0.1, 0.0), (0.3, 0.2)])
+@pytest.mark.parametrize(("share", "noise"), [(0.1, 0.0), (0.3, 0.2)])
 def test_the_field_of_measured_pixels_is_nearly_that_of_the_images(share, noise):
     """Its large modes are right within 20 %, and kriging with it is at most 2 % worse than with the law.
 
@@ -196,7 +196,7 @@ def test_validation_scores_the_query_pixels():
 def test_masks_that_do_not_tell_the_images_are_refused():
     check_masks(RandomPixels(fraction=0.1), GRID, 0)
     check_masks(RandomPixels(fraction=(0.05, 0.4)), Grid(24, 32), 0)
-    with raises(RecipeError, "train.clean", "0 pairs of measured pixels are", "sparse-random"):
+    with raises(RecipeError, "train.clean", "0 pairs of measured pixels are", "at random"):
         check_masks(GridPixels(stride=3, offset="random"), GRID, 0)
     with raises(RecipeError, "never measured"):
         check_masks(CenterPixels(fraction=0.6), GRID, 0)

@@ -42,6 +42,7 @@ from invkit.core.signals import stop_requests
 )
 @click.option("--sampler", metavar="NAME", help="Sampler, such as heun or dpmpp-2m.  [default: that of the recipe]")
 @click.option("--steps", type=click.IntRange(1, 10_000), help="Steps of the sampler.  [default: those of the recipe]")
+@click.option("--calibrated", is_flag=True, help="Write the calibrated interval of the run, and what it promises.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of masks, noise and samples.")
 @click.option(
     "--range",
@@ -66,6 +67,7 @@ def reconstruct(
     samples: int,
     sampler: str | None,
     steps: int | None,
+    calibrated: bool,
     seed: int,
     span: tuple[float, float] | None,
     device: str,
@@ -86,7 +88,7 @@ def reconstruct(
             from invkit.plugins.loader import registry
 
             trained = load(run, device, registry(plugins))
-            options = Options(mask, invert_mask, measured, grid, tiles, samples, seed, sampler, steps, span)
+            options = Options(mask, invert_mask, measured, grid, tiles, samples, seed, sampler, steps, calibrated, span)
             outputs = []
             for output in reconstruct_files(
                 trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True), TextProgress

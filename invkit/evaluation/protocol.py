@@ -13,6 +13,7 @@ from invkit.evaluation.bootstrap import INTERVAL
 from invkit.evaluation.conformal import GUARANTEE
 from invkit.evaluation.metrics import Metric
 from invkit.evaluation.ranking import RULE
+from invkit.evaluation.risk import guarantee
 from invkit.evaluation.settings import Eval
 from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Measurement, Noise, measure
@@ -55,4 +56,5 @@ class Protocol:
             "better": {name: metric.better for name, metric in self.metrics.items()},
             "best": RULE,
             "conformal": GUARANTEE,
+            "risk": guarantee(self.settings.alpha, self.settings.delta),
         }

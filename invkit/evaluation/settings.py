@@ -39,6 +39,15 @@ class Eval(Settings):
     paired_to: Annotated[str, IsName("method")] = Field(
         "gaussian", description="baseline that the other methods are compared with, if it is among the rows"
     )
+    alpha: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="largest expected share of pixels outside a calibrated interval; 0.1: 90 % intervals",
+    )
+    delta: float = Field(
+        0.1, gt=0, lt=1, description="largest probability, over the calibration images, that alpha is exceeded"
+    )
 
     def kept(self, count: int) -> tuple[int, int]:
         """How many of `count` images are stored, and how many samples of each."""

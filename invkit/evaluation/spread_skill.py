@@ -10,24 +10,26 @@ from torch import Tensor
 from invkit.evaluation.conformal import scores
 from invkit.evaluation.metrics import Outcome
 from invkit.evaluation.metrics.calibration import moments
+from invkit.evaluation.risk import uncovered
 
-SCORE, SPREAD = "*score", "*spread"  # not the names of metrics
+SCORE, SPREAD, LOSSES = "*score", "*spread", "*uncovered"  # not the names of metrics
 LOW, DECADES, BINS = 1e-3, 3, 15  # bins of the predicted std on [0, 1]; the end bins are open
 
 
 def diagnostics(outcome: Outcome) -> dict[str, dict[str, Tensor]]:
     """Per-image components, batch first, in the format of a metric's; empty unless there are at least 2 samples.
 
-    `*score` is the conformal score. `*spread`, for at least 4 samples: the standard deviation of half of them assigns
-    each evaluated pixel to a bin; the other K yield, for each bin, the sums of the predicted squared error
-    `(K + 1) / K * variance`, of the squared error of their mean, and the number of pixels. With the same samples for
-    both, bins of small standard deviation would collect underestimates; with separate halves both sums are equal in
-    expectation in every bin for a true posterior, for any K.
+    `*score` is the conformal score, `*uncovered` the share of pixels outside intervals of several lengths.
+    `*spread`, for at least 4 samples: the standard deviation of half of them assigns each evaluated pixel to a bin; the
+    other K yield, for each bin, the sums of the predicted squared error `(K + 1) / K * variance`, of the squared error of
+    their mean, and the number of pixels. With the same samples for both, bins of small standard deviation would collect
+    underestimates; with separate halves both sums are equal in expectation in every bin for a true posterior, for any K.
     """
     if outcome.samples is None or len(outcome.samples) < 2:
         return {}
     mean, variance = moments(outcome.samples)
-    components = {SCORE: {"score": scores(outcome.truth - mean, variance.sqrt(), outcome.weight)}}
+    judged = outcome.truth - mean, variance.sqrt(), outcome.weight
+    components = {SCORE: {"score": scores(*judged)}, LOSSES: {"losses": uncovered(*judged)}}
     half = len(outcome.samples) // 2
     if half > 1:
         components[SPREAD] = _binned(outcome, outcome.samples[:half], outcome.samples[half:])

@@ -14,7 +14,8 @@ from invkit.evaluation.metrics import Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.results import MethodScores, rounded, rounded_tree
-from invkit.evaluation.spread_skill import SCORE, SPREAD, binned_errors
+from invkit.evaluation.risk import control
+from invkit.evaluation.spread_skill import LOSSES, SCORE, SPREAD, binned_errors
 
 
 class Tabulator:
@@ -24,6 +25,7 @@ class Tabulator:
         self.scores, self.bootstrap, self.run, self.grid = scores, bootstrap, protocol.run, grid
         self.metrics, self.seed = protocol.metrics, protocol.seed
         self.samples, self.paired_to = protocol.settings.samples, protocol.settings.paired_to
+        self.alpha, self.delta = protocol.settings.alpha, protocol.settings.delta
         self.values = [self._values(row) for row in scores]
 
     def _values(self, row: MethodScores) -> dict[str, NDArray[np.float64]]:
@@ -83,12 +85,13 @@ class Tabulator:
         return found
 
     def calibration(self, groups: Sequence[str]) -> list[dict[str, Any]]:
-        """For each row of samples: the conformal factor, and the error binned by predicted standard deviation."""
+        """For each row of samples: the conformal and the risk-controlling factor, and the error by predicted deviation."""
         return [
             {**self.head(row), "conformal": rounded_tree(calibrate(score["score"], groups, self.seed)),
+             "risk": rounded_tree(control(losses["losses"], groups, self.seed, self.alpha, self.delta)),
              "deviations": rounded_tree(binned_errors(row.values(SPREAD) or {}))}
             for row in self.scores
-            if (score := row.values(SCORE)) is not None
+            if (score := row.values(SCORE)) is not None and (losses := row.values(LOSSES)) is not None
         ]  # fmt: skip
 
     def per_image(self, groups: Sequence[str], observed_share: NDArray[np.float64]) -> list[dict[str, Any]]:

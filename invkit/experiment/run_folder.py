@@ -69,7 +69,14 @@ def table_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def cache_settings(recipe: Recipe) -> dict[str, Any]:
     """The settings, other than the weights, that determine the cached results of an image."""
     kept = table_settings(yaml.safe_load(recipe.dump()))
-    tabulated = ("batch", "checkpoint", "images", "paired_to")  # the number of images, and how results are tabulated
+    tabulated = (
+        "alpha",
+        "batch",
+        "checkpoint",
+        "delta",
+        "images",
+        "paired_to",
+    )  # the number of images, and how results are tabulated
     return {**kept, "eval": {key: value for key, value in kept["eval"].items() if key not in tabulated}}
 
 

@@ -15,6 +15,8 @@ from invkit.experiment.provenance import changed_code, plugin_code
 from invkit.experiment.run_folder import RunFolder, flat, table_settings, without_secrets
 from invkit.recipe.recipe import Recipe
 
+ADDED = {"eval.alpha": 0.1, "eval.delta": 0.1}  # settings that earlier versions did not have, with their effect there
+
 
 def fingerprint(*parts: object) -> str:
     """SHA-256 of JSON-compatible data."""
@@ -59,7 +61,7 @@ class Stamp:
                 if self._as_before(folder, stored["fingerprint"])
                 else "it was computed with other settings or weights"
             )
-        old = stored["settings"]
+        old = ADDED | stored["settings"]
         for key in sorted(old.keys() | self.settings.keys()):
             if old.get(key) != self.settings.get(key):
                 return f"it was computed with other settings: {key}={old.get(key)!r}, now {self.settings.get(key)!r}"

@@ -3,7 +3,8 @@
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from numbers import Integral
 
 import torch
@@ -20,6 +21,7 @@ from invkit.diffusion.constants import Constants
 from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.passes import Passes
 from invkit.diffusion.samplers import MAX_STEPS, Sampler
+from invkit.experiment.calibration import Samples, refusal
 from invkit.experiment.drawing import Drawing, Tiled, Whole
 from invkit.experiment.run_folder import RunFolder
 from invkit.experiment.trained_operator import foreign_operator
@@ -27,6 +29,7 @@ from invkit.physics.given import fixed_operator, implied_grid, in_pixel_units
 from invkit.physics.measurement import Measurement
 from invkit.physics.points import binned
 from invkit.recipe.recipe import Recipe
+from invkit.reconstructors.calibration import Calibrations, FindCalibrations, none_stored
 from invkit.reconstructors.posterior import Posterior
 from invkit.training.checkpoint import Checkpoint, best_checkpoint, check_fit, latest_checkpoint
 
@@ -46,6 +49,7 @@ class Trained:
     model: ConditionalModel
     device: torch.device
     step: int
+    folder: RunFolder | None = None  # whose evaluations hold calibrated factors
 
     def measurement(
         self,
@@ -143,7 +147,7 @@ class Trained:
         steps: int | None = None,
         progress: bool | Progress | None = None,
     ) -> Posterior:
-        """Mean, samples, standard deviation and intervals, with the other arguments as in `sample`.
+        """Mean, samples, standard deviation and intervals, also calibrated, with the other arguments as in `sample`.
 
         With `tiles` an image is sampled by overlapping tiles, each treated as an image of the training grid: for masks of
         images larger than those of the training. Raises ValueError if a tile has no observed pixel.
@@ -152,7 +156,7 @@ class Trained:
         report = as_progress(progress, "sampling")
         total = 1 + check_count(count) * settings.calls
         drawing = self.drawing(measurement, seed, ids, tiles, settings=settings, progress=report, total=total)
-        return Posterior(measurement, drawing.mean(), drawing.samples(count))
+        return Posterior(measurement, drawing.mean(), drawing.samples(count), self.calibrations(drawing, count))
 
     def sampling(self, sampler: Sampler | str | None = None, steps: int | None = None) -> Sample:
         """The sampler settings of the recipe, with another sampler, or another number of steps."""
@@ -189,10 +193,32 @@ class Trained:
 
         settings = settings or self.recipe.sample
         drawing = (Tiled if tiles else Whole)(self.model, measurement, keys, settings, Passes(called=called))
-        foreign = foreign_operator(self.recipe.degradation, self.degradation, self.reference, binned(measurement))
-        for message in filter(None, (foreign, drawing.warning)):
+        for message in self.unlike(drawing):
             warnings.warn(message, stacklevel=3)
         return drawing
+
+    def unlike(self, drawing: Drawing) -> list[str]:
+        """How measurements differ from those of the training, one line each."""
+        cells = binned(drawing.measurement)
+        foreign = foreign_operator(self.recipe.degradation, self.degradation, self.reference, cells)
+        return [message for message in (foreign, drawing.warning) if message]
+
+    def calibrations(self, drawing: Drawing, count: int) -> FindCalibrations:
+        """Finds the calibrated factors that hold for `count` samples of a drawing, when it is called."""
+        if why := refusal(drawing, self.recipe, self.unlike(drawing)):
+            return partial(none_stored, why)
+        return partial(self.stored_calibrations, drawing.measurement.grid, drawing.settings, count)
+
+    def stored_calibrations(self, grid: Grid, settings: Sample, count: int) -> Calibrations:
+        """The calibrated factors of the run's evaluations for `count` samples, and why there are no others."""
+        if self.folder is None:
+            return (), "no calibrated interval: the model is not of a run folder"
+        return Samples(self.recipe, self.folder, self.weights, grid, settings, count).calibrations()
+
+    @cached_property
+    def weights(self) -> str:
+        """SHA-256 of the model's parameters."""
+        return weights_sha256(self.model)
 
     def __repr__(self) -> str:
         grids = ", ".join(str(as_grid(size, 1)) for size in self.recipe.train.grids)
@@ -236,7 +262,7 @@ def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Tra
     """
     checkpoint = best_checkpoint(folder.checkpoints, READ) if recipe.eval.checkpoint == "best" else None
     checkpoint = checkpoint or latest_checkpoint(folder.checkpoints, READ)
-    return None if checkpoint is None else from_checkpoint(recipe, checkpoint, device)
+    return None if checkpoint is None else replace(from_checkpoint(recipe, checkpoint, device), folder=folder)
 
 
 def finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:

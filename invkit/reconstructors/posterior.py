@@ -14,6 +14,7 @@ from torch import Tensor
 from invkit.core.files import write_atomic
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.points import PointValues
+from invkit.reconstructors.calibration import Calibration, FindCalibrations, none_stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,7 @@ class Posterior:
     measurement: Measurement
     mean: Tensor  # (B, C, H, W)
     samples: Tensor  # (K, B, C, H, W)
+    calibrations: FindCalibrations = none_stored  # the stored factors that hold for these samples
 
     @cached_property
     def deviation(self) -> Tensor:
@@ -35,12 +37,24 @@ class Posterior:
         deviation, exact = self.samples.std(0), self.measurement.exact
         return deviation if exact is None else torch.where(exact, 0.0, deviation)
 
-    def interval(self, percent: int) -> tuple[Tensor, Tensor]:
+    def calibration(self, percent: int) -> Calibration:
+        """The factor of the calibrated interval of `percent` %. Raises ValueError if none holds for these samples."""
+        stored, reason = self.calibrations()
+        if (found := next((one for one in stored if one.percent == percent), None)) is None:
+            raise ValueError(reason)
+        return found
+
+    def interval(self, percent: int, calibrated: bool = False) -> tuple[Tensor, Tensor]:
         """Lower and upper bound, (B, C, H, W) each, of the central interval between two order statistics of the samples.
 
         It contains another sample of the same distribution with a probability of `percent` %. Possible values are 50, 80
-        and 90 for 19 samples, and also 95 for 39. Raises ValueError if the number of samples allows no such interval.
+        and 90 for 19 samples, and also 95 for 39. `calibrated`, it is mean ± factor x standard deviation of the samples, with
+        the promise of `calibration(percent).promise`. Raises ValueError if the number of samples allows no such interval, or
+        if the run stored no factor for it.
         """
+        if calibrated:
+            mean, half = self.samples.mean(0), self.calibration(percent).factor * self.deviation
+            return self.measurement.paste(mean - half), self.measurement.paste(mean + half)
         count = len(self.samples)
         if (rank := central_rank(percent, count)) is None:
             least = next(k for k in range(1, 200) if central_rank(percent, k))
@@ -65,8 +79,8 @@ class Posterior:
             arrays["deviation"] = self.deviation
         return arrays
 
-    def save(self, path: str | Path, percent: int | None = None) -> Path:
-        """Write the `arrays` to an .npz, with `lower` and `upper` of the central interval of `percent` % if given.
+    def save(self, path: str | Path, percent: int | None = None, calibrated: bool = False) -> Path:
+        """Write the `arrays` to an .npz, with `lower` and `upper` of the `interval` of `percent` % if given.
 
         The suffix is appended if it is missing; returns the path. Floating-point arrays are float32.
         """
@@ -74,7 +88,7 @@ class Posterior:
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         arrays = self.arrays()
         if percent is not None:
-            arrays["lower"], arrays["upper"] = self.interval(percent)
+            arrays["lower"], arrays["upper"] = self.interval(percent, calibrated)
         write_npz(path, arrays)
         return path
 

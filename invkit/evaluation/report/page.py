@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ def write_report(report: Path, run: Path, result: "Evaluation", record: dict[str
         several=len({row["degradation"] for row in result.table["rows"]}) > 1,
         differences=[_difference(entry, better.get(entry["metric"])) for entry in result.table["differences"]],
         cost=result.cost,
-        calibration=list(map(_calibration, result.table.get("calibration", ()))),
+        calibration=[shown for entry in result.table.get("calibration", ()) for shown in _calibration(entry)],
         reliability=_figure_uri(figure) if (figure := reliability_figure(result.table)) else None,
         deviations=_figure_uri(figure) if (figure := deviation_figure(result.table)) else None,
         quality={place: _figure_uri(figure) for place, figure in cost_figures(result.table, result.cost).items()},
@@ -83,11 +84,13 @@ def _difference(entry: dict[str, Any], better: str | None) -> dict[str, Any]:
     return {**entry, "text": text, "mark": mark(entry, better)}
 
 
-def _calibration(entry: dict[str, Any]) -> dict[str, Any]:
-    conformal = entry["conformal"]
-    coverage = "–" if conformal["coverage"]["value"] is None else cell(conformal["coverage"])
-    factor = conformal["reason"] if conformal["factor"] is None else f"{conformal['factor']:.3g}"
-    return {**entry, **conformal, "factor": factor, "coverage": coverage}
+def _calibration(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A line for the conformal factor, and one for the risk-controlling factor."""
+    for kind, key, result in (("conformal", "coverage", "images covered"), ("risk", "uncovered", "pixels not covered")):
+        found = entry[kind]
+        factor = found["reason"] if found["factor"] is None else f"{found['factor']:.3g}"
+        value = "–" if found[key]["value"] is None else f"{result}: {cell(found[key])}"
+        yield {**entry, **found, "kind": kind, "factor": factor, "result": value}
 
 
 def _uri(png: bytes) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import torch
 
-from invkit.core.errors import NonFiniteError
+from invkit.core.errors import DataError, NonFiniteError
 from invkit.core.progress import Progress, duration
+from invkit.experiment.calibration import refusal
 from invkit.experiment.inference.image_files import InputFile
 from invkit.experiment.inference.kept import Kept
 from invkit.experiment.inference.request import Request
@@ -38,6 +39,10 @@ def infer(
     drawing = request.trained.drawing(
         measurement, request.options.seed, [file.key], tiled, settings=settings, progress=report, total=1 + count * settings.calls
     )  # fmt: skip
+    if request.options.calibrated and (
+        why := refusal(drawing, request.trained.recipe, request.trained.unlike(drawing))
+    ):
+        raise DataError(f"{file}: {why}")
     skipped = drawing.size * ((mean is not None) + sum(len(x) for x in found.values()) * settings.calls)
     left = count - sum(len(x) for x in found.values())
     if left < count:
@@ -63,4 +68,4 @@ def infer(
         raise NonFiniteError(
             f"{file}: the result is not finite; check the values of the input and the training of the run"
         )
-    return Posterior(measurement, mean, samples)
+    return Posterior(measurement, mean, samples, request.trained.calibrations(drawing, count))

@@ -30,6 +30,7 @@ from invkit.physics.gaussian.points import exact
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.points import PointValues
 from invkit.physics.points import binned
+from invkit.reconstructors.calibration import Calibration
 from invkit.reconstructors.posterior import Posterior
 
 SCHEMA = "invkit.reconstruct/1"
@@ -113,6 +114,8 @@ def _reconstruct_one(
         "degraded_by": None if truth is None else request.degradation, "noise": measurement.sigma,
         "measured": prepared.y_shape and list(prepared.y_shape), "range": [prepared.unit.low, prepared.unit.high],
     }  # fmt: skip
+    if request.options.calibrated:
+        entry["calibration"] = vars(request.calibration(prepared.grid))
     kept = Kept(out, file.name, input_digest(digest, file.name, measurement, entry))
     if (finished := kept.entry()) is not None:
         notify(f"{file}: finished by an earlier call with the same input, options and weights")
@@ -144,16 +147,30 @@ def _reconstruct_one(
     if truth is not None:
         entry["scores"] = scores(truth, posterior)
         notify(f"{file}: " + ", ".join(f"{name} {value:.4g}" for name, value in entry["scores"].items()))
-    interval = None
-    try:
-        interval = posterior.interval(INTERVAL)
-    except ValueError as error:
-        notify(f"{file.name}: {error}")
-    entry["interval"] = None if interval is None else INTERVAL
+    interval = _interval(request, posterior, entry, notify)
     result = Result(posterior, truth, interval, prepared.unit, prepared.points.columns if prepared.points else None)
     entry |= write_outputs(out, file.name, result)
     kept.finish(entry)
     return entry
+
+
+def _interval(
+    request: Request, posterior: Posterior, entry: dict[str, Any], notify: Notify
+) -> tuple[Tensor, Tensor] | None:
+    """The interval to write, recorded in `entry`; with --calibrated the line that is printed states what it promises."""
+    if not request.options.calibrated:
+        try:
+            interval = posterior.interval(INTERVAL)
+        except ValueError as error:
+            notify(f"{entry['name']}: {error}")
+            interval = None
+        entry["interval"] = None if interval is None else INTERVAL
+        return interval
+    found = Calibration(**entry["calibration"])
+    promise = found.promise("hidden pixels" if posterior.measurement.observed is not None else "pixels")
+    notify(f"{entry['input']}: {promise}")
+    entry |= {"interval": found.percent, "promise": promise}
+    return posterior.interval(found.percent, calibrated=True)
 
 
 def _observed_share(request: Request, measurement: Measurement) -> str:

@@ -40,6 +40,8 @@ def prepare(request: Request, file: InputFile) -> PreparedInput:
     )
     prepared = prepare_one(request, file)
     grid, count = prepared.grid, request.options.samples
+    if request.options.calibrated:
+        request.calibration(grid)
     if grid.pixels * grid.channels * count > MAX_VALUES:
         most = MAX_VALUES // (grid.pixels * grid.channels)
         raise DataError(

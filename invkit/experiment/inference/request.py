@@ -7,10 +7,12 @@ from pathlib import Path
 from torch import Tensor
 
 from invkit.core.errors import RecipeError
+from invkit.core.grid import Grid
 from invkit.diffusion import Sample
 from invkit.experiment.inference.image_files import read_mask
 from invkit.experiment.trained_model import Trained
 from invkit.physics.degradations import Nothing
+from invkit.reconstructors.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Options:
     seed: int = 0
     sampler: str | None = None  # None: the recipe's
     steps: int | None = None  # None: the recipe's
+    calibrated: bool = False  # whether the interval is the calibrated one of the run
     span: tuple[float, float] | None = None  # the pixel values that mean -1 and 1 in points and measured values
 
 
@@ -72,6 +75,14 @@ class Request:
     @property
     def channels(self) -> int:
         return self.trained.model.channels
+
+    def calibration(self, grid: Grid) -> Calibration:
+        """The stored factor of the run's interval, the one of `eval.alpha`. Raises RecipeError if there is none for a grid."""
+        stored, reason = self.trained.stored_calibrations(grid, self.settings, self.options.samples)
+        percent = round(100 * (1 - self.trained.recipe.eval.alpha))
+        if (found := next((one for one in stored if one.percent == percent), None)) is None:
+            raise RecipeError(f"--calibrated: {reason}")
+        return found
 
     @property
     def degradation(self) -> str:

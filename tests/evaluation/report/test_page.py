@@ -72,6 +72,7 @@ def result() -> Evaluation:
         "interval": "95 % percentile bootstrap", "groups": {"8x8": 2}, "paired_to": "gaussian", "masks_sha256": {"8x8": "ab"},
         "better": {"psnr": "higher"},
         "conformal": "it holds 90%",
+        "risk": "it bounds 10%",
     }  # fmt: skip
     cost_head = {
         "degradation": "coins",
@@ -89,8 +90,11 @@ def result() -> Evaluation:
     points = [{"predicted": 0.1, "error": 0.12, "count": 5}]
     conformal = {"factor": 1.8123, "images": 50, "held_out": 51, "coverage": entry(0.9, 0.8, 0.95)}
     nothing = {"factor": None, "images": 0, "held_out": 0, "coverage": entry(None), "reason": "needs 100 pictures"}
+    risk = {"factor": 1.6543, "images": 50, "held_out": 51, "uncovered": entry(0.08, 0.07, 0.09)}
+    none = {**nothing, "uncovered": entry(None), "reason": "needs 50 pictures"}
     calibration = [
-        {**rows[1], "conformal": conformal, "deviations": points}, {**rows[1], "conformal": nothing, "deviations": []},
+        {**rows[1], "conformal": conformal, "risk": risk, "deviations": points},
+        {**rows[1], "conformal": nothing, "risk": none, "deviations": []},
     ]  # fmt: skip
     table = {
         "schema": "invkit.table/1", "images": 2, "rows": rows, "differences": differences, "protocol": protocol,
@@ -111,6 +115,7 @@ def test_the_page_says_what_was_measured_how_and_at_what_cost(tmp_path, result):
     for part in (
         "coins", "share: 0.3", "seed 5", "19.00 ±0.50 ▲", "needs samples", "gaussian mean", "1.00 ±0.20", "0.0123",
         '"torch": "2.x"', "seed: 5  # <script>", "it holds 90%", "1.81", "0.900 [0.800, 0.950]", "needs 100 pictures",
+        "it bounds 10%", "1.65", "0.080 ±0.010", "needs 50 pictures",
     ):  # fmt: skip
         assert part in page.text, part
     assert not missing(page.text, 2, 19, "95 %", "8x8")

@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.grid import Grid
@@ -35,25 +37,24 @@ class Images(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Part(Images):
-    """A range of other images: `count` of them, from id `first`."""
+class Chosen(Images):
+    """Some of other images: those with the given ids, in this order."""
 
     images: Images
-    first: int
-    count: int
+    ids: Sequence[int] | NDArray[np.intp]
 
     @property
     def grid(self) -> Grid:  # type: ignore[override]
         return self.images.grid
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.ids)
 
     def __getitem__(self, ids: Sequence[int]) -> Tensor:
-        return self.images[[self.first + i for i in ids]]
+        return self.images[[int(self.ids[i]) for i in ids]]
 
     def group(self, image_id: int) -> str:
-        return self.images.group(self.first + image_id)
+        return self.images.group(int(self.ids[image_id]))
 
 
 class Dataset(Settings, ABC):

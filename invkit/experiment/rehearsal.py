@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from invkit.core.grid import Grid
-from invkit.data.base import Images, Part
+from invkit.data.base import Chosen, Images
 from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.evaluator import evaluate_rows
 from invkit.experiment.evaluate import Priors, build_all
@@ -41,7 +41,7 @@ def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: 
             rows.append(METHODS["untrained"]().build(sources))
         if not rows:
             return
-        few = {grid: Part(source, 0, min(2, len(source))) for grid, source in images.items()}
+        few = {grid: Chosen(source, range(min(2, len(source)))) for grid, source in images.items()}
         for protocol in protocols(recipe, session.folder.name, session.device):
             settings = protocol.settings.model_copy(update=FEW)
             evaluate_rows(rows, few, replace(protocol, settings=settings, metrics=metrics))

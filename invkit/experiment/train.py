@@ -56,12 +56,15 @@ def train(session: Session, prepare: Callable[[ConditionalModel, dict[Grid, Imag
     if session.world.first:
         folder.update_record({"split": next(iter(opened.values())).split_used})
     whole = training_problem(recipe, opened)
-    images, held_out_images = held_out(whole.images, recipe.train)
-    trainer = _trainer(session, replace(whole, images=images), checkpoint)
+    parts = held_out(whole.images, recipe.train, recipe.seed)
+    if parts.note:
+        session.listener.say(parts.note)
+    trainer = _trainer(session, replace(whole, images=parts.train), checkpoint)
+    images = parts.train
     if not recipe.train.clean:  # methods and metrics are tried on images without gaps
         images = {grid: recipe.data.open("test", grid, recipe.seed, 2) for grid in images}
     prepare(trainer.model, images)
-    _TrainingLoop(session, trainer, held_out_images).run(resumed=checkpoint is not None)
+    _TrainingLoop(session, trainer, parts.held_out).run(resumed=checkpoint is not None)
     session.world.barrier()  # until the first process has saved the checkpoint
     return _trained(session)
 

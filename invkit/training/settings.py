@@ -62,7 +62,9 @@ class Train(Settings):
     keep: int = Field(2, ge=1, description="latest checkpoints kept, in addition to the best if there are evaluations")
     sample_every: int = Field(500, ge=1, description="steps between sample grids")
     evaluate_every: int | None = Field(
-        None, ge=1, description="steps between evaluations on held-out training images; null: no evaluations"
+        None,
+        ge=1,
+        description="steps between evaluations on groups held out of the training images; null: no evaluations",
     )
     evaluate_images: int = Field(64, ge=2, description="number of images held out for these evaluations")
     precision: Precision = Field("auto", description="auto: bf16 if the device is fast at it, else float32")

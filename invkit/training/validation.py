@@ -1,14 +1,17 @@
 """Evaluation during training, on held-out images of the training split."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from invkit.core.distributed import World
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.data.base import Images, Part
+from invkit.data.base import Chosen, Images
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.evaluator import evaluate_rows
@@ -20,16 +23,46 @@ from invkit.training.incomplete import hold, measurement_of
 from invkit.training.problem import Problem
 from invkit.training.settings import Train
 
+SHARE = 0.1  # of the groups, held out at least
 
-def held_out(images: Mapping[Grid, Images], settings: Train) -> tuple[dict[Grid, Images], dict[Grid, Images]]:
-    """Training images and held-out images; the latter are the last of the split, if the recipe evaluates during training."""
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The images of a training without some groups, and images of these groups; by grid."""
+
+    train: dict[Grid, Images]
+    held_out: dict[Grid, Images]
+    note: str | None = None  # numbers of images and groups, for the user
+
+
+def held_out(images: Mapping[Grid, Images], settings: Train, seed: int) -> HeldOut:
+    """Hold out whole groups, such as photographs, chosen by key, if the recipe evaluates during training.
+
+    As many groups as have `evaluate_images` images, at least a share `SHARE` and at most half of all. Raises DataError if these
+    are too few.
+    """
     if settings.evaluate_every is None:
-        return dict(images), {}
-    count, total = settings.evaluate_images, min(map(len, images.values()))
-    if count >= total:
-        raise DataError(f"train.evaluate_images: {count} images cannot be held out of {total}")
-    train = {grid: Part(opened, 0, len(opened) - count) for grid, opened in images.items()}
-    return dict(train), {grid: Part(opened, len(opened) - count, count) for grid, opened in images.items()}
+        return HeldOut(dict(images), {})
+    count = settings.evaluate_images
+    names = {grid: np.array([opened.group(i) for i in range(len(opened))]) for grid, opened in images.items()}
+    groups, sizes = np.unique(next(iter(names.values())), return_counts=True)
+    order = Keys.of(seed, "held out", [0]).permutation("groups", len(groups))[0].numpy()
+    enough = int(np.searchsorted(sizes[order].cumsum(), count)) + 1
+    chosen = groups[order[: max(enough, math.ceil(SHARE * len(groups)))]]
+    if 2 * len(chosen) > len(groups):
+        raise DataError(
+            f"train.evaluate_images: {count} images cannot be held out of {sizes.sum()} training images in {len(groups)} groups "
+            "(photographs), of which at least half have to be trained on; lower it, or leave train.evaluate_every out"
+        )
+    aside = {grid: np.isin(own, chosen) for grid, own in names.items()}
+    note = (
+        f"held out of the training: {count} images, with all others of the same {len(chosen)} of {len(groups)} groups"
+    )
+    return HeldOut(
+        {grid: Chosen(opened, np.flatnonzero(~aside[grid])) for grid, opened in images.items()},
+        {grid: Chosen(opened, np.flatnonzero(aside[grid])[:count]) for grid, opened in images.items()},
+        note,
+    )
 
 
 def validate(

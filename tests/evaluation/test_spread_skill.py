@@ -7,7 +7,7 @@ from support.evaluations import Exact, table_of
 from invkit.core.keys import Keys
 from invkit.evaluation import spread_skill as deviations
 from invkit.evaluation.metrics import Outcome
-from invkit.evaluation.spread_skill import BINS, SCORE, SPREAD, binned_errors, diagnostics
+from invkit.evaluation.spread_skill import BINS, LOSSES, SCORE, SPREAD, binned_errors, diagnostics
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 
@@ -50,7 +50,7 @@ def test_deviations_that_are_half_of_what_they_should_be_are_seen():
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_few_samples_have_a_score_and_no_bins(count):
-    assert diagnostics(outcome(count=count)).keys() == {SCORE}
+    assert diagnostics(outcome(count=count)).keys() == {SCORE, LOSSES}
     assert binned_errors({}) == []
 
 

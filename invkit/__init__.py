@@ -34,6 +34,7 @@ def run(
     device: str = "auto",
     fresh: bool = False,
     smoke: bool = False,
+    seeds: int | None = None,
     listener: "Listener | None" = None,
     progress: bool | Callable[[int, int], object] = False,
     plugins: Sequence[str | Path] = (),
@@ -42,11 +43,13 @@ def run(
 
     `recipe` is a path, the name of an installed recipe, or a loaded recipe, which takes no overrides and plugins.
     `progress=True` prints what the command prints; a function is called with the training steps done and their total, then with
-    those of the images evaluated. A `listener` hears of everything. `plugins` are plugin files, as with `--plugin`. Both are
+    those of the images evaluated. With `seeds`, the recipe is run with so many seeds, and the folder of these runs is returned. A
+    `listener` hears of everything. `plugins` are plugin files, as with `--plugin`. Both are
     arguments of the functions below, too.
     """
     from invkit.core.errors import RecipeError
     from invkit.experiment.run import run as run_recipe
+    from invkit.experiment.seeds import run_seeds
     from invkit.recipe.recipe import Recipe, load_recipe
 
     if not isinstance(recipe, Recipe):
@@ -54,7 +57,8 @@ def run(
     elif overrides or plugins:
         raise RecipeError("a loaded recipe takes no overrides or plugins; pass them to load_recipe")
     with _listening(progress, device) as reporting:
-        return run_recipe(recipe, Path(out) if out else None, device, fresh, smoke, listener or reporting)
+        chosen = (Path(out) if out else None, device, fresh, smoke, listener or reporting)
+        return run_recipe(recipe, *chosen) if seeds is None else run_seeds(recipe, seeds, *chosen)
 
 
 def evaluate(
@@ -67,10 +71,10 @@ def evaluate(
     progress: bool | Callable[[int, int], object] = False,
 ) -> dict[str, Any]:
     """Return the metric table of a run (schema `invkit.table/1`), as `invkit eval`; computed if it is out of date."""
-    from invkit.experiment.run import evaluate as evaluate_run
+    from invkit.experiment.seeds import any_evaluation
 
     with _listening(progress, device) as listener:
-        return evaluate_run(Path(path), overrides, device, listener, _registry(plugins), from_saved)
+        return any_evaluation(Path(path), overrides, device, listener, _registry(plugins), from_saved)[0]
 
 
 def load(path: str | Path, *, device: str = "auto", plugins: Sequence[str | Path] = ()) -> "Trained":

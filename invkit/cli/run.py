@@ -1,6 +1,5 @@
 """`invkit run` and `invkit eval`."""
 
-import json
 import os
 import shutil
 import sys
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from invkit.cli.options import device_name, load_recipe, load_registry, load_run, plugin_files
-from invkit.core.errors import DataError
 from invkit.core.signals import stop_requests
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
@@ -23,6 +21,9 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder.  [default: runs/<recipe>]")
 @device_name
 @click.option("--fresh", is_flag=True, help="Start from scratch; an existing run folder is renamed.")
+@click.option(
+    "--seeds", type=int, help="Train and evaluate with so many seeds, into seed-N within the folder; a joint table."
+)
 @click.option("--smoke", is_flag=True, help="Shorten every part of the recipe, so that it takes seconds.")
 @click.option("--profile", is_flag=True, help="Only print the time spent in each part of a training step.")
 @click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes on this machine, one for each GPU.")
@@ -33,12 +34,16 @@ def run(
     out: Path | None,
     device: str,
     fresh: bool,
+    seeds: int | None,
     smoke: bool,
     profile: bool,
     nproc: int,
     plugins: tuple[str, ...],
 ) -> None:
-    """Train, evaluate and report RECIPE. An interrupted run is resumed, also if its folder is given for RECIPE."""
+    """Train, evaluate and report RECIPE. An interrupted run is resumed, also if its folder is given for RECIPE.
+
+    With --seeds N the recipe is trained N times, with the seeds S, S + 1, ...; data and measurements are the same for all.
+    """
     with stop_requests():  # before torch is imported, which takes seconds
         if (Path(recipe) / "resolved.yaml").is_file():
             out = out or Path(os.path.abspath(recipe) + "-smoke" if smoke else recipe)
@@ -48,6 +53,7 @@ def run(
         from invkit.cli.progress import console_progress
         from invkit.core import distributed
         from invkit.experiment import run as experiment
+        from invkit.experiment.run_folder import RunFolder
 
         if profile:
             from invkit.training.profiling import profile_text
@@ -57,10 +63,15 @@ def run(
         if nproc > 1 and "WORLD_SIZE" not in os.environ:
             raise click.exceptions.Exit(distributed.launch([sys.executable, "-m", "invkit", *sys.argv[1:]], nproc))
         with console_progress(device) as listener:
-            folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
+            if seeds is None:
+                folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
+            else:
+                from invkit.experiment.seeds import run_seeds
+
+                folder = run_seeds(loaded, seeds, out, device, fresh, smoke, listener)
         if not distributed.is_first_process():
             return
-        click.echo(_render(_load_table(folder), "table"), nl=False)
+        click.echo(_render(RunFolder(folder).stored("table.json"), "table"), nl=False)
     _console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -85,7 +96,7 @@ def evaluate(
     device: str,
     plugins: tuple[str, ...],
 ) -> None:
-    """Print the metric table of trained runs.
+    """Print the metric table of trained runs; for a folder of several seeds, their joint table.
 
     KEY=VALUE overrides settings of the recipe; such a table is stored beside the run's own, in RUN/eval/NAME.
     """
@@ -99,13 +110,11 @@ def evaluate(
     from invkit.core import distributed
     from invkit.evaluation.combine import merge_runs, per_image
     from invkit.evaluation.table import select
-    from invkit.experiment import run as experiment
+    from invkit.experiment.seeds import any_evaluation
 
     with console_progress(device) as listener:
         registry = load_registry(plugins)
-        found = [
-            experiment.evaluation(folder, overrides, device, listener, registry, from_saved, name) for folder in folders
-        ]
+        found = [any_evaluation(folder, overrides, device, listener, registry, from_saved, name) for folder in folders]
     if not distributed.is_first_process():
         return
     stored = [] if from_saved else [per_image(folder.eval) for _, folder in found]
@@ -128,13 +137,3 @@ def _render(table: dict[str, Any], form: str) -> str:
 
     text = render(table, form, shutil.get_terminal_size((120, 24)).columns)
     return text if text.endswith("\n") else text + "\n"
-
-
-def _load_table(folder: Path) -> dict[str, Any]:
-    path = folder / "eval" / "table.json"
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: the table cannot be read ({error}); `invkit eval {folder}` computes it again"
-        ) from None

@@ -148,4 +148,5 @@ def combine_degradations(evaluations: Mapping[str, Evaluation], degradation: Map
         per_image=[entry for one in evaluations.values() for entry in one.per_image],
         examples=by_name({name: one.examples for name, one in evaluations.items()}, ", "),
         arrays=by_name({name: one.arrays for name, one in evaluations.items()}, "-"),
+        jackknife={key: values for one in evaluations.values() for key, values in one.jackknife.items()},
     )

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from invkit.evaluation.table import SCHEMA, to_csv
 from invkit.evaluation.tabulate import Tabulator
 from invkit.reconstructors import Reconstructor
 
+JACKKNIFE = "jackknife.npz"
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -36,25 +38,31 @@ class Evaluation:
     per_image: list[dict[str, Any]]  # the metrics of each image, row by row
     examples: dict[str, Examples]  # by grid
     arrays: dict[str, dict[str, NDArray[Any]]]  # file stem -> arrays of the first images
+    jackknife: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # of `Tabulator.jackknife`
+
+    def write_table(self, folder: Path) -> None:
+        """Write `table.json`, `table.csv` and `cost.json` atomically."""
+        write_json(folder / "table.json", self.table)
+        write_atomic(folder / "table.csv", to_csv(self.table))
+        write_json(folder / "cost.json", self.cost)
 
     def write(self, folder: Path) -> None:
         """Write all tables and the stored reconstructions atomically.
 
         All files except `cost.json` are reproducible byte for byte.
         """
-        write_json(folder / "table.json", self.table)
-        write_atomic(folder / "table.csv", to_csv(self.table))
+        self.write_table(folder)
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.per_image[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.per_image)
         write_atomic(folder / "per_image.csv", text.getvalue())
-        write_json(folder / "cost.json", self.cost)
         reconstructions = folder / "reconstructions"
-        for stem, arrays in self.arrays.items():
+        stored = {reconstructions / f"{stem}.npz": arrays for stem, arrays in self.arrays.items()}
+        for path, arrays in ({folder / JACKKNIFE: self.jackknife} | stored).items():
             data = io.BytesIO()
             np.savez_compressed(data, allow_pickle=False, **arrays)  # dates every entry 1980-01-01
-            write_atomic(reconstructions / f"{stem}.npz", data.getvalue())
+            write_atomic(path, data.getvalue())
         for old in reconstructions.glob("*.npz"):  # of an evaluation with other methods
             if old.stem not in self.arrays:
                 old.unlink()
@@ -115,6 +123,7 @@ def _add_grid(evaluation: Evaluation, results: GridResults, groups: Sequence[str
         if sums and (note := misfit_note(label, sums)):
             table.setdefault("notes", []).append(note)
     table["rows"] += [named | row for row in tabulator.rows()]
+    evaluation.jackknife.update(tabulator.jackknife(protocol.degradation_name))
     table["differences"] += [named | entry for entry in tabulator.differences()]
     table["best"] += [named | {"grid": list(grid.shape)} | entry for entry in ranks]
     table["calibration"] += [named | entry for entry in tabulator.calibration(groups)]

@@ -78,12 +78,13 @@ def to_csv(table: Table) -> str:
     """CSV with one line per value: row, metric, value, interval, reason."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    named = ["run", "degradation", "method", "readout"]
-    writer.writerow([*named, "grid", "nfe", "samples", "metric", "value", "lo", "hi", "reason"])
+    named, between = ["run", "degradation", "method", "readout"], ["sd"] if "seeds" in table else []
+    writer.writerow([*named, "grid", "nfe", "samples", "metric", "value", "lo", "hi", *between, "reason"])
     for row in table["rows"]:
         first = [*(row[key] for key in named), "x".join(map(str, row["grid"])), row["nfe"], row["samples"]]
         for name, entry in row["metrics"].items():
-            writer.writerow([*first, name, entry["value"], entry["lo"], entry["hi"], entry.get("reason", "")])
+            numbers = [entry.get(key) for key in ("value", "lo", "hi", *between)]
+            writer.writerow([*first, name, *numbers, entry.get("reason", "")])
     return text.getvalue()
 
 
@@ -101,6 +102,11 @@ def cell(entry: Mapping[str, Any]) -> str:
     if abs(hi + lo - 2 * value) > 0.25 * (hi - lo):
         return f"{number(value, decimals)} [{number(lo, decimals)}, {number(hi, decimals)}]"
     return f"{number(value, decimals)} ±{number(half, decimals)}"
+
+
+def _between(entry: Mapping[str, Any]) -> str:
+    """The standard deviation between seeds, ` (0.12)`, in a joint table."""
+    return f" ({entry['sd']:.2g})" if entry.get("sd") else ""
 
 
 def directions(table: Table) -> dict[str, str | None]:
@@ -164,7 +170,7 @@ def lay_out(table: Table) -> Layout:
                 foot = reasons.setdefault(entry["reason"], len(reasons) + 1)
                 cells.append("–" + str(foot).translate(_SUPERSCRIPT))
             else:
-                cells.append(f"{cell(entry)} {marks.get(_key(row, name), '')}".rstrip())
+                cells.append(f"{cell(entry)}{_between(entry)} {marks.get(_key(row, name), '')}".rstrip())
         body.append(tuple(cells))
     notes = [_counts(table)]
     if any(marks.values()):

@@ -1,6 +1,6 @@
 """Converts scores to table entries with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,11 @@ from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.results import MethodScores, rounded, rounded_tree
 from invkit.evaluation.risk import control
 from invkit.evaluation.spread_skill import LOSSES, SCORE, SPREAD, binned_errors
+
+
+def jackknife_key(degradation: str, row: Mapping[str, Any], metric: str) -> str:
+    """The name of the values of a metric of a row of the table in `jackknife.npz`."""
+    return "/".join((degradation, "x".join(map(str, row["grid"])), row["method"], row["readout"], metric))
 
 
 class Tabulator:
@@ -60,6 +65,14 @@ class Tabulator:
             | {"metrics": {name: self._entry(values.get(name), row.reasons.get(name)) for name in self.metrics}}
             for row, values in zip(self.scores, self.values, strict=True)
         ]
+
+    def jackknife(self, degradation: str) -> dict[str, NDArray[np.float64]]:
+        """Every value, first on all images, then without each group: (1 + G,), or (1,) for a metric of the whole set."""
+        return {
+            jackknife_key(degradation, self.head(row), name): values
+            for row, own in zip(self.scores, self.values, strict=True)
+            for name, values in own.items()
+        }
 
     def differences(self) -> list[dict[str, Any]]:
         """Paired differences from the baseline with the same estimator; point estimates are compared with its mean."""

@@ -83,6 +83,12 @@ def cache_settings(recipe: Recipe) -> dict[str, Any]:
 RUNS = Path("runs")  # folder of the runs without --out
 
 
+def seed_runs(path: Path) -> list[Path]:
+    """The runs of several seeds in a folder, `seed-N`, in the order of the seeds; empty for any other folder."""
+    found = [p for p in path.glob("seed-*") if re.fullmatch(r"seed-\d+", p.name) and (p / "resolved.yaml").is_file()]
+    return sorted(found, key=lambda p: int(p.name.partition("-")[2]))
+
+
 class RunFolder:
     """Paths and records of one run."""
 
@@ -178,6 +184,8 @@ class RunFolder:
         asked, path = path, path if path.exists() or path.is_absolute() else RUNS / path
         resolved = path / "resolved.yaml"
         if not resolved.is_file():
+            if seeds := seed_runs(path):
+                raise DataError(f"{asked} holds the runs of {len(seeds)} seeds; give one of them, such as {seeds[0]}")
             at = str(asked) if asked.exists() else f"{asked}, here or in {RUNS},"
             raise DataError(f"{at} is no run folder (it has no resolved.yaml); `invkit run RECIPE` creates one")
         folder = cls(path)
@@ -227,6 +235,14 @@ class RunFolder:
         """Append a line to log.txt."""
         with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {without_secrets(text)}\n")
+
+    def stored(self, name: str) -> dict[str, Any]:
+        """A file of the evaluation, `table.json` or `cost.json`. Raises DataError if it cannot be read."""
+        path = self.eval / name
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}); `invkit eval {self.path}` computes it again") from None
 
     def update_record(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Merge facts into `record.json`, without secrets in URLs, and return the record."""
@@ -288,6 +304,7 @@ def environment(recipe: Recipe, device: str) -> dict[str, Any]:
     packages = ("invkit", "torch", "torchvision", "torchmetrics", "kornia", "numpy", "pillow")
     return {
         "seed": recipe.seed,
+        "training_seed": recipe.training_seed,
         "device": device,
         "plugins": dict(sorted(plugins.items())),
         "plugin_code": plugin_code(recipe),

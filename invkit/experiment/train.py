@@ -71,10 +71,10 @@ def train(session: Session, prepare: Callable[[ConditionalModel, dict[Grid, Imag
 
 def training_problem(recipe: Recipe, images: Mapping[Grid, Images]) -> Problem:
     """The training problem of a recipe with the images of its training split: measured pixels only, unless they are clean."""
-    degradation, noise, seed = recipe.degradation, recipe.noise, recipe.seed
+    degradation, noise, seed = recipe.degradation, recipe.noise, recipe.training_seed
     if recipe.train.clean:
         return Problem(images, degradation, noise, seed)
-    measured = {grid: MeasuredImages(opened, degradation, noise, seed) for grid, opened in images.items()}
+    measured = {grid: MeasuredImages(opened, degradation, noise, recipe.seed) for grid, opened in images.items()}
     return Problem(measured, degradation, noise, seed, recipe.train.held_shares)
 
 
@@ -178,12 +178,12 @@ class _TrainingLoop:
     def _validate(self, step: int) -> float | None:
         """CRPS on the held-out images; None if it is undefined."""
         recipe = self.session.recipe
-        problem = replace(self.trainer.problem, images=self.held_out_images)
+        problem = replace(self.trainer.problem, images=self.held_out_images, seed=recipe.seed)
         model = self._averaged().model
         if not recipe.train.clean:
             return self._logged(validate_measured(model, problem, recipe.sample, recipe.eval), step)
         protocol = Protocol(
-            "validation", "", problem.degradation, problem.noise, recipe.eval, recipe.metrics, problem.seed,
+            "validation", "", problem.degradation, problem.noise, recipe.eval, recipe.metrics, recipe.seed,
             self.session.device,
         )  # fmt: skip
         return self._logged(validate(model, problem, recipe.sample, protocol, self.session.world), step)
@@ -196,7 +196,7 @@ class _TrainingLoop:
     def _save(self, score: float | None = None) -> None:
         trainer, folder = self.trainer, self.session.folder
         tensors = {**trainer.state(), "constants": trainer.model.constants.tensors()}
-        meta = {"seed": self.session.recipe.seed, "seconds": trainer.seconds}
+        meta = {"seed": self.session.recipe.training_seed, "seconds": trainer.seconds}
         if self.session.world.first:
             keep = self.session.recipe.train.keep
             save_checkpoint(folder.checkpoints, trainer.step, tensors, meta, keep=keep, score=score)

@@ -73,6 +73,11 @@ class Recipe(Settings):
         return self._source.text
 
     @property
+    def training_seed(self) -> int:
+        """The seed of the training; that of the recipe is also the seed of the data, and of everything in an evaluation."""
+        return self.seed if self.train.seed is None else self.train.seed
+
+    @property
     def registry(self) -> Registry:
         """The registry with which the recipe was resolved."""
         return self._source.registry or loader.registry()

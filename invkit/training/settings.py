@@ -11,6 +11,12 @@ from invkit.core.settings import Settings
 class Train(Settings):
     """Settings of the training."""
 
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**63,
+        description="seed of weights, batches, masks and noise of the training; null: seed of the recipe",
+    )
     steps: int | None = Field(None, ge=1, description="optimiser steps; 2000 if neither steps nor budget is given")
     budget: str | None = Field(
         None,

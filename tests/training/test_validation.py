@@ -22,7 +22,9 @@ CHANGES = ("train.evaluate_every=2", "train.evaluate_images=3", "train.keep=1", 
 def test_the_best_is_kept_and_evaluated_where_asked(recipe, monkeypatch):
     scores = iter([0.3, 0.1, 0.2])
     monkeypatch.setattr("invkit.experiment.train.crps", lambda table: next(scores))
-    folder = go(recipe, *CHANGES, "eval.checkpoint=best")
+    folder = go(recipe, *CHANGES, "eval.checkpoint=best", listener=(heard := Heard()))
+    (line,) = [line for line in heard.said if "held out" in line]
+    assert not missing(line, 3, 4, 35)
     best, last = best_checkpoint(folder / "checkpoints"), latest_checkpoint(folder / "checkpoints")
     assert (best.step, last.step) == (4, 6)
     assert sorted(p.name for p in (folder / "checkpoints").glob("step-*")) == ["step-00000004", "step-00000006"]
@@ -83,12 +85,6 @@ def test_too_few_groups_are_refused():
             held_out(images, Train(evaluate_every=5, evaluate_images=count), 0)
     with raises(DataError, "1 groups"):
         held_out({grid: Draws(20, share=20, grid=grid)}, Train(evaluate_every=5, evaluate_images=2), 0)
-
-
-def test_a_run_says_what_it_holds_out(recipe):
-    go(recipe, *CHANGES, "train.steps=2", listener=(heard := Heard()))
-    (line,) = [line for line in heard.said if "held out" in line]
-    assert not missing(line, 3, 4, 35)
 
 
 def test_the_score_is_over_all_grids():

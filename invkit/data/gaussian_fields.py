@@ -88,7 +88,7 @@ DEFAULT = (
     FieldComponent(mean=((0, 0, 0.15), (0, 1, -0.25)), weight=0.25),
     FieldComponent(mean=((0, 0, -0.2), (1, 0, 0.25)), weight=0.2),
     FieldComponent(mean=((0, 0, -0.2), (1, 0, -0.25)), weight=0.15),
-    FieldComponent(mean=((1, 1, 0.4),), weight=0.1, field=MaternField(std=0.2, length=0.2, exponent=2.0)),
+    FieldComponent(mean=((1, 1, 0.4),), weight=0.1),
 )
 
 

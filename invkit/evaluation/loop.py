@@ -119,7 +119,7 @@ class EvaluationLoop:
                 else:
                     work = partial(row.method.mean, measurement)
                     mean = row.timed(self.protocol.device, work, ids, truth.shape)
-                    outcome = Outcome(truth, measurement, row.readout, mean)
+                    outcome = Outcome(truth, measurement, row.readout, mean, law=self.protocol.law)
                     keep(name, mean=mean)
                 row.add(outcome, self.protocol.metrics)
             except Unavailable as why:
@@ -139,7 +139,7 @@ class EvaluationLoop:
         keys = Keys.of(self.protocol.seed, f"eval/sample/{label}", ids, device)
         work = partial(row.method.sample, measurement, keys, count)
         samples = row.timed(device, work, ids, (count, *truth.shape))
-        return Outcome(truth, measurement, "sample", samples[0], samples, mean)
+        return Outcome(truth, measurement, "sample", samples[0], samples, mean, self.protocol.law)
 
 
 def _measured_bytes(measurement: Measurement, ids: Sequence[int], degradation: Degradation) -> Tensor:

@@ -16,6 +16,8 @@ from invkit.evaluation.ranking import RULE
 from invkit.evaluation.risk import guarantee
 from invkit.evaluation.settings import Eval
 from invkit.physics.degradation import Degradation
+from invkit.physics.gaussian import GaussianField
+from invkit.physics.gaussian.mixture import GaussianMixture
 from invkit.physics.measurement import Measurement, Noise, measure
 
 
@@ -31,6 +33,7 @@ class Protocol:
     metrics: Mapping[str, Metric]  # columns by name
     seed: int
     device: torch.device
+    law: GaussianField | GaussianMixture | None = None  # the distribution of the images, if known
 
     def measure(self, images: Images, ids: Sequence[int]) -> tuple[Tensor, Measurement]:
         """The true images (B, C, H, W) with these indices, and their measurements, keyed by image."""

@@ -29,7 +29,8 @@ def protocols(recipe: Recipe, run: str, device: torch.device) -> list[Protocol]:
     rows = recipe.degradation.table_rows()
     names = [recipe.registry.name_of(named) or "" for named, _ in rows]
     unique = [f"{name}#{i}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+    law = recipe.data.law()
     return [
-        Protocol(run, name, degradation, recipe.noise, recipe.eval, recipe.metrics, recipe.seed, device)
+        Protocol(run, name, degradation, recipe.noise, recipe.eval, recipe.metrics, recipe.seed, device, law)
         for name, (_, degradation) in zip(unique, rows, strict=True)
     ]

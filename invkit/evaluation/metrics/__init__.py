@@ -15,6 +15,7 @@ from invkit.evaluation.metrics.calibration import (
     SamplerLawSlope,
     SpreadSkill,
 )
+from invkit.evaluation.metrics.components import ComponentWeights
 from invkit.evaluation.metrics.consistency import DataMisfit
 from invkit.evaluation.metrics.fid import Fid, Kid
 from invkit.evaluation.metrics.lpips import Lpips
@@ -37,6 +38,7 @@ METRICS: dict[str, type[Metric]] = {
     "interval_width_90": IntervalWidth90,
     "sampler_law_slope": SamplerLawSlope,
     "spectral_error": SpectralError,
+    "component_weights": ComponentWeights,
     "lpips": Lpips,
     "fid": Fid,
     "kid": Kid,

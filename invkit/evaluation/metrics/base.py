@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.settings import Settings
+from invkit.physics.gaussian import GaussianField
+from invkit.physics.gaussian.mixture import GaussianMixture
 from invkit.physics.measurement import Measurement
 
 Readout = Literal["point", "mean", "sample"]
@@ -27,6 +29,7 @@ class Outcome:
     estimate: Tensor  # (B, C, H, W): point estimate or mean; for a sample row, the first sample
     samples: Tensor | None = None  # (K, B, C, H, W), for a sample row only
     mean: Tensor | None = None  # (B, C, H, W): posterior mean computed by the same method, if it does
+    law: GaussianField | GaussianMixture | None = None  # the true distribution of the images, if known
 
     @cached_property
     def weight(self) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from invkit.core.errors import Unavailable
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.physics.gaussian.basis import dct, idct
+from invkit.physics.gaussian.basis import Basis, dct, idct
 from invkit.physics.gaussian.field import GaussianField
 from invkit.physics.gaussian.kriging import NUGGET
 
@@ -103,23 +103,29 @@ class GaussianMixture:
         `sum_i r_i (m_i + C_i (C_i + variance)^-1 (x - m_i))`, `r_i` proportional to `w_i N(x; m_i, C_i + variance)`.
         Raises Unavailable for fields on a larger domain, which are not diagonal in a basis of the image.
         """
-        log_weights, estimates = self._separated(x, Grid(x.shape[2], x.shape[3], x.shape[1]), variance)
-        return torch.einsum("bm,bmchw->bchw", log_weights.softmax(1), estimates).to(x)
+        logs, estimates = self._separated(x, Grid(x.shape[2], x.shape[3], x.shape[1]), variance)
+        shares = logs.softmax(1).unbind(1)
+        total: dict[Basis, Tensor] = {}
+        for component, share, modes in zip(self.components, shares, estimates, strict=True):
+            basis = component.field.basis
+            total[basis] = total.get(basis, 0.0) + share.view(-1, 1, 1, 1) * modes
+        return torch.stack([idct(modes, basis) for basis, modes in total.items()]).sum(0).to(x)
 
-    def _separated(self, x: Tensor, grid: Grid, variance: float) -> tuple[Tensor, Tensor]:
-        """`log w_i N(x; m_i, C_i + variance)` up to a constant (B, M), and the mean under each component (B, M, C, H, W)."""
+    def _separated(self, x: Tensor, grid: Grid, variance: float) -> tuple[Tensor, list[Tensor]]:
+        """`log w_i N(x; m_i, C_i + variance)` up to a constant (B, M), and the modes of each component's mean (B, C, H, W)."""
         x, logs, estimates = x.double(), [], []
+        images = {basis: dct(x, basis) for basis in {component.field.basis for component in self.components}}
         for weight, component in zip(self.weights.tolist(), self.components, strict=True):
             if component.field.margin(grid):
                 raise Unavailable("the exact denoiser requires fields without padding")
             powers, colours = _colour_modes(component.field, grid, x.device)
-            power, mean, basis = powers * component.scale**2, component.mean(grid, x), component.field.basis
-            u = torch.einsum("dchw,bdhw->bchw", colours, dct(x - mean, basis))
+            power, basis = powers * component.scale**2, component.field.basis
+            mean = dct(component.mean(grid, x), basis)
+            u = (colours * (images[basis] - mean).unsqueeze(2)).sum(1)  # faster than many small products
             total = power + variance
-            logs.append(math.log(weight) - 0.5 * (u.square() / total + total.log()).sum((1, 2, 3)))
-            clean = torch.einsum("dchw,bchw->bdhw", colours, power / total * u)
-            estimates.append(mean + idct(clean, basis))
-        return torch.stack(logs, 1), torch.stack(estimates, 1)
+            logs.append(math.log(weight) - 0.5 * ((u.square() / total).sum((1, 2, 3)) + total.log().sum()))
+            estimates.append(mean + (colours * (power / total * u).unsqueeze(1)).sum(2))
+        return torch.stack(logs, 1), estimates
 
 
 def choose(

@@ -156,6 +156,30 @@ class SpectralPreconditioning(Preconditioning):
         )
 
 
+class LinearPreconditioning(Preconditioning):
+    """The denoiser of the Gaussian residual field plus a multiple of the network, whose input and output are images.
+
+    With a zero network it equals that of `spectral`. There the network's input and output are whitened, which amplifies the finest
+    modes; here both have the spectrum of images. `out` is the standard deviation of the field's posterior, over pixels.
+    """
+
+    def scaling(
+        self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid, working: Grid | None = None
+    ) -> Scaling:
+        working = working or grid
+        common = min(grid, working, key=lambda g: g.pixels)
+        linear = SpectralPreconditioning().scaling(sigma, noise, data, grid)
+        power = SpectralPreconditioning().scaling(sigma, noise, data, common).power
+        s, d = (sigma * noise.pixel_std(common)).view(-1, 1, 1, 1), data.pixel_std(common)
+        into = torch.where(s.isinf(), 0.0, (s**2 + d**2).rsqrt())
+        out = power.sqrt().view(-1, 1, 1, 1)
+        return Scaling(
+            _same, lambda z: into * resample(z, working.shape),
+            lambda z: linear.synthesis(linear.skip(linear.analysis(z))),
+            lambda f: out * resample(f, grid.shape), _same, power,
+        )  # fmt: skip
+
+
 def _same(x: Tensor) -> Tensor:
     return x
 

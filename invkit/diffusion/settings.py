@@ -7,6 +7,7 @@ from invkit.diffusion.loss import Loss
 from invkit.diffusion.preconditioning import (
     EdmPreconditioning,
     EpsilonPreconditioning,
+    LinearPreconditioning,
     Preconditioning,
     SpectralPreconditioning,
     VPreconditioning,
@@ -20,6 +21,7 @@ PRECONDITIONINGS: dict[str, type[Preconditioning]] = {
     "epsilon": EpsilonPreconditioning,
     "x0": X0Preconditioning,
     "v": VPreconditioning,
+    "linear": LinearPreconditioning,
     "spectral": SpectralPreconditioning,
 }
 

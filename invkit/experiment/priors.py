@@ -79,7 +79,7 @@ def check_priors(recipe: Recipe, models: Mapping[str, ConditionalModel], images:
             raise DataError(
                 f"eval.methods: {method.title}.prior: at noise level {level:.3g} of {method.title} the denoiser of {method.prior} "
                 f"has {ratio:.2f} times the squared error of the linear denoiser of the same training images, on {len(x)} test "
-                f"images of {grid}; train it longer, or with diffusion.preconditioning=spectral; check_prior: false uses it"
+                f"images of {grid}; train it longer, or with diffusion.preconditioning=linear; check_prior: false uses it"
             )
 
 

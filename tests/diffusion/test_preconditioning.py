@@ -6,7 +6,7 @@ from support.messages import raises
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.diffusion.preconditioning import EdmPreconditioning, SpectralPreconditioning
+from invkit.diffusion.preconditioning import EdmPreconditioning, LinearPreconditioning, SpectralPreconditioning
 from invkit.diffusion.settings import PRECONDITIONINGS
 from invkit.physics.gaussian import MaternField, WhiteField, resample
 
@@ -37,10 +37,11 @@ def exact(z, sigma, noise):
 
 @pytest.mark.parametrize("noise", NOISES, ids=["white", "coloured"])
 @pytest.mark.parametrize("sigma", [0.05, 1.0, 20.0])
-def test_spectral_with_a_zero_network_is_the_exact_denoiser(noise, sigma):
+@pytest.mark.parametrize("kind", [SpectralPreconditioning, LinearPreconditioning])
+def test_with_a_zero_network_it_is_the_exact_denoiser(kind, noise, sigma):
     keys = Keys.of(0, "p", range(3))
     z = DATA.sample(keys, GRID) + sigma * noise.sample(keys.child("n"), GRID)
-    s = SpectralPreconditioning().scaling(torch.full((3,), sigma), noise, DATA, GRID)
+    s = kind().scaling(torch.full((3,), sigma), noise, DATA, GRID)
     want = exact(z, sigma, noise).view_as(z).float()
     torch.testing.assert_close(skip(s, z), want, rtol=1e-3, atol=1e-4)
     scalar = EdmPreconditioning().scaling(torch.full((3,), sigma), noise, DATA, GRID)
@@ -60,6 +61,19 @@ def test_spectral_inputs_and_targets_have_unit_power(noise, sigma):
     assert float(rest) == pytest.approx(float(s.power[0]), rel=0.02)
     unit = out(s, Keys.of(1, "w", range(4000)).normal("w", *GRID.picture)).square().mean()
     assert float(unit) == pytest.approx(float(s.power[0]), rel=0.02)
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=["white", "coloured"])
+@pytest.mark.parametrize("sigma", [0.1, 3.0])
+def test_inputs_and_targets_of_linear_have_unit_variance(noise, sigma):
+    keys = Keys.of(0, "p", range(4000))
+    x = DATA.sample(keys, GRID)
+    z = x + sigma * noise.sample(keys.child("n"), GRID)
+    s = LinearPreconditioning().scaling(torch.full((4000,), sigma), noise, DATA, GRID)
+    assert float(into(s, z).square().mean()) == pytest.approx(1, rel=0.02)
+    target = (x - skip(s, z)) / s.power.sqrt().view(-1, 1, 1, 1)
+    assert float(target.square().mean()) == pytest.approx(1, rel=0.02)
+    torch.testing.assert_close(skip(s, z) + out(s, target), x, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(PRECONDITIONINGS))

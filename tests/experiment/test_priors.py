@@ -84,7 +84,7 @@ def test_a_table_is_of_the_priors_weights_too(prior, monkeypatch):
 def test_a_prior_that_loses_to_the_linear_denoiser_is_refused_before_the_training(prior, tmp_path):
     checked = rows(prior, "pigdm").replace(', "check_prior": false', "")
     assert "check_prior" not in checked
-    with raises(DataError, "pigdm.prior", prior, "noise level", "squared error", "spectral", "check_prior: false"):
+    with raises(DataError, "pigdm.prior", prior, "noise level", "squared error", "linear", "check_prior: false"):
         evaluate(prior, [checked], "cpu")
     with raises(DataError, "pigdm.prior", "noise level"):
         run(load_recipe("quickstart", [checked]), tmp_path / "out", "cpu", smoke=True)

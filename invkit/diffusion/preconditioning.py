@@ -169,7 +169,7 @@ class LinearPreconditioning(Preconditioning):
         working = working or grid
         common = min(grid, working, key=lambda g: g.pixels)
         linear = SpectralPreconditioning().scaling(sigma, noise, data, grid)
-        power = SpectralPreconditioning().scaling(sigma, noise, data, common).power
+        power = linear.power if common == grid else SpectralPreconditioning().scaling(sigma, noise, data, common).power
         s, d = (sigma * noise.pixel_std(common)).view(-1, 1, 1, 1), data.pixel_std(common)
         into = torch.where(s.isinf(), 0.0, (s**2 + d**2).rsqrt())
         out = power.sqrt().view(-1, 1, 1, 1)
@@ -207,7 +207,9 @@ def _pencil(
     """`U^T l^-1/2`, `U` and `l^1/2 U`, (C, C, H, W), and the powers g (C, H, W), with `l^-1/2 d l^-1/2 = U g U^T` in each mode."""
     l, d = ((field.spectrum(grid).double().cpu() / grid.area).permute(2, 3, 0, 1) for field in (noise, data))
     if l.shape != d.shape or noise.basis != "cosine":
-        raise ValueError("spectral preconditioning needs diffusion.field in the cosine basis without padding")
+        raise ValueError(
+            "diffusion.preconditioning: linear and spectral need diffusion.field in the cosine basis without padding; choose edm"
+        )
     values, vectors = torch.linalg.eigh(l)
     values = values.clamp(min=1e-12 * float(values.max()))
     half = vectors * values.sqrt().unsqueeze(-2) @ vectors.mT

@@ -10,7 +10,18 @@ from invkit.plugins.loader import registry
 from invkit.reconstructors.base import PointEstimate
 from invkit.testing import check_dataset, check_method, check_metric, datasets, methods, metrics
 
-SETTINGS = {"images", "repaint", "ddnm", "ddrm", "dps", "pigdm", "mmps", "diffpir", "daps"}  # need a folder, or a prior
+SETTINGS = {
+    "images",
+    "repaint",
+    "ddnm",
+    "ddrm",
+    "dps",
+    "pigdm",
+    "mmps",
+    "diffpir",
+    "daps",
+    "tds",
+}  # need a folder, or a prior
 SLOW = {"tv", "ssim"}
 CHECK = {"dataset": check_dataset, "method": check_method, "metric": check_metric}
 SHIPPED = [

@@ -12,6 +12,9 @@ from invkit.reconstructors.zeroshot.mmps import Mmps
 from invkit.reconstructors.zeroshot.pigdm import Pigdm
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 from invkit.reconstructors.zeroshot.repaint import Repaint
+from invkit.reconstructors.zeroshot.tds import Tds
 
-SOLVERS: dict[str, type[Method]] = {cls.title: cls for cls in (Repaint, Ddnm, Ddrm, Dps, Pigdm, Mmps, Diffpir, Daps)}
+SOLVERS: dict[str, type[Method]] = {
+    cls.title: cls for cls in (Repaint, Ddnm, Ddrm, Dps, Pigdm, Mmps, Diffpir, Daps, Tds)
+}
 __all__ = ["CLOSED_FORM", "SOLVERS", "FieldPrior", "MixturePrior", "Prior", "Solver", "TrainedPrior", "ZeroShot"]

@@ -19,7 +19,7 @@ from invkit.reconstructors.gaussian import known_law
 from invkit.reconstructors.zeroshot.closed_form import FieldPrior, MixturePrior
 from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
 
-CHUNK = 128  # samples per network call, limited by the memory that gradients require
+CHUNK = 128  # states per network call, limited by the memory that gradients require
 CLOSED_FORM = ("gaussian", "oracle")  # priors without a network
 
 
@@ -97,6 +97,11 @@ class Solver(Method, ABC):
         """Number of noise level steps within the budget of `calls`."""
         return self.calls // self.cost
 
+    @property
+    def states(self) -> int:
+        """States per sample that are denoised together."""
+        return 1
+
     @abstractmethod
     def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         """One sample per measurement (B, C, H, W); `levels` (steps + 1,) decrease to zero.
@@ -129,7 +134,7 @@ class ZeroShot(Reconstructor):
     @torch.no_grad()
     def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
         levels, samples = self.solver.levels.of(self.solver.steps), []
-        for copies, own in keys.chunks(count, CHUNK):
+        for copies, own in keys.chunks(count, max(1, CHUNK // self.solver.states)):
             draws = Draws(self.prior, own, measurement.grid)
             samples.append(self.solver.walk(self.prior, measurement.repeat(copies), draws, levels))
         return torch.cat(samples).unflatten(0, (count, -1))

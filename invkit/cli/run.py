@@ -45,7 +45,13 @@ def run(
     With --seeds N the recipe is trained N times, with the seeds S, S + 1, ...; data and measurements are the same for all.
     """
     with stop_requests():  # before torch is imported, which takes seconds
-        if (Path(recipe) / "resolved.yaml").is_file():
+        if any(Path(recipe).glob("seed-*/resolved.yaml")):  # the runs of several seeds
+            from invkit.experiment.run_folder import seed_runs
+
+            runs = seed_runs(Path(recipe))
+            out, seeds = out or Path(recipe), seeds or len(runs)
+            loaded = load_run(runs[0], overrides, plugins)
+        elif (Path(recipe) / "resolved.yaml").is_file():
             out = out or Path(os.path.abspath(recipe) + "-smoke" if smoke else recipe)
             loaded = load_run(Path(recipe), overrides, plugins)
         else:

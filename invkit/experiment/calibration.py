@@ -15,7 +15,7 @@ from invkit.experiment.stored_table import result_settings
 from invkit.physics.operators.points import PointValues
 from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
-from invkit.reconstructors.calibration import Calibration, Calibrations
+from invkit.reconstructors.calibration import Calibration, Calibrations, percent
 
 SECTIONS = ("data", "degradation", "noise")  # of a recipe: the images and measurements that factors hold for
 
@@ -44,7 +44,7 @@ class Samples:
         if not found:
             return (), f"no calibrated interval: {name} has {reason}"
         found.sort(key=lambda one: -one.images)
-        percents = " and ".join(f"{percent} %" for percent in sorted({one.percent for one in found}))
+        percents = " and ".join(f"{share} %" for share in sorted({one.percent for one in found}))
         more = self.eval("eval.alpha=A")
         return tuple(
             found
@@ -121,7 +121,7 @@ class _Stored:
         factors = [one["factor"] for one in images]
         names = ", ".join(dict.fromkeys(entry["degradation"] for entry in self.entries))
         return Calibration(
-            percent=round(100 * (1 - risks[0]["alpha"])),
+            percent=percent(risks[0]["alpha"]),
             factor=max(risk["factor"] for risk in risks),
             confidence=1 - risks[0]["delta"],
             images=min(risk["images"] for risk in risks),

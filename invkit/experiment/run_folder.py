@@ -141,7 +141,8 @@ class RunFolder:
         resolved = self.path / "resolved.yaml"
         # Names that begin with a dot may be left by a process that was killed at its start.
         if not resolved.exists() and self.path.exists() and any(p.name[0] != "." for p in self.path.iterdir()):
-            raise RecipeError(f"{self.path} is not empty and holds no run; give another folder with --out DIR")
+            held = "the runs of several seeds (--seeds)" if seed_runs(self.path) else "no run"
+            raise RecipeError(f"{self.path} is not empty and holds {held}; give another folder with --out DIR")
         make_folder(self.path)
         with locked(self.path):
             text, before = without_secrets(recipe.dump()), resolved.read_text("utf-8") if resolved.exists() else None

@@ -1,5 +1,6 @@
 """Calibrated factors on the standard deviation of posterior samples, and what they promise."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,15 @@ class Calibration:
         if self.image_factor is None:
             return text
         return f"{text}; 90 % of the {pixels} of nine in ten single images need ± {self.image_factor:.3g}"
+
+
+def percent(alpha: float) -> int:
+    """The whole percentage of pixels that a factor of `eval.alpha` promises.
+
+    >>> percent(0.1), percent(0.125)
+    (90, 87)
+    """
+    return math.floor(100 * (1 - alpha) + 1e-9)
 
 
 Calibrations = tuple[tuple[Calibration, ...], str]  # those that hold for given samples, and why there are no others

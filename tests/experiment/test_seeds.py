@@ -8,7 +8,7 @@ from support.messages import missing, raises
 from support.runs import Heard, go, killed, same, weights
 
 from invkit.core.errors import DataError, RecipeError
-from invkit.experiment.run import load
+from invkit.experiment.run import load, run
 from invkit.experiment.seeds import any_evaluation, run_seeds
 from invkit.recipe.recipe import load_recipe
 
@@ -75,6 +75,12 @@ def test_the_same_command_goes_on_after_a_kill(folder, small):
     assert (heard.steps, heard.done) == ([], [])
 
 
+def test_the_folder_is_resumed_as_a_recipe(folder, small, invkit):
+    shutil.copytree(folder, small / "all")
+    code, out, err = invkit("run", small / "all", "--device", "cpu")
+    assert code == 0 and "seeds 3, 4" in out and err.count("up to date") == 2
+
+
 def test_eval_prints_the_joint_table(folder, invkit):
     code, out, _ = invkit("eval", folder, "--device", "cpu", "--format", "json")
     assert code == 0 and json.loads(out) == read(folder)
@@ -99,5 +105,7 @@ def test_one_command(small, invkit):
 def test_folders_are_not_mixed_up(folder, small):
     with raises(RecipeError, folder / "seed-3", "one seed", "--out"):
         run_seeds(load_recipe(small / "r.yaml"), 2, folder / "seed-3", "cpu")
+    with raises(RecipeError, folder, "--seeds", "--out"):
+        run(load_recipe(small / "r.yaml"), folder, "cpu")
     with raises(RecipeError, "--seeds 1", 2):
         seeds(small / "all", count=1)

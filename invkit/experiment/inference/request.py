@@ -12,7 +12,7 @@ from invkit.diffusion import Sample
 from invkit.experiment.inference.image_files import read_mask
 from invkit.experiment.trained_model import Trained
 from invkit.physics.degradations import Nothing
-from invkit.reconstructors.calibration import Calibration
+from invkit.reconstructors.calibration import Calibration, percent
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Request:
     def calibration(self, grid: Grid) -> Calibration:
         """The stored factor of the run's interval, the one of `eval.alpha`. Raises RecipeError if there is none for a grid."""
         stored, reason = self.trained.stored_calibrations(grid, self.settings, self.options.samples)
-        percent = round(100 * (1 - self.trained.recipe.eval.alpha))
-        if (found := next((one for one in stored if one.percent == percent), None)) is None:
+        asked = percent(self.trained.recipe.eval.alpha)
+        if (found := next((one for one in stored if one.percent == asked), None)) is None:
             raise RecipeError(f"--calibrated: {reason}")
         return found
 

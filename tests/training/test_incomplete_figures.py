@@ -22,10 +22,10 @@ log: {tensorboard: false}
 PHOTOS = """\
 data: {name: photos}
 degradation: {name: mixture, of: [{name: sparse-random, fraction: 0.1}, {name: sparse-random, fraction: 0.4}], weights: [0, 1]}
-model: {name: fno-unet, channels: 24, mult: [1, 2], blocks: 2, modes: 6}
+model: {name: fno-unet, channels: 32, mult: [1, 2], blocks: 2, patch: 2, modes: 4}
 train: {grids: [16], steps: 300, batch: 32, mean_share: 0.33, clean: false, held: 0.75, checkpoint_every: 300, sample_every: 300}
 sample: {method: dpmpp-2m, steps: 15}
-eval: {images: 84, samples: 9, batch: 42, methods: [gaussian, model], metrics: [crps, spread_skill, mae]}
+eval: {images: 56, samples: 8, batch: 56, methods: [gaussian, model], metrics: [crps, spread_skill, mae]}
 log: {tensorboard: false}
 """
 TENTH = "degradation={name: sparse-random, fraction: 0.1}"

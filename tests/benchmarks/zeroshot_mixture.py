@@ -11,11 +11,15 @@ posterior as truths; the total variation distance between the weights of the com
 
 import sys
 import time
+from pathlib import Path
 
 import torch
-from benchmarks.zeroshot_gaussian import TRUTHS, Bench
 from invkit_sparse import RandomPixels as Sparse
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.zeroshot_gaussian import TRUTHS, Bench
 
 from invkit.core.errors import Unavailable
 from invkit.core.grid import Grid

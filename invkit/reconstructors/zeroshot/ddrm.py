@@ -19,13 +19,14 @@ Function = Callable[[Tensor], Tensor]  # of singular values
 class Ddrm(Solver):
     """DDRM (Kawar et al. 2022): the step along each right singular vector of `A` depends on the noise of data and level.
 
+    With `eta` 1 the data of singular vectors that are noisier than the level are used at the start only.
     Requires an operator with a singular value decomposition: a mask, a separable operator or a convolution.
     """
 
     title: ClassVar[str] = "ddrm"
-    levels: Levels = Levels(sigma_max=1, sigma_min=0.15)
+    levels: Levels = Levels(sigma_max=1, sigma_min=0.1)
     eta: float = Field(
-        1.0, ge=0, le=1, description="eta: share of fresh noise where data are missing or noisier than the level"
+        0.99, ge=0, le=1, description="eta: share of fresh noise where data are missing or noisier than the level"
     )
     eta_b: float = Field(
         1.0, ge=0, le=1, description="eta_b: weight of the data where they are less noisy than the level"

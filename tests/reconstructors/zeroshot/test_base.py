@@ -101,7 +101,7 @@ BOUNDS = {
     },
     "blur": {
         "ddnm": (0.7, 0.15, 0.32),
-        "ddrm": (0.85, 1.2, 2.2),
+        "ddrm": (0.45, 0.7, 1.1),
         "dps": (0.3, 0.35, 0.75),
         "pigdm": (0.3, 0.5, 0.9),
         "mmps": (0.25, 0.85, 1.15),
@@ -209,7 +209,7 @@ def test_white_pictures_are_sampled_exactly_by_pigdm():
 def test_levels_are_the_solvers_and_can_be_set(write):
     head = "data: photos\ndegradation: sparse-random\neval: {methods: [{name: ddrm, prior: p, calls: 9"
     [solver] = load_recipe(write(f"{head}}}]}}\n")).eval.methods
-    assert (solver.levels.sigma_max, solver.levels.sigma_min) == (1, 0.15)
+    assert (solver.levels.sigma_max, solver.levels.sigma_min) == (1, 0.1)
     text = f"{head}, levels: {{sigma_max: 4, sigma_min: 0.5, rho: 1}}}}]}}\n"
     [solver] = load_recipe(write(text)).eval.methods
     np.testing.assert_allclose(solver.levels.of(8)[[0, 1, -2, -1]], [4, 3.5, 0.5, 0])

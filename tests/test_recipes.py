@@ -18,7 +18,7 @@ FEW = ["eval.images=2", "eval.samples=2", "eval.batch=2"]  # three pictures more
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) >= 16
+    assert len(RECIPES) >= 18
     tasks = (*TASKS, "prior")
     assert {path.stem for path in RECIPES} >= {f"{data}_{task}" for data in ("photos", "cifar10") for task in tasks}
 

@@ -24,7 +24,9 @@ def smoke_recipe(recipe: Recipe, say: Callable[[str], None]) -> Recipe:
         say(f"smoke run: {missing}; using the embedded photos instead")
         data = Photos()
     methods = tuple(
-        method.model_copy(update={"calls": min(method.calls, 10)}) if isinstance(method, Solver) else method
+        method.model_copy(update={"calls": max(method.cost, min(method.calls, 10))})
+        if isinstance(method, Solver)
+        else method
         for method in eval_.methods
     )
     few = {"images": min(eval_.images, 8), "samples": min(eval_.samples, 3), "batch": 8, "methods": methods}

@@ -15,6 +15,7 @@ from invkit.diffusion.settings import Diffusion
 from invkit.experiment import run as experiment
 from invkit.experiment.priors import error_ratios, load_priors
 from invkit.experiment.run import evaluate, run
+from invkit.experiment.smoke import smoke_recipe
 from invkit.recipe.recipe import load_recipe
 from invkit.reconstructors.zeroshot import SOLVERS, TrainedPrior
 
@@ -168,3 +169,10 @@ def test_a_trained_prior_is_in_picture_units(fill, prior):
     assert float((own.covariance(n[:1]).square().sum() / n[:1].square().sum()).sqrt()) <= own.max_eigenvalue(grid) * (
         1 + 1e-5
     )
+
+
+def test_a_smoke_run_makes_at_least_one_step_of_each_solver():
+    methods = [{"name": name, "prior": "gaussian"} for name in SOLVERS]
+    recipe = smoke_recipe(load_recipe("quickstart", [f"eval.methods={json.dumps(methods)}"]), lambda _: None)
+    steps = {method.title: method.steps for method in recipe.eval.methods}
+    assert steps == {**dict.fromkeys(SOLVERS, 10), "repaint": 1, "dps": 5, "pigdm": 5, "mmps": 2, "tds": 1}

@@ -15,6 +15,7 @@ from invkit.core.keys import Keys
 from invkit.evaluation.metrics.base import Metric, SetMetric
 
 RESAMPLES = 2000
+CONFIDENCE = 0.95
 LEAST = 6  # groups; fewer have no interval
 LONGEST = 2.0  # largest bootstrap quantile, in quantiles of Student's t; the smallest is 1
 CHUNK = 2_000_000  # random integers drawn at a time
@@ -80,14 +81,45 @@ class Bootstrap:
             return None, None
         from scipy.special import stdtrit
 
-        deviations = (count - 1) * (values[1:].mean() - values[1:])  # of the pseudo-values from their mean
-        error = np.sqrt((deviations**2).mean() / (count - 1))
+        [error], studentised = self._studentised(values[None])
         if error == 0:
             return float(values[0]), float(values[0])
-        weights = self.counts / count
-        means = weights @ deviations
-        errors = np.sqrt(np.maximum(weights @ deviations**2 - means**2, 0) / (count - 1))
-        low, high = np.percentile(means / np.maximum(errors, 1e-6 * error), [2.5, 97.5])
+        low, high = np.percentile(studentised[:, 0], [2.5, 97.5])
         student = stdtrit(count - 1, 0.975)
         below, above = np.clip([high, -low], student, LONGEST * student) * error
         return float(values[0] - below), float(values[0] + above)
+
+    def tests(
+        self,
+        values: Array,  # (M, 1 + G)
+    ) -> Array:
+        """p-values (M,) of the hypotheses `values[:, 0] = 0`, adjusted for their number: by the studentised bootstrap maximum.
+
+        The probability that any p-value of a true hypothesis is at most p is p, whatever the dependence between the values
+        (Westfall & Young 1993, section 2.3: single-step maximum). NaN for fewer than `LEAST` groups, and for values that are
+        undefined without one of the groups.
+        """
+        found = np.full(len(values), np.nan)
+        defined = np.isfinite(values).all(1)
+        if self.groups < LEAST or not defined.any():
+            return found
+        errors, studentised = self._studentised(values[defined])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistics = np.nan_to_num(np.abs(values[defined, 0]) / errors, nan=0.0, posinf=np.inf)
+        maxima = np.sort(np.abs(studentised).max(1))
+        at_least = len(maxima) - np.searchsorted(maxima, statistics)
+        found[defined] = (1 + at_least) / (1 + len(maxima))
+        return found
+
+    def _studentised(
+        self,
+        values: Array,  # (M, 1 + G)
+    ) -> tuple[Array, Array]:
+        """Standard errors (M,) from jackknife pseudo-values, and studentised means of their resamples about their mean, (R, M)."""
+        left_out, count = values[:, 1:].T, self.groups
+        deviations = (count - 1) * (left_out.mean(0) - left_out)  # of the pseudo-values from their mean
+        error = np.sqrt((deviations**2).mean(0) / (count - 1))
+        weights = self.counts / count
+        means = weights @ deviations
+        errors = np.sqrt(np.maximum(weights @ deviations**2 - means**2, 0) / (count - 1))
+        return error, means / np.maximum(np.maximum(errors, 1e-6 * error), np.finfo(float).tiny)

@@ -14,6 +14,7 @@ from invkit.evaluation.conformal import GUARANTEE
 from invkit.evaluation.metrics import Metric
 from invkit.evaluation.ranking import RULE
 from invkit.evaluation.risk import guarantee
+from invkit.evaluation.ranks import TEST
 from invkit.evaluation.settings import Eval
 from invkit.physics.degradation import Degradation
 from invkit.physics.gaussian import GaussianField
@@ -60,4 +61,5 @@ class Protocol:
             "best": RULE,
             "conformal": GUARANTEE,
             "risk": guarantee(self.settings.alpha, self.settings.delta),
+            "ranks": TEST,
         }

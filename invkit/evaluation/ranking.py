@@ -1,4 +1,4 @@
-"""The best method per metric, and those statistically tied with it."""
+"""The best method per metric, and the set of methods that cannot be told from it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from invkit.evaluation.bootstrap import LEAST, Bootstrap
+from invkit.evaluation.bootstrap import CONFIDENCE, LEAST, Bootstrap
 from invkit.evaluation.metrics import Metric
 from invkit.evaluation.results import MethodScores
 
@@ -14,8 +14,9 @@ from invkit.evaluation.results import MethodScores
 PER_IMAGE_DISTANCES = frozenset({"psnr", "psnr_hidden", "ssim", "mae", "lpips"})
 RULE = (
     "points and means are compared with each other, and samples with samples, by metrics with a preferred direction; "
-    f"samples not by {', '.join(sorted(PER_IMAGE_DISTANCES))}; a row is tied with the best if the 95 % interval of the "
-    f"paired difference includes 0; no ranks below {LEAST} groups"
+    f"samples not by {', '.join(sorted(PER_IMAGE_DISTANCES))}; the rows that no other row of the metric is better than, at a "
+    f"simultaneous level of 95 % for all pairs of rows (studentised bootstrap maximum), are a confidence set for the best; no "
+    f"ranks below {LEAST} groups"
 )
 
 
@@ -25,7 +26,7 @@ def best(
     metrics: Mapping[str, Metric],
     bootstrap: Bootstrap,
 ) -> list[dict[str, Any]]:
-    """The best row and those tied with it, for each metric and kind of estimator with at least two comparable rows.
+    """The best row and the others of its confidence set, for each metric and kind with at least two comparable rows.
 
     Nothing for fewer than `LEAST` groups, which have no intervals.
     """
@@ -44,14 +45,27 @@ def best(
             if len(candidates) < 2:
                 continue
             sign = 1 if metric.better == "higher" else -1
-            top, top_values = max(candidates, key=lambda pair: sign * pair[1][0])
-            tied = []
-            for row, own in candidates:
-                low, high = bootstrap.interval(own - top_values)
-                if row is not top and (low is None or high is None or low <= 0 <= high):
-                    tied.append(_named(row))
+            top, _ = max(candidates, key=lambda pair: sign * pair[1][0])
+            inside = not_worse(np.stack([sign * own for _, own in candidates]), bootstrap)
+            tied = [_named(row) for (row, _), kept in zip(candidates, inside, strict=True) if kept and row is not top]
             entries.append({"compared": kind, "metric": name, "best": _named(top), "alike": tied})
     return entries
+
+
+def not_worse(
+    values: NDArray[np.float64],  # (M, 1 + G) of M rows: higher is better
+    bootstrap: Bootstrap,
+) -> NDArray[np.bool_]:
+    """The rows that are in the confidence set of the best, (M,): multiple comparisons with the best (Hsu 1996, chapter 4).
+
+    A row is outside if another one is better by more than the studentised bootstrap maximum over all pairs allows; so the
+    probability that any row is declared worse than an equal or worse one is at most 1 - `CONFIDENCE`.
+    """
+    first, second = np.triu_indices(len(values), 1)
+    differences = values[first] - values[second]
+    told = bootstrap.tests(differences) <= 1 - CONFIDENCE
+    losers = np.where(differences[:, 0] < 0, first, second)[told]
+    return ~np.isin(np.arange(len(values)), losers)
 
 
 def _named(row: MethodScores) -> dict[str, str]:

@@ -16,6 +16,7 @@ from invkit.core.errors import NonFiniteError, PluginError, blamed
 from invkit.evaluation.data_fit import MISFIT, misfit
 from invkit.evaluation.metrics import Metric, Outcome, Unavailable
 from invkit.evaluation.metrics.base import Readout
+from invkit.evaluation.ranks import RANKS, rank_counts
 from invkit.evaluation.spread_skill import diagnostics
 from invkit.reconstructors import Reconstructor
 from invkit.reconstructors.base import Renamed
@@ -47,7 +48,7 @@ class MethodScores:
                 )
             for part, values in parts.items():
                 self._put(name, part, values)
-        for name, parts in (diagnostics(outcome) | {MISFIT: misfit(outcome)}).items():
+        for name, parts in (diagnostics(outcome) | {MISFIT: misfit(outcome), RANKS: rank_counts(outcome)}).items():
             for part, values in parts.items():
                 self._put(name, part, values)
 

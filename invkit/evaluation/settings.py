@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from invkit.core.settings import IsName, Settings
-from invkit.evaluation.metrics import COLUMNS, METRICS, Metric
+from invkit.evaluation.metrics import COLUMNS, Metric, column, named
 from invkit.reconstructors import METHODS, Method
 
 Count = Annotated[int, Field(ge=1)]
@@ -24,7 +24,7 @@ class Eval(Settings):
         description="rows of the table, in this order; a method may occur several times with different settings",
     )
     metrics: tuple[Metric, ...] = Field(
-        tuple(METRICS[name]() for name in COLUMNS), min_length=1, description="columns of the table, in this order"
+        tuple(map(named, COLUMNS)), min_length=1, description="columns of the table, in this order"
     )
     grids: tuple[int | tuple[int, int], ...] | None = Field(
         None, min_length=1, description="grids to evaluate on: n or [height, width]; null: those of train.grids"
@@ -64,6 +64,6 @@ class Eval(Settings):
     @field_validator("metrics")
     @classmethod
     def _once(cls, chosen: tuple[Metric, ...]) -> tuple[Metric, ...]:
-        if len({type(item) for item in chosen}) < len(chosen):
+        if len({(type(item), column("", item)) for item in chosen}) < len(chosen):
             raise ValueError("should name each only once")
         return chosen

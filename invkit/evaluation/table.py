@@ -4,12 +4,13 @@ import csv
 import html
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from invkit.core.errors import RecipeError, suggest
-from invkit.evaluation.bootstrap import LEAST
+from invkit.evaluation.bootstrap import CONFIDENCE, LEAST
 
 SCHEMA = "invkit.table/1"
 LISTS = ("rows", "differences", "best", "calibration")  # lists whose entries contain their run and degradation
@@ -24,8 +25,8 @@ _TEXT_RANKS = {"best": "{} ●", "tied": "{} ○", "": "{}"}
 _MARKDOWN_RANKS = {"best": "**{}**", "tied": "*{}*", "": "{}"}
 _HTML_RANKS = {"best": "<strong>{}</strong>", "tied": "<em>{}</em>", "": "{}"}
 _RANK_NOTE = (
-    "{}: best; {}: tied with the best, the interval of the paired difference includes 0 (points and means are compared with "
-    "each other, samples with samples, within a run)"
+    f"{{}}: best; {{}}: not told from it, simultaneously {CONFIDENCE:.0%} certain for all pairs of rows (points and means are "
+    "compared with each other, samples with samples, within a run)"
 )
 
 Table = Mapping[str, Any]
@@ -116,9 +117,15 @@ def directions(table: Table) -> dict[str, str | None]:
 
 
 def mark(entry: Mapping[str, Any], better: str | None) -> str:
-    """▲ better, ▼ worse or * different if the interval of a paired difference excludes 0, else an empty string."""
+    """▲ better, ▼ worse or * different if a paired difference is told from 0, else an empty string.
+
+    By its adjusted p-value; in a table of an earlier version, by its interval.
+    """
     value, lo, hi = entry["value"], entry["lo"], entry["hi"]
-    if value is None or lo is None or hi is None or lo <= 0 <= hi:
+    if value is None or lo is None or hi is None:
+        return ""
+    p = entry.get("p", 1 if lo <= 0 <= hi else 0)
+    if p is None or p > 1 - CONFIDENCE or value == 0:
         return ""
     if better is None:
         return "*"
@@ -175,7 +182,7 @@ def lay_out(table: Table) -> Layout:
     notes = [_counts(table)]
     if any(marks.values()):
         against = ", ".join(dict.fromkeys(entry["against"].split()[0] for entry in table["differences"]))
-        notes.append(f"▲ better, ▼ worse, * different from {against}: the interval of the paired difference excludes 0")
+        notes.append(f"▲ better, ▼ worse, * different from {against}{_family(table)}")
     notes += table.get("notes", ())
     notes += [f"{str(foot).translate(_SUPERSCRIPT)} {reason}" for reason, foot in reasons.items()]
     return Layout((*names, *metrics), len(names), tuple(body), tuple(ranked), tuple(notes))
@@ -192,6 +199,18 @@ def _counts(table: Table) -> str:
     if groups and groups[0] < LEAST:
         shown.append(f"no intervals and no marks with fewer than {LEAST} groups")
     return "; ".join((counted, *shown))
+
+
+def _family(table: Table) -> str:
+    """The rule of the marks, with the number of comparisons that it accounts for."""
+    entries = table["differences"]
+    if any("p" not in entry for entry in entries):
+        return ": the interval of the paired difference excludes 0"
+    tested = [entry for entry in entries if entry["p"] is not None]
+    places = Counter((entry["run"], entry.get("degradation"), *entry["grid"]) for entry in tested)
+    counts = " to ".join(map(str, dict.fromkeys((min(places.values()), max(places.values())))))
+    each = " of each grid" * (len(places) > 1)
+    return f", with a simultaneous confidence of {CONFIDENCE:.0%} for all {counts} paired differences{each}"
 
 
 def _ranks(table: Table) -> dict[Key, str]:

@@ -13,6 +13,7 @@ from invkit.evaluation.conformal import calibrate
 from invkit.evaluation.metrics import Unavailable
 from invkit.evaluation.metrics.base import Readout
 from invkit.evaluation.protocol import Protocol
+from invkit.evaluation.ranks import RANKS, rank_entries
 from invkit.evaluation.results import MethodScores, rounded, rounded_tree
 from invkit.evaluation.risk import control
 from invkit.evaluation.spread_skill import LOSSES, SCORE, SPREAD, binned_errors
@@ -75,34 +76,49 @@ class Tabulator:
         }
 
     def differences(self) -> list[dict[str, Any]]:
-        """Paired differences from the baseline with the same estimator; point estimates are compared with its mean."""
+        """Paired differences from the baseline with the same estimator; point estimates are compared with its mean.
+
+        `p` is that of no difference, adjusted for all differences of this grid.
+        """
         reference = {
             row.readout: values
             for row, values in zip(self.scores, self.values, strict=True)
             if row.method.name == self.paired_to
         }
-        found = []
+        found: list[dict[str, Any]] = []
+        tested: list[NDArray[np.float64]] = []
         for row, values in zip(self.scores, self.values, strict=True):
             against: Readout = "mean" if row.readout == "point" else row.readout
             if row.method.name == self.paired_to or against not in reference:
                 continue
             for name in self.metrics:
                 if name in values and name in reference[against]:
-                    entry = self._entry(values[name] - reference[against][name], None)
+                    difference = values[name] - reference[against][name]
                     found.append(
                         {
                             "run": self.run, "method": row.method.name, "readout": row.readout, "grid": list(self.grid.shape),
-                            "against": f"{self.paired_to} {against}", "metric": name, **entry,
+                            "against": f"{self.paired_to} {against}", "metric": name, **self._entry(difference, None),
                         }
                     )  # fmt: skip
+                    tested.append(difference)
+        for entry, p in zip(found, self._tests(tested), strict=True):
+            entry["p"] = p
         return found
 
+    def _tests(self, differences: Sequence[NDArray[np.float64]]) -> list[float | None]:
+        """p-values of the differences, adjusted for their number; None where there is none."""
+        padded = np.full((len(differences), 1 + self.bootstrap.groups), np.nan)
+        for row, values in zip(padded, differences, strict=True):
+            row[: len(values)] = values  # one value only of a metric of the whole set
+        return [None if np.isnan(p) else rounded(float(p)) for p in self.bootstrap.tests(padded)]
+
     def calibration(self, groups: Sequence[str]) -> list[dict[str, Any]]:
-        """For each row of samples: the conformal and the risk-controlling factor, and the error by predicted deviation."""
+        """For each row of samples: conformal and risk-controlling factor, error by predicted deviation, and rank histograms."""
         return [
             {**self.head(row), "conformal": rounded_tree(calibrate(score["score"], groups, self.seed)),
              "risk": rounded_tree(control(losses["losses"], groups, self.seed, self.alpha, self.delta)),
-             "deviations": rounded_tree(binned_errors(row.values(SPREAD) or {}))}
+             "deviations": rounded_tree(binned_errors(row.values(SPREAD) or {})),
+             "uniformity": rounded_tree(rank_entries(row.values(RANKS) or {}, self.bootstrap))}
             for row in self.scores
             if (score := row.values(SCORE)) is not None and (losses := row.values(LOSSES)) is not None
         ]  # fmt: skip

@@ -24,7 +24,7 @@ def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: 
     recipe, registry = session.recipe, session.recipe.registry
 
     def from_plugin(kind: str, name: str) -> bool:
-        return not registry.origins[kind, name].core
+        return not registry.origins[kind, name.partition("#")[0].partition("@")[0]].core
 
     def training(grid: Grid, limit: int) -> Images:
         return recipe.data.open("train", grid, recipe.seed, limit)
@@ -36,7 +36,7 @@ def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: 
         sources = Sources(model.eval(), sample, recipe.data.law(), priors, opened, grids)
         methods, _ = build_all(recipe, sources)
         metrics = {name: metric for name, metric in recipe.metrics.items() if from_plugin("metric", name)}
-        rows = [method for method in methods if from_plugin("method", method.name.partition("#")[0])]
+        rows = [method for method in methods if from_plugin("method", method.name)]
         if metrics:
             rows.append(METHODS["untrained"]().build(sources))
         if not rows:

@@ -17,7 +17,7 @@ from invkit.data.base import Dataset, Images, Split
 from invkit.diffusion import Sample
 from invkit.diffusion.networks import NETWORKS, Network
 from invkit.diffusion.settings import Diffusion
-from invkit.evaluation.metrics import Metric
+from invkit.evaluation.metrics import Metric, column
 from invkit.evaluation.settings import Eval
 from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Noise
@@ -85,7 +85,7 @@ class Recipe(Settings):
     @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics of the table, by name."""
-        return {self.registry.registered_name("metric", metric): metric for metric in self.eval.metrics}
+        return {column(self.registry.registered_name("metric", one), one): one for one in self.eval.metrics}
 
     def check_operators(self) -> None:
         """Apply an operator of each degradation of the table on each grid of the recipe.

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.core.settings import RELATIVE_PATH, Settings
 from invkit.data.base import Dataset
+from invkit.evaluation.metrics import METRICS, Metric, parted
 from invkit.plugins.registry import Registry
 from invkit.recipe.overrides import COMMAND_LINE, override, with_value
 from invkit.recipe.yaml_reader import Path, Problem, Tree, brief
@@ -100,7 +101,12 @@ class _Reader:
             raise _mistake(f"the setting 'name' is missing{suggest('', self.registry.names(kind))}")
         elif not isinstance(node["name"], str):
             raise _mistake(f"should be the name of a {kind}, got {brief(node['name'])}", "name")
-        return self.get(kind, node["name"], "name"), {key: value for key, value in node.items() if key != "name"}
+        name, settings = parted(node["name"]) if kind == Metric.kind else (node["name"], {})
+        cls = self.get(kind, name, "name")
+        if settings.keys() - cls.model_fields.keys():
+            able = ", ".join(name for name, cls in METRICS.items() if "block" in cls.model_fields)
+            raise _mistake(f"the metric {name!r} is not computed for blocks; these are: {able}", "name")
+        return cls, {key: value for key, value in node.items() if key != "name"} | settings
 
     def get(self, kind: str, name: str, *loc: str) -> type[Settings]:
         """The class registered under a name; raises ValidationError if there is none."""

@@ -7,6 +7,7 @@ from pydantic.json_schema import CoreRef, GenerateJsonSchema, JsonRef, JsonSchem
 from pydantic_core import core_schema
 
 from invkit.core.settings import Settings
+from invkit.evaluation.metrics.base import BlockMetric
 from invkit.plugins.registry import Registry
 from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
@@ -60,7 +61,12 @@ class _Generator(GenerateJsonSchema):
                 | {"required": ["name", *own.get("required", [])]}
                 for name, own in schemas.items()
             ]
-            self.definitions[key] = {"oneOf": [*([{"type": "string", "oneOf": bare}] if bare else []), *named]}
+            parts = [
+                {"pattern": f"^{name}@([1-9][0-9]*|all)$", "description": "the same of means over blocks"}
+                for name, cls in sorted(self.registry.names(base.kind).items())
+                if issubclass(cls, BlockMetric)
+            ]
+            self.definitions[key] = {"oneOf": [*([{"type": "string", "oneOf": bare + parts}] if bare else []), *named]}
         return reference
 
     def _own(self, cls: type[Settings]) -> JsonSchemaValue:

@@ -122,3 +122,25 @@ def test_equal_values_have_an_interval_of_length_0_and_an_outlier_a_finite_one()
     assert bootstrap.interval(bootstrap.mean(np.full(8, 2.0))) == (2, 2)
     low, high = bootstrap.interval(bootstrap.mean(np.eye(8)[0]))
     assert low < 0 < 1 / 8 < high and high - 1 / 8 <= 2.001 * 2.3646 / 8  # twice Student's t, standard error 1 / 8
+
+
+def test_p_values_account_for_the_number_of_tests():
+    """Of 30 true hypotheses with dependent values, in 300 tables; each p-value on its own rejects one in nearly every table."""
+    keys = Keys.of(5, "family", range(300))
+    common, own = (keys.normal(name, n, 14).double().numpy() for name, n in (("common", 1), ("own", 30)))
+    scores = np.exp(common / 2) * own
+    bootstrap = Bootstrap.of(names(14), seed=0)
+    values = np.stack([bootstrap.mean(score) for score in scores.reshape(-1, 14)]).reshape(300, 30, -1)
+    smallest = np.array([np.nanmin(bootstrap.tests(table)) for table in values])
+    assert (smallest <= 0.05).mean() <= 0.08
+    alone = [min(bootstrap.tests(one[None])[0] for one in table) for table in values[:10]]
+    assert np.mean(np.array(alone) <= 0.05) > 0.5
+
+
+def test_p_values_of_values_that_are_not_0_are_small_and_of_undefined_ones_absent():
+    bootstrap = Bootstrap.of(names(30), seed=0)
+    values = np.stack([bootstrap.mean(normals(30) + shift) for shift in (0.0, 3.0)])
+    broken = np.where(np.arange(31) == 4, np.nan, values[0])
+    found = bootstrap.tests(np.stack([*values, broken, np.zeros(31), np.ones(31)]))
+    assert found[0] > 0.05 and found[1] == found[4] == 1 / 2001 and np.isnan(found[2]) and found[3] == 1
+    assert np.isnan(Bootstrap.of(names(5), seed=0).tests(np.ones((2, 6)))).all()

@@ -1,6 +1,10 @@
+import numpy as np
 import pytest
 from support.evaluations import Draws, Exact, Flat, table_of
 
+from invkit.core.keys import Keys
+from invkit.evaluation.bootstrap import Bootstrap
+from invkit.evaluation.ranking import not_worse
 from invkit.evaluation.table import cell, render
 
 
@@ -70,3 +74,67 @@ def test_every_format_shows_the_ranks(table):
     assert "**" not in render(plain, "md") and "●" not in render(plain, "md")
     bars = [[line.count("|") for line in render(one, "md").splitlines()] for one in (table, plain)]
     assert bars[0][: len(table["rows"]) + 2] == bars[1][: len(table["rows"]) + 2]
+
+
+def tables(rows: int, groups: int, worse: float, repeats: int) -> tuple[Bootstrap, np.ndarray]:
+    """Scores of the rows of repeated tables, (repeats, rows, groups); the second half of the rows is worse by this share.
+
+    Log-normal scores: images differ with a standard deviation of 40 %, rows on the same image by 5 % each.
+    """
+    keys = Keys.of(rows + groups, "tables", range(repeats))
+    image, own = (keys.normal(name, n, groups).double().numpy() for name, n in (("image", 1), ("own", rows)))
+    factors = np.where(np.arange(rows) < rows / 2, 1, 1 + worse)
+    scores = np.exp(0.4 * image + 0.05 * own) * factors[:, None]
+    return Bootstrap.of([str(i) for i in range(groups)], seed=0), -scores  # higher is better
+
+
+def jackknifed(scores: np.ndarray) -> np.ndarray:
+    """Means over groups, and without each group: (rows, 1 + groups)."""
+    total, groups = scores.sum(1, keepdims=True), scores.shape[1]
+    return np.concatenate([total / groups, (total - scores) / (groups - 1)], 1)
+
+
+def pairwise(values: np.ndarray, bootstrap: Bootstrap) -> np.ndarray:
+    """The rule without an error rate: rows whose interval of the difference from the best row includes 0."""
+    top = values[values[:, 0].argmax()]
+    intervals = [bootstrap.interval(own - top) for own in values]
+    return np.array([low <= 0 <= high for low, high in intervals])
+
+
+def kept(rule, groups: int, worse: float, repeats: int, rows: int = 12) -> np.ndarray:
+    bootstrap, scores = tables(rows, groups, worse, repeats)
+    return np.stack([rule(jackknifed(one), bootstrap) for one in scores])  # (repeats, rows)
+
+
+def test_equal_rows_are_in_the_confidence_set_and_worse_ones_are_not():
+    inside = kept(not_worse, 35, 0.0, 40)
+    assert inside.all(1).mean() >= 0.85 and inside[:, 0].mean() >= 0.93
+    assert kept(pairwise, 35, 0.0, 40).all(1).mean() < 0.5  # the mutant
+    inside = kept(not_worse, 35, 0.06, 40)
+    assert inside[:, :6].all(1).mean() >= 0.85 and (~inside[:, 6:]).mean() >= 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [14, 35, 100])
+def test_the_set_has_its_confidence_for_any_number_of_groups(groups):
+    inside, by_pairs = (kept(rule, groups, 0.0, 400) for rule in (not_worse, pairwise))
+    assert inside[:, 0].mean() >= 0.98 and inside.all(1).mean() >= 0.93
+    assert by_pairs.all(1).mean() < 0.5
+    inside = kept(not_worse, groups, 0.06, 400)
+    assert inside[:, :6].all(1).mean() >= 0.93
+    assert (~inside[:, 6:]).mean() >= {14: 0.2, 35: 0.75, 100: 0.99}[groups]
+
+
+def test_a_row_that_cannot_be_compared_is_not_declared_worse():
+    bootstrap, scores = tables(3, 20, 0.0, 1)
+    values = jackknifed(scores[0] - np.array([[0.0], [9.0], [9.0]]))
+    values[2, 3] = np.nan
+    assert not_worse(values, bootstrap).tolist() == [True, False, True]
+
+
+def test_rows_that_are_equal_in_every_image_are_all_best():
+    bootstrap, scores = tables(1, 20, 0.0, 1)
+    values = np.repeat(jackknifed(scores[0]), 3, 0)
+    assert not_worse(values, bootstrap).all()
+    values[1] -= 1e-3  # worse by the same in every image
+    assert not_worse(values, bootstrap).tolist() == [True, False, True]

@@ -77,7 +77,17 @@ def test_a_cell_shows_two_digits_of_its_interval(values, text):
     ],
 )
 def test_a_mark_says_what_the_difference_means(better, values, expected):
-    assert mark(entry(*values), better) == expected
+    assert mark(entry(*values), better) == expected  # of an earlier version, without p
+    assert mark(entry(*values, p=0.06), better) == ""
+    assert mark(entry(*values, p=0.04), better) == (expected or "▲" * (values[0] > 0 and values[1] is not None))
+
+
+def test_the_rule_of_the_marks_is_stated_with_the_number_of_comparisons(table):
+    assert "the interval of the paired difference excludes 0" in render(table)
+    new = [{**one, "p": p} for one, p in zip(table["differences"], (0.01, 0.2, None), strict=True)]
+    text = " ".join(render({**table, "differences": new}).split())
+    assert "with a simultaneous confidence of 95% for all 2 paired differences" in text
+    assert "0.0600 ±0.0030 ▼" not in text and "19.00 ±0.50 ▲" in text
 
 
 def test_what_is_better_is_known_to_the_table_and_to_several_in_one(table):

@@ -56,6 +56,7 @@ GOOD = [
     "model: {name: unet, channels: 16}",
     "eval: {methods: [gaussian, {name: model}], metrics: [psnr], grids: [32, [32, 48]]}",
     "eval: {grids: null}",
+    "eval: {metrics: [crps@4, coverage_90@all, {name: spread_skill, block: 8}, {name: crps}]}",
     "diffusion: {field: {name: matern, exponent: 2}, schedule: vp-cosine}",
     "sample: {method: {name: heun, churn: 1.5}}",
     "train: {lr: 1e-3, muon_lr: null}",
@@ -81,6 +82,9 @@ BAD = [
     "eval: {methods: model}",
     "eval: {methods: []}",
     "eval: {metrics: [psnrr]}",
+    "eval: {metrics: [psnr@4]}",
+    "eval: {metrics: [crps@0]}",
+    "eval: {metrics: [crps@half]}",
     "sample: {method: heunn}",
     "diffusion: {schedule: matern}",
 ]

@@ -101,7 +101,7 @@ def table_of(
     progress: Callable[[int, int], None] = lambda done, total: None,
     cache: ResultCache | None = None,
     world: World = ALONE,
-    **settings: int,
+    **settings: Any,
 ) -> Evaluation:
     images = source or Draws()
     protocol = protocol_of(Eval(**settings), Noise(sigma=sigma), seed=seed)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from invkit.core.errors import Unavailable
-from invkit.evaluation.metrics.base import Metric, Outcome
+from invkit.evaluation.metrics.base import Metric, Outcome, column, parted
 from invkit.evaluation.metrics.calibration import (
     Coverage50,
     Coverage80,
@@ -11,6 +11,7 @@ from invkit.evaluation.metrics.calibration import (
     Coverage95,
     Crps,
     IntervalWidth90,
+    MeanShift,
     SampleMseRatio,
     SamplerLawSlope,
     SpreadSkill,
@@ -21,6 +22,7 @@ from invkit.evaluation.metrics.fid import Fid, Kid
 from invkit.evaluation.metrics.lpips import Lpips
 from invkit.evaluation.metrics.quality import Mae, Psnr, PsnrHidden, Ssim
 from invkit.evaluation.metrics.spectrum import SpectralError
+from invkit.evaluation.metrics.variogram import VariogramScore
 
 METRICS: dict[str, type[Metric]] = {
     "psnr": Psnr,
@@ -37,19 +39,30 @@ METRICS: dict[str, type[Metric]] = {
     "data_misfit": DataMisfit,
     "interval_width_90": IntervalWidth90,
     "sampler_law_slope": SamplerLawSlope,
+    "mean_shift": MeanShift,
     "spectral_error": SpectralError,
     "component_weights": ComponentWeights,
+    "variogram_score": VariogramScore,
     "lpips": Lpips,
     "fid": Fid,
     "kid": Kid,
 }
-COLUMNS = tuple(METRICS)[:12]  # the default metrics; the others are optional
+COLUMNS = (  # the default metrics; the others are optional
+    "psnr", "crps", "spread_skill", "coverage_90", "coverage_90@16", "coverage_90@all", "coverage_50",
+    "coverage_80", "coverage_95", "sample_mse_ratio", "ssim", "psnr_hidden", "mae", "data_misfit",
+)  # fmt: skip
+
+
+def named(name: str) -> Metric:
+    """The built-in metric of a column, such as `psnr` or `crps@16`, with default settings otherwise."""
+    name, settings = parted(name)
+    return METRICS[name](**settings)
 
 
 def by_name(metrics: Iterable[Metric]) -> dict[str, Metric]:
-    """The given built-in metrics by name, in the given order."""
+    """The given built-in metrics by the names of their columns, in the given order."""
     names = {cls: name for name, cls in METRICS.items()}
-    return {names[type(metric)]: metric for metric in metrics}
+    return {column(names[type(metric)], metric): metric for metric in metrics}
 
 
-__all__ = ["COLUMNS", "METRICS", "Metric", "Outcome", "Unavailable", "by_name"]
+__all__ = ["COLUMNS", "METRICS", "Metric", "Outcome", "Unavailable", "by_name", "column", "named", "parted"]

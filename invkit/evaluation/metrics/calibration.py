@@ -1,4 +1,7 @@
-"""Calibration of posterior samples, from all K samples without clipping; over a mask's hidden pixels, else over all pixels."""
+"""Calibration of posterior samples, from all K samples without clipping, of pixels or means of blocks.
+
+Over a mask's hidden pixels, else over all pixels; see `Outcome.blocks` for blocks.
+"""
 
 from abc import ABC
 from typing import ClassVar
@@ -9,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.errors import Unavailable
-from invkit.evaluation.metrics.base import Means, Metric, Outcome
+from invkit.evaluation.metrics.base import BlockMetric, Means, Outcome
 from invkit.reconstructors.posterior import central_rank
 
 
@@ -42,12 +45,12 @@ def central_interval(outcome: Outcome, percent: int) -> tuple[Tensor, Tensor]:
     return outcome.ordered[rank - 1], outcome.ordered[count - rank]
 
 
-class Crps(Metric):
+class Crps(BlockMetric):
     """Continuous ranked probability score on [0, 1]: the fair estimator; for a point or mean, the absolute error."""
 
     better = "lower"
 
-    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+    def of_values(self, outcome: Outcome) -> dict[str, Tensor]:
         if outcome.samples is None:
             return outcome.mean_of((outcome.estimate - outcome.truth).abs() / 2)
         if len(outcome.samples) < 2:
@@ -55,12 +58,12 @@ class Crps(Metric):
         return outcome.mean_of(fair_crps(outcome.ordered, outcome.truth) / 2)
 
 
-class Coverage(Metric, ABC):
+class Coverage(BlockMetric, ABC):
     """Share of pixels whose truth lies in the central interval between two order statistics of the samples."""
 
     percent: ClassVar[int]
 
-    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+    def of_values(self, outcome: Outcome) -> dict[str, Tensor]:
         low, high = central_interval(outcome, self.percent)
         return outcome.mean_of((low <= outcome.truth) & (outcome.truth <= high))
 
@@ -89,22 +92,22 @@ class Coverage95(Coverage):
     percent = 95
 
 
-class IntervalWidth90(Metric):
+class IntervalWidth90(BlockMetric):
     """Mean width of the central 90 % interval on [0, 1]: narrower is better at equal coverage."""
 
-    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+    def of_values(self, outcome: Outcome) -> dict[str, Tensor]:
         low, high = central_interval(outcome, 90)
         return outcome.mean_of((high - low) / 2)
 
 
-class SpreadSkill(Metric):
+class SpreadSkill(BlockMetric):
     """Spread over skill: 1 for a true posterior, less if the samples are overconfident.
 
     `sqrt((K + 1) / K * mean variance) / sqrt(mean squared error of the K-sample mean)`, variances unbiased, both means
     pooled over pixels and images (Fortin et al. 2014).
     """
 
-    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+    def of_values(self, outcome: Outcome) -> dict[str, Tensor]:
         mean, variance = _moments(outcome)
         count = len(outcome.samples)  # type: ignore[arg-type]
         return {
@@ -116,14 +119,14 @@ class SpreadSkill(Metric):
         return np.sqrt(means["spread"] / means["skill"])
 
 
-class SampleMseRatio(Metric):
+class SampleMseRatio(BlockMetric):
     """Mean squared error of one sample (the mean over all K) over that of the posterior mean: 2 for a true posterior.
 
     Pooled over pixels and images. The posterior mean is the one that the method computes; if it computes none, the mean of
     the K samples, whose excess error `variance / K` is subtracted.
     """
 
-    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+    def of_values(self, outcome: Outcome) -> dict[str, Tensor]:
         mean, variance = _moments(outcome)
         count = len(outcome.samples)  # type: ignore[arg-type]
         of_mean = (mean - outcome.truth).square()
@@ -132,7 +135,7 @@ class SampleMseRatio(Metric):
         return {"sum": outcome.total(of_sample), "count": outcome.total(reference)}
 
 
-class SamplerLawSlope(Metric):
+class SamplerLawSlope(BlockMetric):
     """Error of the mean of k samples as a function of 1/k: slope over intercept, 1 for a true posterior.
 
     `MSE_k = MSE_mean (1 + 1/k)` for samples of the posterior. Averaged over all choices of k of the K samples, the error is
@@ -141,11 +144,33 @@ class SamplerLawSlope(Metric):
     whereas `sample_mse_ratio` compares them with the mean that the method computes.
     """
 
-    def components(self, outcome: Outcome) -> dict[str, Tensor]:
+    def of_values(self, outcome: Outcome) -> dict[str, Tensor]:
         mean, variance = _moments(outcome)
         count = len(outcome.samples)  # type: ignore[arg-type]
         intercept = (mean - outcome.truth).square() - variance / count
         return {"sum": outcome.total(variance), "count": outcome.total(intercept)}
+
+
+class MeanShift(BlockMetric):
+    """Distance of the samples' mean from the posterior mean that the method computes, in standard deviations of the samples: 0.
+
+    The root mean square over pixels and images, `sqrt(mean ((m - e)^2 - v / K) / mean v)`, without the part that is due to the
+    number of samples; with the sign of the difference under the root, so that chance gives values around 0.
+    """
+
+    def of_values(self, outcome: Outcome) -> dict[str, Tensor]:
+        mean, variance = _moments(outcome)
+        if outcome.mean is None:
+            raise Unavailable("the method computes no posterior mean besides its samples")
+        by_chance = variance / len(outcome.samples)  # type: ignore[arg-type]
+        return {
+            "sum": outcome.total((mean - outcome.mean).square() - by_chance),
+            "count": outcome.total(variance),
+        }
+
+    def reduce(self, means: Means) -> NDArray[np.float64]:
+        ratio = means["sum"] / means["count"]
+        return np.sign(ratio) * np.sqrt(np.abs(ratio))
 
 
 def _moments(outcome: Outcome) -> tuple[Tensor, Tensor]:

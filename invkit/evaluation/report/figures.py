@@ -77,6 +77,26 @@ def deviation_figure(table: Table) -> Figure | None:
     return figure
 
 
+def rank_figures(table: Table) -> dict[str, Figure]:
+    """Rank histograms of each row that samples, by its label: 1 at every rank for a true posterior."""
+    figures = {}
+    several = _several(table.get("calibration", ()))
+    for entry in table.get("calibration", ()):
+        histograms = entry.get("uniformity", {}).get("ranks", ())
+        if not histograms:
+            continue
+        figure, axes = plain_figure()
+        for one in histograms:
+            places = [(i + 0.5) / len(one["density"]) for i in range(len(one["density"]))]
+            label = one["of"] if one["p"] is None else f"{one['of']}: p = {one['p']:.2g}"
+            axes.plot(places, one["density"], drawstyle="steps-mid", lw=1.2, label=label)
+        axes.axhline(1, color="0.6", lw=1, ls="--", zorder=0)
+        axes.set(xlabel="rank of the truth among the samples, 0 to 1", ylabel="density", xlim=(0, 1), ylim=(0, None))
+        _legend(axes, True)
+        figures[_label(entry, several)] = figure
+    return figures
+
+
 def cost_figures(table: Table, cost: Mapping[str, Any]) -> dict[str, Figure]:
     """CRPS (PSNR if no row has CRPS) against seconds per image, by grid and degradation."""
     seconds = {_key(row): row["seconds_per_image"] for row in cost["rows"]}

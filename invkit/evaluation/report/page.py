@@ -13,7 +13,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from invkit.core.files import write_atomic
-from invkit.evaluation.report.figures import cost_figures, deviation_figure, plain_figure, reliability_figure
+from invkit.evaluation.report.figures import (
+    cost_figures,
+    deviation_figure,
+    plain_figure,
+    rank_figures,
+    reliability_figure,
+)
 from invkit.evaluation.report.images import sample_sheet
 from invkit.evaluation.table import cell, directions, fragment, lay_out, mark
 
@@ -48,6 +54,7 @@ def write_report(report: Path, run: Path, result: "Evaluation", record: dict[str
         reliability=_figure_uri(figure) if (figure := reliability_figure(result.table)) else None,
         deviations=_figure_uri(figure) if (figure := deviation_figure(result.table)) else None,
         quality={place: _figure_uri(figure) for place, figure in cost_figures(result.table, result.cost).items()},
+        ranks={row: _figure_uri(figure) for row, figure in rank_figures(result.table).items()},
         training=_training(run / "metrics.jsonl"),
         sheets={
             grid: (shown.method, _uri(_sheet(shown, f"{paired_to} mean"))) for grid, shown in result.examples.items()

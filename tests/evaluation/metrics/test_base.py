@@ -6,9 +6,10 @@ from invkit.evaluation.metrics.calibration import Crps
 
 def test_every_metric_of_the_contract_has_its_name():
     names = "psnr psnr_hidden ssim mae crps coverage_50 coverage_80 coverage_90 coverage_95 spread_skill"
-    assert {*COLUMNS} == {*names.split(), "sample_mse_ratio", "data_misfit"}
-    more = ("interval_width_90", "sampler_law_slope", "spectral_error", "lpips", "fid", "kid")
-    assert (*COLUMNS, *more) == tuple(METRICS)
+    blocks = {"coverage_90@16", "coverage_90@all"}
+    assert {*COLUMNS} == {*names.split(), "sample_mse_ratio", "data_misfit", *blocks}
+    more = "interval_width_90 sampler_law_slope mean_shift spectral_error variogram_score lpips fid kid"
+    assert {*COLUMNS, *more.split()} == {*METRICS, *blocks}
     assert by_name(cls() for cls in METRICS.values()) == {name: cls() for name, cls in METRICS.items()}
 
 

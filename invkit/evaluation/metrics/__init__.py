@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from invkit.core.errors import Unavailable
 from invkit.evaluation.metrics.base import Metric, Outcome, column, parted
+from invkit.evaluation.metrics.c2st import C2st
 from invkit.evaluation.metrics.calibration import (
     Coverage50,
     Coverage80,
@@ -43,6 +44,7 @@ METRICS: dict[str, type[Metric]] = {
     "spectral_error": SpectralError,
     "component_weights": ComponentWeights,
     "variogram_score": VariogramScore,
+    "c2st": C2st,
     "lpips": Lpips,
     "fid": Fid,
     "kid": Kid,

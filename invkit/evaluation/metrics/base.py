@@ -33,6 +33,7 @@ class Outcome:
     samples: Tensor | None = None  # (K, B, C, H, W), for a sample row only
     mean: Tensor | None = None  # (B, C, H, W): posterior mean computed by the same method, if it does
     law: GaussianField | GaussianMixture | None = None  # the true distribution of the images, if known
+    exact: Tensor | None = None  # (K, B, C, H, W): samples of the exact posterior, if a row of the table draws them
     uncertain: Tensor | None = None  # (B, C, h, w): blocks with hidden pixels, if the other tensors are means of blocks
 
     @cached_property

@@ -4,7 +4,6 @@ import csv
 import html
 import io
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -206,11 +205,10 @@ def _family(table: Table) -> str:
     entries = table["differences"]
     if any("p" not in entry for entry in entries):
         return ": the interval of the paired difference excludes 0"
-    tested = [entry for entry in entries if entry["p"] is not None]
-    places = Counter((entry["run"], entry.get("degradation"), *entry["grid"]) for entry in tested)
-    counts = " to ".join(map(str, dict.fromkeys((min(places.values()), max(places.values())))))
-    each = " of each grid" * (len(places) > 1)
-    return f", with a simultaneous confidence of {CONFIDENCE:.0%} for all {counts} paired differences{each}"
+    counts = sorted({entry["tests"] for entry in entries})
+    each = " of each grid" * (len({(entry["run"], entry.get("degradation"), *entry["grid"]) for entry in entries}) > 1)
+    number = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return f", with a simultaneous confidence of {CONFIDENCE:.0%} for all {number} paired differences{each}"
 
 
 def _ranks(table: Table) -> dict[Key, str]:

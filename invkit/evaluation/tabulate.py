@@ -78,7 +78,7 @@ class Tabulator:
     def differences(self) -> list[dict[str, Any]]:
         """Paired differences from the baseline with the same estimator; point estimates are compared with its mean.
 
-        `p` is that of no difference, adjusted for all differences of this grid.
+        `p` is that of no difference, adjusted for the number `tests` of all differences of this grid.
         """
         reference = {
             row.readout: values
@@ -101,8 +101,9 @@ class Tabulator:
                         }
                     )  # fmt: skip
                     tested.append(difference)
-        for entry, p in zip(found, self._tests(tested), strict=True):
-            entry["p"] = p
+        adjusted = self._tests(tested)
+        for entry, p in zip(found, adjusted, strict=True):
+            entry |= {"p": p, "tests": len(adjusted) - adjusted.count(None)}
         return found
 
     def _tests(self, differences: Sequence[NDArray[np.float64]]) -> list[float | None]:

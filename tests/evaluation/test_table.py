@@ -84,9 +84,9 @@ def test_a_mark_says_what_the_difference_means(better, values, expected):
 
 def test_the_rule_of_the_marks_is_stated_with_the_number_of_comparisons(table):
     assert "the interval of the paired difference excludes 0" in render(table)
-    new = [{**one, "p": p} for one, p in zip(table["differences"], (0.01, 0.2, None), strict=True)]
+    new = [{**one, "p": p, "tests": 38} for one, p in zip(table["differences"], (0.01, 0.2, None), strict=True)]
     text = " ".join(render({**table, "differences": new}).split())
-    assert "with a simultaneous confidence of 95% for all 2 paired differences" in text
+    assert "with a simultaneous confidence of 95% for all 38 paired differences" in text
     assert "0.0600 ±0.0030 ▼" not in text and "19.00 ±0.50 ▲" in text
 
 

@@ -13,8 +13,8 @@ from invkit.evaluation.bootstrap import INTERVAL
 from invkit.evaluation.conformal import GUARANTEE
 from invkit.evaluation.metrics import Metric
 from invkit.evaluation.ranking import RULE
-from invkit.evaluation.risk import guarantee
 from invkit.evaluation.ranks import TEST
+from invkit.evaluation.risk import guarantee
 from invkit.evaluation.settings import Eval
 from invkit.physics.degradation import Degradation
 from invkit.physics.gaussian import GaussianField

@@ -24,8 +24,8 @@ _TEXT_RANKS = {"best": "{} ●", "tied": "{} ○", "": "{}"}
 _MARKDOWN_RANKS = {"best": "**{}**", "tied": "*{}*", "": "{}"}
 _HTML_RANKS = {"best": "<strong>{}</strong>", "tied": "<em>{}</em>", "": "{}"}
 _RANK_NOTE = (
-    f"{{}}: best; {{}}: not told from it, simultaneously {CONFIDENCE:.0%} certain for all pairs of rows (points and means are "
-    "compared with each other, samples with samples, within a run)"
+    f"{{}}: best; {{}}: not told from it with a simultaneous confidence of {CONFIDENCE:.0%} for all pairs of rows (points and "
+    "means are compared with each other, samples with samples, within a run)"
 )
 
 Table = Mapping[str, Any]

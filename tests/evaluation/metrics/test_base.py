@@ -8,7 +8,7 @@ def test_every_metric_of_the_contract_has_its_name():
     names = "psnr psnr_hidden ssim mae crps coverage_50 coverage_80 coverage_90 coverage_95 spread_skill"
     blocks = {"coverage_90@16", "coverage_90@all"}
     assert {*COLUMNS} == {*names.split(), "sample_mse_ratio", "data_misfit", *blocks}
-    more = "interval_width_90 sampler_law_slope mean_shift spectral_error variogram_score c2st lpips fid kid"
+    more = "interval_width_90 sampler_law_slope mean_shift spectral_error variogram_score component_weights c2st lpips fid kid"
     assert {*COLUMNS, *more.split()} == {*METRICS, *blocks}
     assert by_name(cls() for cls in METRICS.values()) == {name: cls() for name, cls in METRICS.items()}
 

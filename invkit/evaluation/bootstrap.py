@@ -101,7 +101,7 @@ class Bootstrap:
         """
         found = np.full(len(values), np.nan)
         defined = np.isfinite(values).all(1)
-        if self.groups < LEAST or not defined.any():
+        if self.groups < LEAST or values.shape[1] != 1 + self.groups or not defined.any():
             return found
         errors, studentised = self._studentised(values[defined])
         with np.errstate(divide="ignore", invalid="ignore"):

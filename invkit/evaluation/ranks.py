@@ -96,7 +96,7 @@ def rank_entries(counts: Mapping[str, Array], bootstrap: Bootstrap) -> dict[str,
     of orthogonal polynomials of the rank, as in the smooth test of Neyman (1937). Their expectation is 0 for uniform ranks,
     however the ranks within a group depend on each other.
     """
-    counts = {name: values for name, values in counts.items() if values.sum() > 0}
+    counts = {name: values for name, values in sorted(counts.items()) if values.sum() > 0}
     means = {name: _group_means(values, bootstrap) for name, values in counts.items()}
     entries = [
         {

@@ -57,7 +57,9 @@ def test_marks_belong_to_their_own_rows(mixed):
     differences = table["differences"]
     assert {entry["degradation"] for entry in differences} == set(NAMES)
     for entry in differences:
-        entry.update(value=1.0, lo=0.5, hi=1.5) if entry["degradation"] == "sparse-grid" else entry.update(value=None)
+        entry.update(value=1.0, lo=0.5, hi=1.5, p=0.01) if entry["degradation"] == "sparse-grid" else entry.update(
+            value=None
+        )
     lines = [line for line in render(table, "md").splitlines() if "▲" in line and line.startswith("| sparse")]
     assert lines and all(line.startswith("| sparse-grid") for line in lines)
 

@@ -41,7 +41,9 @@ class VariogramScore(Metric):
         return found
 
     def reduce(self, means: Means) -> NDArray[np.float64]:
-        return np.mean([means[f"sum {lag}"] / means[name] for name in means if (lag := name.partition("count ")[2])], 0)
+        return np.mean(
+            [means[f"sum {lag}"] / means[name] for name in sorted(means) if (lag := name.partition("count ")[2])], 0
+        )
 
 
 def _pairs(

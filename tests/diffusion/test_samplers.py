@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from support.broken_samplers import HalfDrift, Loud, name
 from support.exact_posterior import NOISES, Exact, errors, propagate, transport
 
 from invkit.core.grid import Grid
@@ -69,10 +70,6 @@ CASES = [
 ]
 
 
-def name(value):
-    return type(value).__name__ if not isinstance(value, tuple | float | int | str) else None
-
-
 @pytest.mark.parametrize("noise", sorted(NOISES))
 @pytest.mark.parametrize(("method", "law", "steps", "order", "mean", "covariance"), CASES, ids=name)
 def test_the_closed_form_is_reached_at_the_order_claimed(noise, method, law, steps, order, mean, covariance):
@@ -95,18 +92,6 @@ def test_churn_and_langevin_corrections_reach_it_too(noise):
 class NoNoise(EulerMaruyama):
     def walk(self, denoise, noise, levels, x):
         return super().walk(denoise, lambda label: 0 * noise(label), levels, x)
-
-
-class Loud(Denoising):
-    def walk(self, denoise, noise, levels, x):
-        return super().walk(denoise, lambda label: 1.3 * noise(label), levels, x)
-
-
-class HalfDrift(EulerMaruyama):
-    """The probability-flow drift with the SDE's noise."""
-
-    def walk(self, denoise, noise, levels, x):
-        return super().walk(lambda z, s: z + 0.5 * (denoise(z, s) - z), noise, levels, x)
 
 
 class OffLevel(Heun):

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import pytest
 import torch
-from diffusion.test_samplers import HalfDrift, Loud, name
+from support.broken_samplers import HalfDrift, Loud, name
 from support.exact_mixture import COUNT, GRID, TAILS, ExactMixture
 
 from invkit.core.keys import Keys

@@ -37,19 +37,12 @@ def prior(tmp_path_factory):
     return run(load_recipe(folder / "tiny.yaml"), folder / "run", "cpu")
 
 
+SMALL = {"repaint": {"resamplings": 2}, "tds": {"particles": 1, "products": 1}}  # steps of at most 4 calls
+
+
 def rows(path, *names, calls=4):
-    return "eval.methods=" + json.dumps(
-        [
-            {
-                "name": n,
-                "prior": str(path),
-                "calls": calls,
-                "check_prior": False,
-                **({"resamplings": 2} if n == "repaint" else {}),
-            }
-            for n in names
-        ]
-    )
+    settings = {"prior": str(path), "calls": calls, "check_prior": False}
+    return "eval.methods=" + json.dumps([{"name": n, **settings, **SMALL.get(n, {})} for n in names])
 
 
 def test_every_solver_is_a_row_and_what_it_is_not_made_for_is_said(prior):

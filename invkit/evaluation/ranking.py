@@ -14,8 +14,8 @@ from invkit.evaluation.results import MethodScores
 PER_IMAGE_DISTANCES = frozenset({"psnr", "psnr_hidden", "ssim", "mae", "lpips"})
 RULE = (
     "points and means are compared with each other, and samples with samples, by metrics with a preferred direction; "
-    f"samples not by {', '.join(sorted(PER_IMAGE_DISTANCES))}; the rows that no other row of the metric is better than, at a "
-    f"simultaneous level of 95 % for all pairs of rows (studentised bootstrap maximum), are a confidence set for the best; no "
+    f"samples not by {', '.join(sorted(PER_IMAGE_DISTANCES))}; the rows that no other row is better than, at a one-sided level of "
+    "95 % for all comparisons of a row with the others (studentised bootstrap maximum), are a confidence set for the best; no "
     f"ranks below {LEAST} groups"
 )
 
@@ -58,14 +58,15 @@ def not_worse(
 ) -> NDArray[np.bool_]:
     """The rows that are in the confidence set of the best, (M,): multiple comparisons with the best (Hsu 1996, chapter 4).
 
-    A row is outside if another one is better by more than the studentised bootstrap maximum over all pairs allows; so the
-    probability that any row is declared worse than an equal or worse one is at most 1 - `CONFIDENCE`.
+    A row is outside if another one is better by more than the studentised bootstrap maximum over its comparisons with all others
+    allows, one-sided. So the best row is inside with probability `CONFIDENCE`.
     """
-    first, second = np.triu_indices(len(values), 1)
-    differences = values[first] - values[second]
-    told = bootstrap.tests(differences) <= 1 - CONFIDENCE
-    losers = np.where(differences[:, 0] < 0, first, second)[told]
-    return ~np.isin(np.arange(len(values)), losers)
+    inside = np.ones(len(values), bool)
+    for i in range(len(values)):
+        differences = np.delete(values, i, 0) - values[i]
+        told = bootstrap.tests(differences) <= 2 * (1 - CONFIDENCE)  # of two sides
+        inside[i] = not (told & (differences[:, 0] > 0)).any()
+    return inside
 
 
 def _named(row: MethodScores) -> dict[str, str]:

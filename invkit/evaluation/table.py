@@ -24,7 +24,7 @@ _TEXT_RANKS = {"best": "{} ●", "tied": "{} ○", "": "{}"}
 _MARKDOWN_RANKS = {"best": "**{}**", "tied": "*{}*", "": "{}"}
 _HTML_RANKS = {"best": "<strong>{}</strong>", "tied": "<em>{}</em>", "": "{}"}
 _RANK_NOTE = (
-    f"{{}}: best; {{}}: not told from it with a simultaneous confidence of {CONFIDENCE:.0%} for all pairs of rows (points and "
+    f"{{}}: best; {{}}: not told from it, a set that contains the best row with a confidence of {CONFIDENCE:.0%} (points and "
     "means are compared with each other, samples with samples, within a run)"
 )
 

@@ -107,22 +107,19 @@ def kept(rule, groups: int, worse: float, repeats: int, rows: int = 12) -> np.nd
 
 
 def test_equal_rows_are_in_the_confidence_set_and_worse_ones_are_not():
-    inside = kept(not_worse, 35, 0.0, 40)
-    assert inside.all(1).mean() >= 0.85 and inside[:, 0].mean() >= 0.93
-    assert kept(pairwise, 35, 0.0, 40).all(1).mean() < 0.5  # the mutant
+    assert kept(not_worse, 35, 0.0, 40).mean() >= 0.93
+    assert kept(pairwise, 35, 0.0, 40).mean() < 0.92  # the mutant
     inside = kept(not_worse, 35, 0.06, 40)
-    assert inside[:, :6].all(1).mean() >= 0.85 and (~inside[:, 6:]).mean() >= 0.75
+    assert inside[:, :6].mean() >= 0.93 and (~inside[:, 6:]).mean() >= 0.75
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", [14, 35, 100])
 def test_the_set_has_its_confidence_for_any_number_of_groups(groups):
     inside, by_pairs = (kept(rule, groups, 0.0, 400) for rule in (not_worse, pairwise))
-    assert inside[:, 0].mean() >= 0.98 and inside.all(1).mean() >= 0.93
-    assert by_pairs.all(1).mean() < 0.5
+    assert inside.mean() >= 0.93 > by_pairs.mean()
     inside = kept(not_worse, groups, 0.06, 400)
-    assert inside[:, :6].all(1).mean() >= 0.93
-    assert (~inside[:, 6:]).mean() >= {14: 0.2, 35: 0.75, 100: 0.99}[groups]
+    assert inside[:, :6].mean() >= 0.93 and (~inside[:, 6:]).mean() >= 0.75
 
 
 def test_a_row_that_cannot_be_compared_is_not_declared_worse():

@@ -36,7 +36,7 @@ TASKS = {  # operator and noise
     "tomography": (Tomography(angles=24), 0.03),
 }
 DRAWS, TRUTHS = 16, 32
-PRIOR = FieldPrior(LAW, WhiteField(std=1.0, reference=32))
+PRIOR = FieldPrior(LAW, WhiteField(std=0.5, reference=32))  # levels are in standard deviations of the images
 
 
 class Bench:

@@ -11,7 +11,7 @@ from invkit.physics.measurement import Measurement
 from invkit.reconstructors.zeroshot import SOLVERS, Prior
 
 MATERN = MaternField(std=0.5, length=0.3, exponent=2.0)
-NOISE = WhiteField(std=1.0, reference=16)
+NOISE = WhiteField(std=0.5, reference=16)  # levels are in standard deviations of the images
 
 
 @dataclass(frozen=True)

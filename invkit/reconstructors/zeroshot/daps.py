@@ -25,7 +25,7 @@ class Daps(Solver):
     """
 
     title: ClassVar[str] = "daps"
-    levels: Levels = Levels(sigma_max=1, sigma_min=0.05)
+    levels: Levels = Levels(sigma_max=2, sigma_min=0.1)
     ode_steps: int = Field(1, ge=1, description="steps of the probability-flow ODE at each noise level; one step is D")
     spread: float = Field(0.85, gt=0, description="r relative to the standard deviation of the level's noise")
 

@@ -26,7 +26,7 @@ class Ddnm(Solver):
     """
 
     title: ClassVar[str] = "ddnm"
-    levels: Levels = Levels(sigma_max=1, sigma_min=0.2)
+    levels: Levels = Levels(sigma_max=2, sigma_min=0.4)
     eta: float = Field(
         1.0, gt=0, le=1, description="eta: share of fresh noise in a level; the rest is kept from the previous one"
     )

@@ -24,7 +24,7 @@ class Ddrm(Solver):
     """
 
     title: ClassVar[str] = "ddrm"
-    levels: Levels = Levels(sigma_max=1, sigma_min=0.1)
+    levels: Levels = Levels(sigma_max=2, sigma_min=0.2)
     eta: float = Field(
         0.99, ge=0, le=1, description="eta: share of fresh noise where data are missing or noisier than the level"
     )

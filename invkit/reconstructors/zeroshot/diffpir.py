@@ -16,7 +16,7 @@ class Diffpir(Solver):
     """DiffPIR (Zhu et al. 2023, algorithm 1): `argmin |y - A u|^2 + rho |u - D|^2` over u, then old and fresh noise is added."""
 
     title: ClassVar[str] = "diffpir"
-    levels: Levels = Levels(sigma_max=2, sigma_min=0.05)
+    levels: Levels = Levels(sigma_max=4, sigma_min=0.1)
     strength: float = Field(1.0, gt=0, description="lambda: weight of the prior in the data step")
     zeta: float = Field(1.0, ge=0, le=1, description="zeta: share of the noise that is fresh")
 

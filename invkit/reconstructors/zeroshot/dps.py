@@ -26,7 +26,7 @@ class Dps(Solver):
     """
 
     title: ClassVar[str] = "dps"
-    levels: Levels = Levels(sigma_max=7, sigma_min=0.03)
+    levels: Levels = Levels(sigma_max=14, sigma_min=0.06)
     step: float = Field(0.6, gt=0, description="zeta: length of a step along the normalised gradient, in pixel units")
 
     @property

@@ -52,7 +52,7 @@ class Mmps(Solver):
     """
 
     title: ClassVar[str] = "mmps"
-    levels: Levels = Levels(sigma_max=20, sigma_min=0.02)
+    levels: Levels = Levels(sigma_max=40, sigma_min=0.04)
     products: int = Field(
         3, ge=1, description="vector-Jacobian products (steps of conjugate gradients) at each noise level"
     )

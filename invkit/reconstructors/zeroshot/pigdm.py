@@ -21,7 +21,7 @@ class Pigdm(Solver):
     """
 
     title: ClassVar[str] = "pigdm"
-    levels: Levels = Levels(sigma_max=10, sigma_min=0.02)
+    levels: Levels = Levels(sigma_max=20, sigma_min=0.04)
 
     @property
     def cost(self) -> int:

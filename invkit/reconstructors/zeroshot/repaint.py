@@ -20,7 +20,7 @@ class Repaint(Solver):
     """
 
     title: ClassVar[str] = "repaint"
-    levels: Levels = Levels(sigma_max=3, sigma_min=0.05)
+    levels: Levels = Levels(sigma_max=6, sigma_min=0.1)
     resamplings: int = Field(10, ge=1, description="r: number of passes through each segment of levels")
     jump: int = Field(1, ge=1, description="j: levels of a segment")
 

@@ -31,7 +31,7 @@ class Tds(Solver):
     calls: int = Field(
         1000, ge=2, le=1_000_000, description="maximum number of network calls per sample, of all particles"
     )
-    levels: Levels = Levels(sigma_max=10, sigma_min=0.02)
+    levels: Levels = Levels(sigma_max=20, sigma_min=0.04)
     particles: int = Field(8, ge=1, le=4096, description="number of particles for each sample")
     products: int = Field(3, ge=1, description="vector-Jacobian products at each noise level, as in `mmps`")
 

@@ -152,7 +152,7 @@ def test_data_without_noise_are_met(name, operator):
 
 def test_ddnm_and_diffpir_are_one_algorithm_without_noise_in_the_data():
     m = observe(blur(), 0.0)
-    same = {"levels": Levels(sigma_max=3, sigma_min=0.05)}
+    same = {"levels": Levels(sigma_max=6, sigma_min=0.1)}
     other = draw("diffpir", m, count=1, **same)
     torch.testing.assert_close(draw("ddnm", m, count=1, **same), other, rtol=0, atol=1e-5)
     assert float((draw("ddnm", m, count=1, eta=0.85, **same) - other).abs().max()) > 0.1
@@ -209,7 +209,7 @@ def test_white_pictures_are_sampled_exactly_by_pigdm():
 def test_levels_are_the_solvers_and_can_be_set(write):
     head = "data: photos\ndegradation: sparse-random\neval: {methods: [{name: ddrm, prior: p, calls: 9"
     [solver] = load_recipe(write(f"{head}}}]}}\n")).eval.methods
-    assert (solver.levels.sigma_max, solver.levels.sigma_min) == (1, 0.1)
+    assert (solver.levels.sigma_max, solver.levels.sigma_min) == (2, 0.2)
     text = f"{head}, levels: {{sigma_max: 4, sigma_min: 0.5, rho: 1}}}}]}}\n"
     [solver] = load_recipe(write(text)).eval.methods
     np.testing.assert_allclose(solver.levels.of(8)[[0, 1, -2, -1]], [4, 3.5, 0.5, 0])

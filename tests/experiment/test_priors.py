@@ -22,6 +22,7 @@ from invkit.reconstructors.zeroshot import SOLVERS, TrainedPrior
 RECIPE = """\
 data: {name: photos}
 degradation: {name: nothing}
+diffusion: {preconditioning: edm}  # without training, far from the linear denoiser
 model: {name: fno-unet, fill: mean, channels: 16, mult: [1, 2], blocks: 1, modes: 3, embedding: 8}
 train: {steps: 2, batch: 4, warmup: 1, grids: [16], checkpoint_every: 2, sample_every: 2, precision: float32}
 sample: {steps: 2}

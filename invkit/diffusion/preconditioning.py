@@ -206,10 +206,7 @@ def _pencil(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`U^T l^-1/2`, `U` and `l^1/2 U`, (C, C, H, W), and the powers g (C, H, W), with `l^-1/2 d l^-1/2 = U g U^T` in each mode."""
     l, d = ((field.spectrum(grid).double().cpu() / grid.area).permute(2, 3, 0, 1) for field in (noise, data))
-    if l.shape != d.shape or noise.basis != "cosine":
-        raise ValueError(
-            "diffusion.preconditioning: linear and spectral need diffusion.field in the cosine basis without padding; choose edm"
-        )
+    assert l.shape == d.shape and noise.basis == "cosine", "checked by the recipe"
     values, vectors = torch.linalg.eigh(l)
     values = values.clamp(min=1e-12 * float(values.max()))
     half = vectors * values.sqrt().unsqueeze(-2) @ vectors.mT

@@ -64,7 +64,7 @@ def not_worse(
     inside = np.ones(len(values), bool)
     for i in range(len(values)):
         differences = np.delete(values, i, 0) - values[i]
-        told = bootstrap.tests(differences) <= 2 * (1 - CONFIDENCE)  # of two sides
+        told = bootstrap.tests(differences) <= 2 * (1 - CONFIDENCE)  # these p-values are two-sided
         inside[i] = not (told & (differences[:, 0] > 0)).any()
     return inside
 

@@ -61,8 +61,8 @@ def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, Co
 def check_priors(recipe: Recipe, models: Mapping[str, ConditionalModel], images: Mapping[Grid, Images]) -> None:
     """Compare each trained prior with the linear denoiser of its own fitted field, at the noise levels of the solvers.
 
-    Raises DataError if its error on test images is larger at one of them: such a prior says less than two moments of the images,
-    and the rows of its solvers would say more about it than about them.
+    Raises DataError if its squared error on test images is more than 1 % larger at one of them: the rows of the solvers would
+    then show how little the prior was trained, not how good the solvers are.
     """
     grid, source = next(iter(images.items()))
     x: Tensor | None = None

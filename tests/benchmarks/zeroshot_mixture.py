@@ -38,21 +38,21 @@ IMAGES, DRAWS = 8, 16
 class MixtureBench(Bench):
     """Measurements of some images of the mixture, their exact posterior, and truths drawn from it."""
 
-    def __init__(self, pictures: int = IMAGES, draws: int = DRAWS, seed: int = 0) -> None:
-        keys = Keys.of(seed, "mixture bench", range(pictures))
+    def __init__(self, images: int = IMAGES, draws: int = DRAWS, seed: int = 0) -> None:
+        keys = Keys.of(seed, "mixture bench", range(images))
         operator = Sparse(fraction=0.1).sample(keys, GRID)
         self.measurement = measure(operator, LAW.sample(keys, GRID), Noise(sigma=0.7), keys)
         posterior, self.draws = MixturePosterior(LAW, self.measurement), draws
         self.hidden = ~operator.observed  # type: ignore[attr-defined]
         self.keys, self.mean, self.weights = (
-            Keys.of(seed, "draws", range(pictures)),
+            Keys.of(seed, "draws", range(images)),
             posterior.mean(),
             posterior.weights,
         )
-        self.variance = posterior.sample(Keys.of(seed, "variance", range(pictures)), 512).var(0)
-        self.truths = posterior.sample(Keys.of(seed, "truths", range(pictures)), TRUTHS)
-        self.exact = posterior.sample(Keys.of(seed, "exact", range(pictures)), max(draws, 256))
-        self.others = posterior.sample(Keys.of(seed, "others", range(pictures)), draws)
+        self.variance = posterior.sample(Keys.of(seed, "variance", range(images)), 512).var(0)
+        self.truths = posterior.sample(Keys.of(seed, "truths", range(images)), TRUTHS)
+        self.exact = posterior.sample(Keys.of(seed, "exact", range(images)), max(draws, 256))
+        self.others = posterior.sample(Keys.of(seed, "others", range(images)), draws)
 
     def distance(self, samples: Tensor) -> float:
         """Total variation distance of the weights of the components, as a mean over images."""

@@ -7,7 +7,7 @@ from support.messages import raises
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.preconditioning import EdmPreconditioning, LinearPreconditioning, SpectralPreconditioning
-from invkit.diffusion.settings import PRECONDITIONINGS
+from invkit.diffusion.settings import PRECONDITIONINGS, Diffusion
 from invkit.physics.gaussian import MaternField, WhiteField, resample
 
 GRID = Grid(8, 12, 2)
@@ -125,8 +125,9 @@ def test_edm_at_the_ends():
     assert into(s, one)[:, 0, 0, 0].tolist() == pytest.approx([1, 0.5**0.5], abs=1e-6)
 
 
-def test_spectral_needs_modes_of_the_picture():
-    with raises(ValueError, "diffusion.field"):
-        SpectralPreconditioning().scaling(torch.ones(1), WhiteField(basis="periodic"), DATA, GRID)
-    with raises(ValueError, "diffusion.field"):
-        SpectralPreconditioning().scaling(torch.ones(1), MaternField(padding=0.5), DATA, GRID)
+@pytest.mark.parametrize("kind", [SpectralPreconditioning, LinearPreconditioning])
+@pytest.mark.parametrize("field", [WhiteField(basis="periodic"), MaternField(padding=0.5)], ids=["periodic", "padded"])
+def test_modes_of_noise_and_images_have_to_be_the_same(kind, field):
+    with raises(ValueError, "preconditioning", "cosine", "padding", "edm"):
+        Diffusion(field=field, preconditioning=kind())
+    Diffusion(field=field, preconditioning=EdmPreconditioning())

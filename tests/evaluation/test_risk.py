@@ -54,7 +54,7 @@ def test_the_bound_is_that_of_the_paper():
 
 
 def test_losses_are_the_shares_of_pixels_outside():
-    keys = Keys.of(1, "pictures", range(4))
+    keys = Keys.of(1, "images", range(4))
     error, deviation = keys.normal("e", 2, 6, 6), keys.uniform("d", 2, 6, 6) + 0.1
     weight = (keys.uniform("w", 1, 6, 6) < 0.7).float().expand(-1, 2, -1, -1)
     losses = uncovered(error, deviation, weight)

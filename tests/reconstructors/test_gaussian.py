@@ -1,19 +1,23 @@
+from functools import partial
+
 import pytest
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.gaussian_fields import HeavyTailedFields, MixtureFields
 from invkit.physics.gaussian import MaternField
+from invkit.physics.gaussian.mixture_posterior import MixturePosterior
+from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Noise, measure
 from invkit.physics.operators.mask import Mask
-from invkit.reconstructors.gaussian import Gaussian, Oracle
+from invkit.reconstructors.gaussian import ClosedForm
 
 FIELD = MaternField(std=0.5, length=0.2, exponent=2, color=0.3)
 MIXTURE, TAILS = MixtureFields().law(), HeavyTailedFields().law()
 ROWS = {
-    "field": (Gaussian(FIELD), FIELD, 0.0),
-    "mixture": (Oracle(MIXTURE), MIXTURE, 0.7),
-    "tails": (Oracle(TAILS), TAILS, 0.2),
+    "field": (ClosedForm("gaussian", partial(GaussianPosterior, FIELD)), FIELD, 0.0),
+    "mixture": (ClosedForm("oracle", partial(MixturePosterior, MIXTURE)), MIXTURE, 0.7),
+    "tails": (ClosedForm("oracle", partial(MixturePosterior, TAILS)), TAILS, 0.2),
 }
 
 

@@ -28,10 +28,10 @@ class VariogramScore(Metric):
         lags = [2**i for i in range(16) if 2**i < min(outcome.truth.shape[-2:])]
         if not lags:
             raise Unavailable("the image is one pixel wide or high")
-        pictures = [unit(outcome.truth), *(unit(outcome.measurement.paste(x)) for x in results)]
+        images = [unit(outcome.truth), *(unit(outcome.measurement.paste(x)) for x in results)]
         found = {}
         for lag in lags:
-            true, *others = (_pairs(x, lag, torch.sub).abs().sqrt() for x in pictures)
+            true, *others = (_pairs(x, lag, torch.sub).abs().sqrt() for x in images)
             errors = [x - true for x in others]
             mean = torch.stack(errors).mean(0) if len(errors) > 1 else errors[0]
             by_chance = sum((x - mean).square() for x in errors) / (len(errors) * max(1, len(errors) - 1))

@@ -18,7 +18,7 @@ class Matched(NamedTuple):
 
     clean: Tensor  # (B, C, H, W): D
     gradient: Tensor  # (B, C, H, W): J^T A^T K^-1 (y - A D) with K = A V A^T + sigma_y^2
-    misfit: Tensor  # (B,): (y - A D)^T K^-1 (y - A D)
+    mahalanobis: Tensor  # (B,): (y - A D)^T K^-1 (y - A D)
 
     @classmethod
     def of(cls, prior: Prior, measurement: Measurement, x: Tensor, sigma: float, products: int) -> "Matched":
@@ -28,7 +28,7 @@ class Matched(NamedTuple):
         clean, vjp = denoise_with_vjp(prior, x, sigma)
         residual = measurement.y - operator.forward(clean)
         direction, rho = residual, dot(residual, residual)
-        gradient, misfit = torch.zeros_like(clean), torch.zeros_like(rho)
+        gradient, distance = torch.zeros_like(clean), torch.zeros_like(rho)
         for _ in range(products):
             pulled = vjp(transpose * operator.adjoint(direction))
             image = sigma**2 * operator.forward(prior.covariance(pulled)) + measurement.sigma**2 * direction
@@ -36,12 +36,12 @@ class Matched(NamedTuple):
             step = torch.where(
                 curvature > 0, rho / curvature.clamp(min=1e-30), 0
             )  # J of a network need not be symmetric
-            gradient, misfit = gradient + times(step, pulled), misfit + step * rho
+            gradient, distance = gradient + times(step, pulled), distance + step * rho
             residual = residual - times(step, image)
             new = dot(residual, residual)
             direction = residual + times(torch.where(rho > 0, new / rho.clamp(min=1e-30), 0), direction)
             rho = new
-        return cls(clean, gradient, misfit)
+        return cls(clean, gradient, distance)
 
 
 class Mmps(Solver):

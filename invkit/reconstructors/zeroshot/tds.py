@@ -51,7 +51,7 @@ class Tds(Solver):
         twist, least = torch.zeros_like(weights), torch.full_like(weights[0], p)
         for i, (here, there) in enumerate(pairwise(sigmas)):
             found = Matched.of(prior, several, x, here, self.products)
-            twisted = -found.misfit.double().view(p, -1) / 2
+            twisted = -found.mahalanobis.double().view(p, -1) / 2
             weights = weights + twisted - twist
             least = torch.minimum(least, _effective(weights))
             order, weights = _resampled(weights, noise.keys.uniform(f"resample{i}"))

@@ -91,7 +91,7 @@ def result() -> Evaluation:
     conformal = {"factor": 1.8123, "images": 50, "held_out": 51, "coverage": entry(0.9, 0.8, 0.95)}
     nothing = {"factor": None, "images": 0, "held_out": 0, "coverage": entry(None), "reason": "needs 100 pictures"}
     risk = {"factor": 1.6543, "images": 50, "held_out": 51, "uncovered": entry(0.08, 0.07, 0.09)}
-    none = {**nothing, "uncovered": entry(None), "reason": "needs 50 pictures"}
+    none = {**nothing, "uncovered": entry(None), "reason": "needs 50 images"}
     calibration = [
         {**rows[1], "conformal": conformal, "risk": risk, "deviations": points},
         {**rows[1], "conformal": nothing, "risk": none, "deviations": []},
@@ -115,7 +115,7 @@ def test_the_page_says_what_was_measured_how_and_at_what_cost(tmp_path, result):
     for part in (
         "coins", "share: 0.3", "seed 5", "19.00 ±0.50 ▲", "needs samples", "gaussian mean", "1.00 ±0.20", "0.0123",
         '"torch": "2.x"', "seed: 5  # <script>", "it holds 90%", "1.81", "0.900 [0.800, 0.950]", "needs 100 pictures",
-        "it bounds 10%", "1.65", "0.080 ±0.010", "needs 50 pictures",
+        "it bounds 10%", "1.65", "0.080 ±0.010", "needs 50 images",
     ):  # fmt: skip
         assert part in page.text, part
     assert not missing(page.text, 2, 19, "95 %", "8x8")

@@ -45,7 +45,7 @@ def test_with_enough_products_a_gaussian_prior_is_exact(name, noise, sigma_y):
         k, r = a @ v @ a.T + sigma_y**2 * torch.eye(len(a)), m.y[i].flatten() - a @ clean
         w = torch.linalg.pinv(k) @ r
         torch.testing.assert_close(guided[i].flatten(), clean + v @ a.T @ w, rtol=0, atol=1e-6)
-        assert float(found.misfit[i]) == pytest.approx(float(r @ w), rel=1e-6)
+        assert float(found.mahalanobis[i]) == pytest.approx(float(r @ w), rel=1e-6)
     step = last_step("mmps", prior, m, SIGMA, n, products=20)
     torch.testing.assert_close(step, guided, rtol=0, atol=1e-9)
     assert float((last_step("mmps", prior, m, SIGMA, n, products=1) - guided).abs().max()) > 1e-3

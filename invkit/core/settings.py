@@ -12,6 +12,8 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -92,6 +94,16 @@ def _absolute(path: str, info: ValidationInfo) -> str:
 
 # A path: relative to the recipe, or to the working directory if given on the command line.
 PathSetting = Annotated[str, AfterValidator(_absolute)]
+
+PRETRAINED = "pretrained:"  # begins the name of a model that ships with invkit
+
+
+def _shipped_or_path(value: str, path: ValidatorFunctionWrapHandler) -> str:
+    return value if value.startswith(PRETRAINED) else path(value)
+
+
+# A trained model: a run folder, a file of `invkit export`, or `pretrained:NAME`.
+ModelSetting = Annotated[PathSetting, WrapValidator(_shipped_or_path)]
 
 
 def named_paths(settings: BaseModel, key: str = "") -> dict[str, str]:

@@ -17,11 +17,16 @@ TABLE_ONLY = ("eval", "log", "sample")  # sections of a recipe that a training d
 
 
 def named_files(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Path and SHA-256 of each file that a setting names; the images of a data set are recorded by the data set."""
+    """Path and SHA-256 of each file that a setting names.
+
+    Images are recorded by the data set, and the weights that a training starts from in `record.json`.
+    """
     return {
         key: {"path": path, "sha256": digest}
         for key, path in named_paths(recipe).items()
-        if not (key.startswith("data.") and recipe.data.records_split) and (digest := _sha256(Path(path)))
+        if key != "train.init"
+        and not (key.startswith("data.") and recipe.data.records_split)
+        and (digest := _sha256(Path(path)))
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from invkit.core.errors import DataError, PluginError, RecipeError
+from invkit.core.errors import DataError, PluginError, RecipeError, first_line
 from invkit.core.files import locked, make_folder, write_atomic
 from invkit.experiment.provenance import TABLE_ONLY, changed_code, plugin_code
 from invkit.plugins.registry import Registry
@@ -174,14 +174,8 @@ class RunFolder:
             )
 
     @classmethod
-    def open(
-        cls, path: Path, overrides: tuple[str, ...] = (), registry: Registry | None = None
-    ) -> tuple["RunFolder", Recipe]:
-        """Open an existing run, given by its path or by its name in `runs`; returns the folder and its recipe.
-
-        Raises DataError if there is none. A run folder never causes code to be imported: the plugin files of the run must
-        be given again, in `registry`.
-        """
+    def find(cls, path: Path) -> "RunFolder":
+        """The folder of an existing run, given by its path or by its name in `runs`. Raises DataError if there is none."""
         asked, path = path, path if path.exists() or path.is_absolute() else RUNS / path
         resolved = path / "resolved.yaml"
         if not resolved.is_file():
@@ -189,15 +183,25 @@ class RunFolder:
                 raise DataError(f"{asked} holds the runs of {len(seeds)} seeds; give one of them, such as {seeds[0]}")
             at = str(asked) if asked.exists() else f"{asked}, here or in {RUNS},"
             raise DataError(f"{at} is no run folder (it has no resolved.yaml); `invkit run RECIPE` creates one")
-        folder = cls(path)
+        return cls(path)
+
+    @classmethod
+    def open(
+        cls, path: Path, overrides: tuple[str, ...] = (), registry: Registry | None = None
+    ) -> tuple["RunFolder", Recipe]:
+        """Open an existing run, as `find`; returns the folder and its recipe.
+
+        A run folder never causes code to be imported: the plugin files of the run must be given again, in `registry`.
+        """
+        folder = cls.find(path)
         try:
-            return folder, folder.bound(load_recipe(resolved, overrides, registry))
+            return folder, folder.bound(load_recipe(folder.path / "resolved.yaml", overrides, registry))
         except (RecipeError, PluginError) as error:
             absent = sorted(folder.record().get("plugin_files", {}).keys() - {Path(f).name for f in _files(registry)})
             if not absent:
                 raise
             given = " ".join(f"--plugin {name}" for name in absent)
-            raise type(error)(f"{error}\n{path} was created with {given}; give it again") from None
+            raise type(error)(f"{error}\n{folder.path} was created with {given}; give it again") from None
 
     @property
     def has_checkpoint(self) -> bool:
@@ -214,9 +218,20 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise DataError(f"{self.split} is damaged ({error}); restore it, or train anew with --fresh") from None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved recipe as plain data, for which no plugin is needed. Raises DataError if it is damaged."""
+        try:
+            found = yaml.safe_load((self.path / "resolved.yaml").read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise DataError(f"{self.path / 'resolved.yaml'} cannot be read: {first_line(error)}") from None
+        if not isinstance(found, dict):
+            raise DataError(f"{self.path / 'resolved.yaml'} is no recipe; restore it, or train anew with --fresh")
+        return found
+
     def bound(self, recipe: Recipe) -> Recipe:
         """A recipe of this run, or one with overrides, whose data set has the split that the run recorded."""
-        stored = yaml.safe_load((self.path / "resolved.yaml").read_text("utf-8"))["data"]
+        stored = self.settings["data"]
         own = yaml.safe_load(without_secrets(recipe.dump()))["data"]
         changed = [key for key in stored if stored[key] != own.get(key)]
         return recipe.model_copy(update={"data": recipe.data.with_split(self.recorded_split(), changed)})

@@ -14,6 +14,7 @@ from invkit.data.base import Images
 from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.report.images import sample_sheet
+from invkit.experiment.initial_weights import find_weights
 from invkit.experiment.logger import RunLogger
 from invkit.experiment.provenance import plugin_code
 from invkit.experiment.run_folder import RunFolder, warn_of_changed_code
@@ -89,7 +90,12 @@ def _trainer(session: Session, problem: Problem, checkpoint: Checkpoint | None) 
     recipe, folder, world, settings = session.recipe, session.folder, session.world, session.recipe.train
     if checkpoint is None:
         total_images = settings.total and settings.total * settings.batch
+        source = find_weights(settings.init) if settings.init else None  # before the fit, which takes longer
         model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, session.device, total_images)
+        if source is not None:
+            facts = source.give(model, session.listener.say)
+            if world.first:
+                folder.update_record({"initialised": facts})
     else:
         model = place(rebuild(recipe, checkpoint), session.device)
     world.broadcast_(model.parameters())  # equal already, unless the machines differ

@@ -246,11 +246,12 @@ def check_count(count: int) -> int:
     return int(count)
 
 
-def weights_sha256(*models: ConditionalModel) -> str:
-    """SHA-256 of the names and values of all parameters."""
+def weights_sha256(*models: ConditionalModel | Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names and values of all parameters, of models or by name."""
     digest = hashlib.sha256()
     for model in models:
-        for name, p in sorted(model.named_parameters()):
+        named = model.items() if isinstance(model, Mapping) else model.named_parameters()
+        for name, p in sorted(named):
             digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
 
@@ -260,9 +261,14 @@ def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Tra
 
     Raises DataError if the checkpoint is damaged or does not fit.
     """
-    checkpoint = best_checkpoint(folder.checkpoints, READ) if recipe.eval.checkpoint == "best" else None
-    checkpoint = checkpoint or latest_checkpoint(folder.checkpoints, READ)
+    checkpoint = evaluated(folder, recipe.eval.checkpoint == "best")
     return None if checkpoint is None else replace(from_checkpoint(recipe, checkpoint, device), folder=folder)
+
+
+def evaluated(folder: RunFolder, best: bool) -> Checkpoint | None:
+    """The checkpoint that is evaluated, the last or the best one; None if there is no checkpoint yet."""
+    checkpoint = best_checkpoint(folder.checkpoints, READ) if best else None
+    return checkpoint or latest_checkpoint(folder.checkpoints, READ)
 
 
 def finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:

@@ -1,5 +1,7 @@
 """Builds a model and fits its constants to the training images."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -52,6 +54,21 @@ def build_model(
         torch.manual_seed(problem.seed)
         model = ConditionalModel(network, diffusion, constants, precision)
     return place(model, device)
+
+
+@torch.no_grad()
+def take_weights(model: ConditionalModel, weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Copy the weights that have a parameter of the same name and shape; returns why each other parameter keeps its own."""
+    kept = {}
+    for name, p in model.named_parameters():
+        found = weights.get(name)
+        if found is None:
+            kept[name] = "absent there"
+        elif found.shape != p.shape:
+            kept[name] = f"{tuple(found.shape)} there, {tuple(p.shape)} here"
+        else:
+            p.copy_(found)
+    return kept
 
 
 def _residual(

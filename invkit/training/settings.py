@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from invkit.core.device import Precision
-from invkit.core.settings import Settings
+from invkit.core.settings import ModelSetting, Settings
 
 
 class Train(Settings):
@@ -16,6 +16,11 @@ class Train(Settings):
         ge=0,
         lt=2**63,
         description="seed of weights, batches, masks and noise of the training; null: seed of the recipe",
+    )
+    init: ModelSetting | None = Field(
+        None,
+        description="start from the averaged weights of another run: its folder, a file of `invkit export`, or pretrained:NAME; "
+        "null: random weights",
     )
     steps: int | None = Field(None, ge=1, description="optimiser steps; 2000 if neither steps nor budget is given")
     budget: str | None = Field(

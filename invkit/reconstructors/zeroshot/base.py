@@ -11,7 +11,7 @@ from torch import Tensor
 from invkit.core.errors import RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.core.settings import PathSetting, Settings
+from invkit.core.settings import ModelSetting, Settings
 from invkit.diffusion.schedules import EdmSchedule
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import Method, Reconstructor, Sources
@@ -24,7 +24,7 @@ CLOSED_FORM = ("gaussian", "oracle")  # priors without a network
 
 
 def _named(value: str, path: ValidatorFunctionWrapHandler) -> str:
-    """A prior: a name, or else a path."""
+    """A prior: a name, or else a trained model."""
     return value if value in CLOSED_FORM else path(value)
 
 
@@ -68,7 +68,7 @@ class Solver(Method, ABC):
 
     title: ClassVar[str]  # name of the method
 
-    prior: Annotated[PathSetting, WrapValidator(_named)] = Field(
+    prior: Annotated[ModelSetting, WrapValidator(_named)] = Field(
         description="run folder of a model trained on the degradation `nothing`; or a denoiser in closed form: `gaussian`, the "
         "linear one of the field fitted to the training images, or `oracle`, that of images with a known distribution"
     )

@@ -15,6 +15,7 @@ from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import Condition, InitialEstimate, initial_estimate
 from invkit.diffusion.constants import Constants, embed
 from invkit.diffusion.density import density_ratio, zooms
+from invkit.diffusion.energy_score import energy_score
 from invkit.diffusion.networks.base import Network
 from invkit.diffusion.out_of_distribution import statistics
 from invkit.diffusion.passes import ALL, Passes
@@ -127,15 +128,17 @@ class ConditionalModel(nn.Module):
         seed: int | None = None,  # of dropout; none without one
         scaling: Scaling | None = None,
     ) -> Tensor:
-        """E[z_0 | z, y] (B, C, H, W) float32; z is ignored where sigma is infinite."""
+        """E[z_0 | z, y] (B, C, H, W) float32.
+
+        Where sigma is infinite: E[z_0 | y] if z is zero; a sample of z_0 given y if it is a draw of the noise field and the model
+        was trained with `score`.
+        """
         scaling = scaling or self.scaling(sigma, condition)
-        mean_wanted = sigma.isinf()
-        z = torch.where(mean_wanted.view(-1, 1, 1, 1), 0.0, z)
         if condition.hidden is not None and self.blanks:
             z = z * condition.hidden
         u = scaling.analysis(z)
         state = scaling.into(u)
-        embedding = torch.where(mean_wanted[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
+        embedding = torch.where(sigma.isinf()[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
         with autocast(x.device, self.precision), span("network"):
             # a tensor: a number would be compiled into the network
@@ -162,14 +165,34 @@ class ConditionalModel(nn.Module):
             condition = self.condition(measurement)
         grid = measurement.grid
         target = condition.estimate.residual(x)
-        level = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)
-        sigma = torch.where(quantiles < mean_share, math.inf, self.schedule.train_sigma(level))
+        quantile = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)
+        sigma = torch.where(quantiles < mean_share, math.inf, self.schedule.train_sigma(quantile))
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
-        z = target + torch.where(sigma.isinf(), 0, sigma).view(-1, 1, 1, 1) * noise
+        level = sigma.view(-1, 1, 1, 1)
+        z = torch.where(level.isinf(), 0.0, target + level * noise)
         scaling = self._scaling_of_each(sigma, condition, self.density_ratio(measurement))
         error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight
         return self.diffusion.loss(error, where, sigma, scaling.power)
+
+    def score(
+        self,
+        x: Tensor,  # (B, C, H, W)
+        measurement: Measurement,
+        keys: Keys,
+        weight: Tensor | None = None,  # (B, 1 or C, H, W), as in `loss`
+        seed: int | None = None,  # of dropout
+    ) -> Tensor:
+        """Energy score (B,) of two samples by one network call each: see `diffusion.energy_score`."""
+        with span("condition"):
+            condition = self.condition(measurement)
+        target = condition.estimate.residual(x)
+        noise = [self.diffusion.field.sample(keys.child(f"member{i}"), measurement.grid) for i in range(2)]
+        sigma = torch.full((1,), math.inf, device=x.device)
+        scaling = self.scaling(sigma, condition)
+        pair = self.denoise(torch.cat(noise), sigma.expand(2 * len(x)), condition.repeat(2), seed, scaling)
+        first, second = pair.chunk(2)
+        return energy_score(first, second, target, condition.hidden if weight is None else weight)
 
     @torch.no_grad()
     def mean(self, measurement: Measurement, estimate: InitialEstimate | None = None) -> Tensor:

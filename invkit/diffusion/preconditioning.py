@@ -51,7 +51,7 @@ def together(
 
 
 class Preconditioning(Settings, ABC):
-    """At noise level infinity all have `skip = 0` and `into = 0`: the output is the mean."""
+    """At noise level infinity z is a draw of the noise field, which all turn into one of the data field, or zero for the mean."""
 
     kind: ClassVar[str] = "preconditioning"
 
@@ -80,11 +80,12 @@ class ScalarPreconditioning(Preconditioning, ABC):
     ) -> Scaling:
         working = working or grid
         common = min(grid, working, key=lambda g: g.pixels)  # the grid with the modes of both
-        s = (sigma * noise.pixel_std(common)).view(-1, 1, 1, 1)
-        mean = s.isinf()
-        skip, out = self.factors(torch.where(mean, 1.0, s))
-        skip, out = torch.where(mean, 0.0, skip), torch.where(mean, self.data, out)
-        into = (s**2 + self.data**2).rsqrt()
+        unit = noise.pixel_std(common)
+        s = (sigma * unit).view(-1, 1, 1, 1)
+        infinite = s.isinf()
+        skip, out = self.factors(torch.where(infinite, 1.0, s))
+        skip, out = torch.where(infinite, self.data / unit, skip), torch.where(infinite, self.data, out)
+        into = torch.where(infinite, 1 / unit, (s**2 + self.data**2).rsqrt())
 
         def lowpass(z: Tensor) -> Tensor:  # a scalar factor does not fit modes beyond the network's grid
             return resample(resample(z, working.shape), grid.shape)
@@ -137,11 +138,11 @@ class SpectralPreconditioning(Preconditioning):
         working = working or grid
         encode, rotate, decode, gain = _pencil(noise, data, grid, sigma.device, torch.float32)
         s2 = sigma.square().view(-1, 1, 1, 1)
-        mean = s2.isinf()
-        finite = torch.where(mean, 1.0, s2)
-        skip = torch.where(mean, 0.0, gain / (gain + finite))
-        out = torch.where(mean, gain, finite * gain / (gain + finite)).sqrt()
-        into = torch.where(mean, 0.0, (gain + finite).rsqrt())
+        infinite = s2.isinf()
+        finite = torch.where(infinite, 1.0, s2)
+        skip = torch.where(infinite, gain.sqrt(), gain / (gain + finite))
+        out = torch.where(infinite, gain, finite * gain / (gain + finite)).sqrt()
+        into = torch.where(infinite, 1.0, (gain + finite).rsqrt())
         norm = decode.square().sum(0)  # (C, H, W)
         height, width = (min(n, m) for n, m in zip(grid.shape, working.shape, strict=True))
         within = ..., slice(height), slice(width)  # the modes of both grids
@@ -171,12 +172,15 @@ class LinearPreconditioning(Preconditioning):
         linear = SpectralPreconditioning().scaling(sigma, noise, data, grid)
         power = linear.power if common == grid else SpectralPreconditioning().scaling(sigma, noise, data, common).power
         s, d = (sigma * noise.pixel_std(common)).view(-1, 1, 1, 1), data.pixel_std(common)
-        into = torch.where(s.isinf(), 0.0, (s**2 + d**2).rsqrt())
+        into = (s**2 + d**2).rsqrt()
         out = power.sqrt().view(-1, 1, 1, 1)
+
+        def skip(z: Tensor) -> Tensor:
+            return linear.synthesis(linear.skip(linear.analysis(z)))
+
         return Scaling(
-            _same, lambda z: into * resample(z, working.shape),
-            lambda z: linear.synthesis(linear.skip(linear.analysis(z))),
-            lambda f: out * resample(f, grid.shape), _same, power,
+            _same, lambda z: resample(torch.where(s.isinf(), skip(z) / d, into * z), working.shape),
+            skip, lambda f: out * resample(f, grid.shape), _same, power,
         )  # fmt: skip
 
 

@@ -142,12 +142,23 @@ class Langevin(Sampler):
         return steps + (steps - 1) * self.corrections
 
 
+class OneStep(Sampler):
+    """A sample by one network call at noise level infinity, of a model trained for it (`train.one_step_share`)."""
+
+    def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
+        return denoise(x / float(levels[0]), math.inf)
+
+    def calls(self, steps: int) -> int:
+        return 1
+
+
 SAMPLERS: dict[str, type[Sampler]] = {
     "heun": Heun,
     "dpmpp-2m": Dpmpp2M,
     "denoise": Denoising,
     "em": EulerMaruyama,
     "langevin": Langevin,
+    "one-step": OneStep,
 }
 
 

@@ -161,12 +161,13 @@ class Trained:
     def sampling(self, sampler: Sampler | str | None = None, steps: int | None = None) -> Sample:
         """The sampler settings of the recipe, with another sampler, or another number of steps."""
         settings = self.recipe.sample
-        changes = {"method": settings.method if sampler is None else sampler, "steps": steps or settings.steps}
-        if isinstance(sampler, str):
-            changes["method"] = self.recipe.registry.get("sampler", sampler)()
+        method = settings.method if sampler is None else sampler
+        if isinstance(method, str):
+            method = self.recipe.registry.get("sampler", method)()
+        self.recipe.check_sampler(method)
         if steps is not None and not 1 <= steps <= MAX_STEPS:
             raise ValueError(f"steps should be from 1 to {MAX_STEPS}, got {steps}")
-        return settings.model_copy(update=changes)
+        return settings.model_copy(update={"method": method, "steps": steps or settings.steps})
 
     def drawing(
         self,

@@ -16,6 +16,7 @@ from invkit.core.settings import Settings
 from invkit.data.base import Dataset, Images, Split
 from invkit.diffusion import Sample
 from invkit.diffusion.networks import NETWORKS, Network
+from invkit.diffusion.samplers import OneStep, Sampler
 from invkit.diffusion.settings import Diffusion
 from invkit.evaluation.metrics import Metric, column
 from invkit.evaluation.settings import Eval
@@ -55,6 +56,18 @@ class Recipe(Settings):
     log: Log = Log()
 
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @model_validator(mode="after")
+    def _sampler_of_the_training(self) -> Self:
+        self.check_sampler(self.sample.method)
+        return self
+
+    def check_sampler(self, method: Sampler) -> None:
+        """Raises ValueError if the model is not trained for a sampler."""
+        if isinstance(method, OneStep) and not self.train.one_step_share:
+            raise ValueError(
+                "the sampler one-step needs a model trained for it: train with train.one_step_share=0.5, or choose dpmpp-2m"
+            )
 
     @model_validator(mode="after")
     def _flip_as_the_data_allow(self) -> Self:

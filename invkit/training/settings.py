@@ -26,7 +26,8 @@ class Train(Settings):
     budget: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?[smhd]$",
-        description="training time instead of `steps`, such as 90s, 10m, 2h or 1d; not reproducible",
+        description="training time instead of `steps`, such as 90s, 10m, 2h or 1d; not reproducible. On a CPU it is the processor "
+        "time of the main thread, so that other work on the machine does not shorten the training",
     )
     batch: int = Field(64, ge=1, description="images per step, over all accumulated parts and processes")
     accumulate: int = Field(1, ge=1, description="parts that a batch is split into; there is one update per batch")
@@ -44,6 +45,13 @@ class Train(Settings):
     )
     mean_share: float = Field(
         0.25, ge=0, le=1, description="share of a batch trained on the posterior mean (noise level infinity)"
+    )
+    one_step_share: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="share of a batch trained to draw a sample by one network call (sample.method: one-step), by the energy "
+        "score of two samples",
     )
     query_fraction: float | None = Field(
         None,
@@ -100,6 +108,8 @@ class Train(Settings):
             raise ValueError(
                 "clean=false needs a single grid: a pixel of a coarse grid is the mean of fine ones, not all measured"
             )
+        if not self.clean and self.one_step_share:
+            raise ValueError("one_step_share needs clean images: it compares samples with whole images")
         if not self.clean and self.query_fraction is not None:
             raise ValueError("clean=false takes the loss on measured pixels (train.held); leave query_fraction out")
         return self

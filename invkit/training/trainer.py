@@ -36,7 +36,7 @@ class StepRecord:
     grad_norm: Tensor  # ()
     lr: float
     images: int  # images processed so far
-    seconds: float  # duration of this step
+    seconds: float  # duration of this step; on a CPU, processor time of the main thread
     total: int  # number of steps of the training; an estimate with a budget
 
 
@@ -71,6 +71,8 @@ class Trainer:
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         dtype = fast_dtype(device, settings.precision)
         self.optimisers = optimisers(model, settings.lr, settings.muon_lr, settings.weight_decay, dtype)
+        # other work on the machine delays a step on a CPU, and does not count
+        self._clock = time.thread_time if device.type == "cpu" else time.perf_counter
         self.check_every = 1 if device.type == "cpu" else CHECK_EVERY
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._flags: list[Tensor] = []  # whether each step since the last check was finite
@@ -108,14 +110,14 @@ class Trainer:
         self.model.train()
         try:
             while not self.done:
-                start = time.perf_counter()
+                start = self._clock()
                 if (updated := self._update()) is None:
                     return
                 loss, norm, rate = updated
                 self.step += 1
                 if len(self._flags) >= self.check_every:
                     self.check()
-                taken = torch.tensor(time.perf_counter() - start, dtype=torch.float64)
+                taken = torch.tensor(self._clock() - start, dtype=torch.float64)
                 if self.settings.total is None:  # the first process's time counts for all
                     self.world.broadcast_([taken])
                 self.seconds += float(taken)
@@ -266,7 +268,22 @@ class Trainer:
                 weight = query(measurement, keys, s.query_fraction)
         first = int(positions[0])  # dropout uses torch's generator, seeded by the position
         seed = int(Keys.of(self.problem.seed, "dropout", [first]).integers("seed", 2**20)) + (first << 20)
-        return self.model.loss(x, measurement, keys, levels, mean_share=s.mean_share, weight=weight, seed=seed)
+        if not s.one_step_share:
+            return self.model.loss(x, measurement, keys, levels, mean_share=s.mean_share, weight=weight, seed=seed)
+        scored = positions % s.batch >= s.batch - round(s.one_step_share * s.batch)  # trained for samples by one call
+        places = [where.nonzero()[:, 0].to(self.device) for where in (~scored, scored)]
+        losses = []
+        for own, single in zip(places, (False, True), strict=True):
+            if not len(own):
+                continue
+            pixels = None if weight is None else weight[own]
+            batch = x[own], measurement[own], keys[own]
+            losses.append(
+                self.model.score(*batch, weight=pixels, seed=seed)
+                if single
+                else self.model.loss(*batch, levels[own], mean_share=s.mean_share, weight=pixels, seed=seed)
+            )
+        return torch.cat(losses)[torch.cat(places).argsort()]
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """The state to save, by file: weights, averaged weights, optimiser moments.

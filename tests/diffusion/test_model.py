@@ -99,10 +99,10 @@ def test_loss_is_the_weighted_denoising_error():
     assert plain > 1000 and query < 3
 
 
-def test_infinity_ignores_the_state():
+def test_the_mean_is_the_output_for_a_zero_state_at_infinity():
     model = build(perturb=0.1)
     _, m = observe()
     condition = model.condition(m)
     infinity = torch.full((4,), math.inf)
     a, b = (model.denoise(z, infinity, condition) for z in (torch.zeros(4, 3, 16, 16), torch.randn(4, 3, 16, 16)))
-    assert torch.equal(a, b)
+    assert torch.equal(condition.estimate.image(a), model.mean(m)) and not torch.equal(a, b)

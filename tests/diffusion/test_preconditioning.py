@@ -77,11 +77,22 @@ def test_inputs_and_targets_of_linear_have_unit_variance(noise, sigma):
 
 
 @pytest.mark.parametrize("name", sorted(PRECONDITIONINGS))
-def test_at_infinity_the_output_is_the_mean_itself(name):
-    s = PRECONDITIONINGS[name]().scaling(torch.tensor([math.inf]), WhiteField(reference=8), DATA, GRID)
-    z, f = torch.randn(1, *GRID.picture), torch.randn(1, *GRID.picture)
-    assert not skip(s, z).any() and not into(s, z).any()
+def test_at_infinity_zero_gives_the_mean_and_noise_a_draw_of_the_data_field(name):
+    noise, count = NOISES[1], 4000
+    s = PRECONDITIONINGS[name]().scaling(torch.tensor([math.inf]), noise, DATA, GRID)
+    zero, f = torch.zeros(1, *GRID.picture), torch.randn(1, *GRID.picture)
+    assert not skip(s, zero).any() and not into(s, zero).any()
     assert out(s, f).isfinite().all() and out(s, f).any() and float(s.power) > 0
+    z = noise.sample(Keys.of(0, "n", range(count)), GRID)
+    drawn = skip(s, z)
+    assert float(into(s, z).square().mean()) == pytest.approx(1, rel=0.03)
+    if name not in ("linear", "spectral"):
+        assert float(drawn.square().mean()) == pytest.approx(1, rel=0.03)
+        return
+    exact = DATA.sample(Keys.of(1, "x", range(count)), GRID)
+    torch.testing.assert_close(drawn.var(0), exact.var(0), rtol=0.15, atol=0)
+    pairs = [(x[:, 0, 3, 3] * x[:, 1, 4, 5]).mean() for x in (drawn, exact)]  # across cells and channels
+    assert float(pairs[0]) == pytest.approx(float(pairs[1]), abs=0.03)
 
 
 @pytest.mark.parametrize("name", ["edm", "epsilon", "x0", "v"])

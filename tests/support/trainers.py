@@ -18,11 +18,11 @@ NETWORK = NETWORKS["fno-unet"](channels=16, mult=(1, 2), blocks=1, embedding=8, 
 SETTINGS = {"steps": 8, "batch": 8, "warmup": 2, "precision": "float32", "lr": 1e-3}
 
 
-def trainer(settings: dict | None = None, degradation=None, grids=(16,)) -> Trainer:
+def trainer(settings: dict | None = None, degradation=None, grids=(16,), network=NETWORK) -> Trainer:
     train = Train(**{**SETTINGS, **(settings or {})})
     images = {Grid(n, n): Fields(train_size=50).open("train", Grid(n, n), 0) for n in grids}
     problem = Problem(images, degradation or RandomPixels(), Noise(), 0)
-    return Trainer(problem, build_model(problem, NETWORK, Diffusion(), train.precision, CPU), train, CPU)
+    return Trainer(problem, build_model(problem, network, Diffusion(), train.precision, CPU), train, CPU)
 
 
 def weights(t: Trainer) -> list[torch.Tensor]:

@@ -1,3 +1,4 @@
+import time
 import warnings
 
 import pytest
@@ -66,6 +67,13 @@ def test_pictures_read_ahead_are_those_of_their_steps():
     losses += [r.loss for r in run]
     assert losses == expected and begun == [0, 3]
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(ahead), strict=True))
+
+
+def test_time_in_which_a_cpu_does_other_work_is_not_part_of_a_budget():
+    t = trainer({"steps": 2, "warmup": 0})
+    gradients = t._gradients
+    t._gradients = lambda: (time.sleep(1.5), gradients())[1]
+    assert sum(record.seconds for record in t.run()) < 3 and 0 < t.seconds < 3
 
 
 def test_a_budget_is_kept_and_gone_on_with():

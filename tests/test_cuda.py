@@ -19,13 +19,14 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.samplers import SAMPLERS
-from invkit.experiment.run import load, profile, run
+from invkit.experiment.run import load, profiled, run
 from invkit.physics.gaussian import MaternField
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Noise, measure
 from invkit.plugins import loader as plugins
 from invkit.recipe.recipe import load_recipe
 from invkit.training.checkpoint import latest_checkpoint
+from invkit.training.profiling import profile
 
 pytestmark = [
     pytest.mark.gpu,
@@ -223,8 +224,10 @@ def test_nccl_carries_what_a_world_sends(monkeypatch):
 
 def test_the_parts_of_a_step_are_told_apart(tmp_path):
     (tmp_path / "r.yaml").write_text(RECIPE)
-    rows = {row["part"]: row["share"] for row in profile(load_recipe(tmp_path / "r.yaml"), "cuda")}
-    assert rows["backward"] > 0.05 and rows["network, forward"] > 0.05 and rows["rest"] < 0.5
+    recipe = load_recipe(tmp_path / "r.yaml")
+    rows = {row["part"]: row for row in profile(profiled(recipe, "cuda"), recipe.sample)[0]}
+    assert rows["backward"]["share"] > 0.05 and rows["network, forward"]["share"] > 0.05 and rows["rest"]["share"] < 0.5
+    assert rows["backward"]["step"] > 20  # launched by another thread
 
 
 def test_the_command_line_says_the_device():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
     "--seeds", type=int, help="Train and evaluate with so many seeds, into seed-N within the folder; a joint table."
 )
 @click.option("--smoke", is_flag=True, help="Shorten every part of the recipe, so that it takes seconds.")
-@click.option("--profile", is_flag=True, help="Only print the time spent in each part of a training step.")
+@click.option("--profile", is_flag=True, help="Only print the time and the operations of each part of a training step.")
 @click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes on this machine, one for each GPU.")
 @plugin_files
 def run(
@@ -62,9 +62,7 @@ def run(
         from invkit.experiment.run_folder import RunFolder
 
         if profile:
-            from invkit.training.profiling import profile_text
-
-            click.echo(profile_text(experiment.profile(loaded, device), loaded.train.batch), nl=False)
+            click.echo(experiment.profile(loaded, device), nl=False)
             return
         if nproc > 1 and "WORLD_SIZE" not in os.environ:
             raise click.exceptions.Exit(distributed.launch([sys.executable, "-m", "invkit", *sys.argv[1:]], nproc))

@@ -1,13 +1,14 @@
 """Device, precision and determinism."""
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 from invkit.core.errors import RecipeError
+from invkit.core.spans import arrived
 
 M = TypeVar("M", bound=torch.nn.Module)
 Precision = Literal["auto", "bf16", "float32"]
@@ -59,27 +60,9 @@ def set_determinism(strict: bool) -> None:
     torch.backends.cudnn.benchmark = not strict
 
 
-_awaited: torch.device | None = None  # the device to wait for at the end of a span
-
-
-@contextmanager
-def span(name: str) -> Iterator[None]:
-    """Mark a named part of a step in the profile of `invkit run --profile`."""
-    with torch.profiler.record_function(f"invkit/{name}"):
-        yield
-        if _awaited is not None:
-            synchronise(_awaited)
-
-
-@contextmanager
-def synchronised_spans(device: torch.device) -> Iterator[None]:
-    """Within this context every span waits for the device to finish its work, whichever thread launched it."""
-    global _awaited
-    _awaited = device
-    try:
-        yield
-    finally:
-        _awaited = None
+def send(x: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device; the host does not wait for the copy, so a tensor of the host must not be changed afterwards."""
+    return arrived(x.to(device, non_blocking=True))
 
 
 def synchronise(device: torch.device) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from invkit.core.device import send
 from invkit.core.errors import InvkitError, ResourceError
 from invkit.core.grid import Grid
 from invkit.data.base import Images
@@ -42,7 +43,7 @@ class _Resident:
         return self.values[self._index(ids)]
 
     def _index(self, ids: Sequence[int]) -> Tensor:
-        return torch.tensor(ids, device=self.values.device)
+        return send(torch.tensor(ids), self.values.device)
 
 
 class Feed:
@@ -82,7 +83,7 @@ class Feed:
         if x is None:
             x = self.images[grid][ids]
             x = x.pin_memory() if self.device.type == "cuda" else x
-        return x.to(self.device, non_blocking=True)
+        return send(x, self.device)
 
     def close(self) -> None:
         """End the worker processes; they start again at the next request."""

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from invkit.core.device import Precision, autocast, span
+from invkit.core.device import Precision, autocast
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
+from invkit.core.spans import span
 from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import Condition, InitialEstimate, initial_estimate
 from invkit.diffusion.constants import Constants, embed
@@ -81,10 +82,11 @@ class ConditionalModel(nn.Module):
         estimate: InitialEstimate | None = None,
     ) -> Condition:  # fmt: skip
         """Everything that is computed once per measurement; no gradient flows here."""
-        estimate = estimate or self.initial_estimate(measurement)
-        scale = self.constants.residual_scale(estimate.loo_error).view(-1, 1, 1, 1)
-        scaled = replace(estimate, std=estimate.std * scale)
-        return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), density_ratio)
+        with span("condition"):
+            estimate = estimate or self.initial_estimate(measurement)
+            scale = self.constants.residual_scale(estimate.loo_error).view(-1, 1, 1, 1)
+            scaled = replace(estimate, std=estimate.std * scale)
+            return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), density_ratio)
 
     def _conditions(
         self, measurement: Measurement, estimate: InitialEstimate | None
@@ -161,8 +163,7 @@ class ConditionalModel(nn.Module):
 
         Quantiles below `mean_share` are trained at noise level infinity, where the optimal output is the posterior mean.
         """
-        with span("condition"):
-            condition = self.condition(measurement)
+        condition = self.condition(measurement)
         grid = measurement.grid
         target = condition.estimate.residual(x)
         quantile = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)

@@ -180,7 +180,7 @@ class TiledModel:
             draws = []
             for first in range(0, len(self.tiles), AT_ONCE):
                 tiles = range(first, min(first + AT_ONCE, len(self.tiles)))
-                own = Keys(torch.cat([forked.child(f"tile{i}/{label}").state for i in tiles]))
+                own = Keys.join([forked.child(f"tile{i}/{label}") for i in tiles])
                 draws.append(field.sample(own, self.tiles.grid).unflatten(0, (-1, count)))
             return self.tiles.blend_noise(torch.cat(draws))
 

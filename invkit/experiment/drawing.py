@@ -65,7 +65,7 @@ class Drawing(ABC):
 
     @property
     def device(self) -> torch.device:
-        return self.keys.state.device
+        return self.keys.device
 
 
 class Whole(Drawing):
@@ -98,7 +98,7 @@ class Whole(Drawing):
             return self._sampled(cells, self._estimates, self.keys, count, first)
         own = slice(first * len(cells), None)
         keys = self.keys.fork(first + count)[own]
-        on_cpu = Keys(self.keys.state.cpu())
+        on_cpu = Keys(self.keys.hashes)
         drawn = on_cells(self.model.estimate_prior, self.measurement.to("cpu"), on_cpu, first + count)[own]
         estimates = [(part, estimate) for part, _, estimate in self._kriged(drawn)]
         return self._sampled(drawn, estimates, keys, 1, 0)[0].unflatten(0, (count, -1))

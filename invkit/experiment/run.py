@@ -196,17 +196,25 @@ def _load(path: Path, device: torch.device, registry: Registry | None) -> Traine
     return trained
 
 
-def profile(recipe: Recipe, device: str = "auto", listener: Listener | None = None) -> list[dict[str, Any]]:
-    """Time spent in each part of a training step; nothing is written. See `invkit.training.profiling`."""
-    from invkit.training.profiling import STEPS, WARM, profile_steps
+def profile(recipe: Recipe, device: str = "auto", listener: Listener | None = None) -> str:
+    """A text table of what the parts of a training step, a mean and a sample take; nothing is written. See `training.profiling`."""
+    from invkit.training.profiling import profile, profile_text
+
+    return profile_text(*profile(profiled(recipe, device, listener), recipe.sample), recipe.train.batch)
+
+
+def profiled(recipe: Recipe, device: str = "auto", listener: Listener | None = None) -> Trainer:
+    """A trainer of as many steps as a profile takes."""
+    from invkit.training.profiling import LENGTH
 
     torch_device = pick_device(device)
     recipe.check_operators()
     set_determinism(recipe.train.determinism == "strict")
     problem = training_problem(recipe, recipe.open_images("train", (listener or Listener()).say))
-    model = build_model(problem, recipe.model, recipe.diffusion, recipe.train.precision, torch_device)
-    settings = recipe.train.model_copy(update={"steps": WARM + STEPS, "budget": None})
-    return profile_steps(Trainer(problem, model, settings, torch_device))
+    settings = recipe.train.model_copy(update={"steps": LENGTH, "budget": None})
+    total = LENGTH * settings.batch
+    model = build_model(problem, recipe.model, recipe.diffusion, settings.precision, torch_device, total)
+    return Trainer(problem, model, settings, torch_device)
 
 
 def _download(recipe: Recipe) -> None:

@@ -108,4 +108,4 @@ class Nothing(Degradation):
     """No pixel is observed: the posterior is the prior, as zero-shot methods need it."""
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        return Mask(torch.zeros(len(keys), 1, *grid.shape, dtype=torch.bool, device=keys.state.device), grid.channels)
+        return Mask(torch.zeros(len(keys), 1, *grid.shape, dtype=torch.bool, device=keys.device), grid.channels)

@@ -24,8 +24,8 @@ def strokes(keys: Keys, grid: Grid, count: int, length: float, width: float, ben
     direction `SEGMENTS - 1` times, by `bend` times a normal vector; it is reflected at the image border. All lengths are in
     units of the shorter side, so the same keys give the same strokes on every grid.
     """
-    extent = torch.tensor(grid.extent, dtype=torch.float64, device=keys.state.device)
-    rows, columns = centres(grid, keys.state.device)
+    extent = torch.tensor(grid.extent, dtype=torch.float64, device=keys.device)
+    rows, columns = centres(grid, keys.device)
     at = keys.uniform("start", count, 2).double() * extent
     heading = keys.normal("heading", count, 2).double()
     turns = keys.normal("turns", SEGMENTS, count, 2).double() * bend

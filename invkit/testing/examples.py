@@ -29,7 +29,7 @@ class Lines(Degradation):
     every: int = 2
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        observed = torch.arange(grid.height, device=keys.state.device) % self.every == 0
+        observed = torch.arange(grid.height, device=keys.device) % self.every == 0
         return Mask(observed[:, None].expand(len(keys), 1, *grid.shape), grid.channels)
 
 

@@ -1,7 +1,8 @@
 """Optimisers: Muon for convolutions, torch's AdamW for all other parameters; averaging of the weights."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -9,63 +10,99 @@ import torch
 from torch import Tensor, nn
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # five steps map singular values to about [0.7, 1.2]
+_ROUNDS = (2, 3)  # steps between two computations of the Gram matrices; more would amplify their rounding errors
 
 
-def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Approximate the nearest semi-orthogonal matrices (..., rows, columns) by five quintic Newton-Schulz steps in `dtype`."""
+def orthogonalise(batches: Sequence[Tensor]) -> list[Tensor]:
+    """Approximate the nearest semi-orthogonal matrices by five quintic Newton-Schulz steps.
+
+    The matrices (n, rows, columns) of all batches have smaller sides of one size. A step `x <- (a + b G + c G^2) x`, `G = x x^T`,
+    multiplies G by the same polynomial from both sides, so that all batches take their steps together, with the small matrices G.
+    """
     a, b, c = _QUINTIC
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = (matrices.mT if tall else matrices).to(dtype)
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(5):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices)
+    norm: Tensor | None = None
+    for steps in _ROUNDS:
+        gram = torch.cat([x.mT @ x if _tall(x) else x @ x.mT for x in batches])
+        if norm is None:  # the Frobenius norm
+            norm = (gram.diagonal(dim1=1, dim2=2).sum(1).sqrt() + 1e-7)[:, None, None]
+            gram, total = gram / norm.square(), 1 / norm
+        else:
+            total = torch.ones_like(norm)
+        for i in range(steps):
+            factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            factor.diagonal(dim1=1, dim2=2).add_(a)
+            total = factor @ total if i else factor * total
+            if i + 1 < steps:
+                gram = factor @ gram @ factor
+        parts = total.split([len(x) for x in batches])
+        batches = [x @ p if _tall(x) else p @ x for x, p in zip(batches, parts, strict=True)]
+    return list(batches)
+
+
+def _tall(x: Tensor) -> bool:
+    return x.shape[1] > x.shape[2]
+
+
+class _Kernels:
+    """Tensors of the sizes of parameters in one flat tensor, and as batches of matrices (out, rest) of equal shape."""
+
+    def __init__(self, params: Sequence[nn.Parameter]) -> None:
+        self.flat = torch.zeros(sum(p.numel() for p in params), dtype=torch.float32, device=params[0].device)
+        self.views: list[Tensor] = []  # with the memory layout of the parameter, which foreach operations want
+        self.batches: dict[int, list[Tensor]] = {}  # by the smaller side of the matrices
+        start = 0
+        for (out, rest), equal in groupby(params, _sides):
+            first, count = start, 0
+            for p in equal:
+                self.views.append(self.flat[start : start + p.numel()].as_strided(p.shape, p.stride(), start))
+                start, count = start + p.numel(), count + 1
+            self.batches.setdefault(min(out, rest), []).append(self.flat[first:start].view(count, out, rest))
+
+
+def _sides(p: Tensor) -> tuple[int, int]:
+    return p.shape[0], p[0].numel()
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon: momentum with orthogonalised updates (Jordan et al. 2024); kernels are reshaped to matrices (out, rest).
+    """Muon: momentum with orthogonalised updates (Jordan et al. 2024); kernels are matrices (out, rest), in the order of memory.
 
-    Kernels of equal shape are orthogonalised as one batch, in `dtype`. As with torch's fused optimisers, a step changes
-    nothing if the tensor `found_inf` is one.
+    All kernels are updated together, in float32. As with torch's fused optimisers, a step changes nothing if the tensor `found_inf`
+    is one.
     """
 
     found_inf: Tensor | None = None
 
-    def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:  # fmt: skip
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
-        self.dtype = dtype
+        self._kernels: list[
+            tuple[list[nn.Parameter], _Kernels, _Kernels]
+        ] = []  # of each group: momentum, and work space
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
-            for p in group["params"]:
-                if p.grad is not None:
-                    by_shape.setdefault(p.shape, []).append(p)
-            for params in by_shape.values():
-                self._update(params, group)
+        if not self._kernels:
+            for group in self.param_groups:
+                params = sorted(group["params"], key=_sides)
+                self._kernels.append((params, _Kernels(params), _Kernels(params)))
+        for group, (params, momentum, work) in zip(self.param_groups, self._kernels, strict=True):
+            for p, view in zip(params, momentum.views, strict=True):
+                if (own := self.state[p].get("momentum", view)) is not view:  # from a checkpoint
+                    view.copy_(own)
+                self.state[p]["momentum"] = view
+            self._update(params, momentum, work, group)
 
-    def _update(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        updates: list[Tensor] = []
-        finite = (
-            torch.ones((), dtype=torch.float32, device=params[0].device)
-            if self.found_inf is None
-            else 1 - self.found_inf
-        )
-        for p in params:
-            assert p.grad is not None
-            average = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            grad = torch.where(finite > 0, p.grad, 0)
-            average.lerp_(grad, (1 - group["momentum"]) * finite)
-            updates.append(grad.lerp(average, group["momentum"]).flatten(1))
-        batch = orthogonalise(torch.stack(updates), self.dtype)
-        batch *= max(1.0, batch.shape[1] / batch.shape[2]) ** 0.5 * group["lr"] * finite
-        for p, update in zip(params, batch, strict=True):
-            p.mul_(1 - group["lr"] * group["weight_decay"] * finite).sub_(update.view(p.shape))
+    def _update(self, params: list[nn.Parameter], momentum: _Kernels, work: _Kernels, group: dict[str, Any]) -> None:
+        lr, failed = group["lr"], self.found_inf
+        finite = torch.ones((), dtype=torch.float32, device=params[0].device) if failed is None else 1 - failed
+        torch._foreach_copy_(work.views, [p.grad for p in params if p.grad is not None])
+        work.flat.masked_fill_(finite == 0, 0)
+        momentum.flat.lerp_(work.flat, (1 - group["momentum"]) * finite)
+        work.flat.lerp_(momentum.flat, group["momentum"])
+        for batches in work.batches.values():
+            for x, update in zip(batches, orthogonalise(batches), strict=True):
+                torch.mul(update, max(1.0, x.shape[1] / x.shape[2]) ** 0.5 * finite, out=x)
+        torch._foreach_mul_([*params], 1 - lr * group["weight_decay"] * finite)
+        torch._foreach_sub_([*params], work.views, alpha=lr)
 
 
 def guard(optimisers: Iterable[torch.optim.Optimizer], finite: Tensor) -> None:
@@ -97,9 +134,7 @@ def _exponent(length: float) -> float:
     return float(np.roots([1, 7, 16 - length**-2, 12 - length**-2]).real.max())
 
 
-def optimisers(
-    model: nn.Module, lr: float, muon_lr: float | None, weight_decay: float, dtype: torch.dtype = torch.float32
-) -> list[torch.optim.Optimizer]:
+def optimisers(model: nn.Module, lr: float, muon_lr: float | None, weight_decay: float) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the inner convolutions if `muon_lr` is given; `base` in each group is its base learning rate."""
     inner = {
         id(module.weight)
@@ -112,7 +147,7 @@ def optimisers(
         torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
     ]
     if matrices and muon_lr is not None:
-        result.append(Muon(matrices, muon_lr, weight_decay, dtype=dtype))
+        result.append(Muon(matrices, muon_lr, weight_decay))
     for optimiser in result:
         for group in optimiser.param_groups:
             group["base"] = group["lr"]

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.errors import RecipeError
@@ -19,8 +21,8 @@ from invkit.training.incomplete import complete, hold, measurement_of
 
 
 @lru_cache(maxsize=4)  # two epochs on two grids, because images are prefetched
-def _epoch(seed: int, epoch: int, count: int) -> Tensor:
-    return Keys.of(seed, "epoch", [epoch]).permutation("order", count)[0]
+def _epoch(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return Keys.of(seed, "epoch", [epoch]).permutation("order", count)[0].numpy()
 
 
 def image_ids(seed: int, positions: Tensor, count: int) -> list[int]:
@@ -28,13 +30,18 @@ def image_ids(seed: int, positions: Tensor, count: int) -> list[int]:
     return [int(_epoch(seed, p // count, count)[p % count]) for p in positions.tolist()]
 
 
+@lru_cache(maxsize=4)
+def _shift(seed: int) -> float:
+    return float(Keys.of(seed, "quantiles", [0]).uniform("shift"))
+
+
 def quantiles(seed: int, positions: Tensor) -> Tensor:
     """A low-discrepancy sequence in [0, 1): any n consecutive positions have about one value in each interval of length 1 / n.
 
     Multiples of the golden ratio, shifted by the seed (Niederreiter 1992, section 3.1).
     """
-    shift = Keys.of(seed, "quantiles", [0]).uniform("shift", 1).double()
-    return ((shift[0] + positions.double() * ((math.sqrt(5) - 1) / 2)) % 1).float().clamp(max=1 - 1e-7)
+    values = (_shift(seed) + positions.numpy() * ((math.sqrt(5) - 1) / 2)) % 1
+    return torch.from_numpy(values.astype(np.float32).clip(max=1 - 1e-7))
 
 
 @dataclass(frozen=True)

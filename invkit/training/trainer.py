@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invkit.core.device import fast_dtype, span
+from invkit.core.device import send
 from invkit.core.distributed import ALONE, World
 from invkit.core.errors import NonFiniteError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
+from invkit.core.spans import span
 from invkit.data.loader import Feed
 from invkit.diffusion.model import ConditionalModel
 from invkit.training.optimisers import average_decay, guard, optimisers
@@ -69,8 +70,7 @@ class Trainer:
         self.feed = Feed(problem.images, device, settings.workers, self._plan)
         self.step, self.seconds, self.skipped, self._failures = 0, 0.0, 0, 0
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
-        dtype = fast_dtype(device, settings.precision)
-        self.optimisers = optimisers(model, settings.lr, settings.muon_lr, settings.weight_decay, dtype)
+        self.optimisers = optimisers(model, settings.lr, settings.muon_lr, settings.weight_decay)
         # other work on the machine delays a step on a CPU, and does not count
         self._clock = time.thread_time if device.type == "cpu" else time.perf_counter
         self.check_every = 1 if device.type == "cpu" else CHECK_EVERY
@@ -117,13 +117,15 @@ class Trainer:
                 self.step += 1
                 if len(self._flags) >= self.check_every:
                     self.check()
-                taken = torch.tensor(self._clock() - start, dtype=torch.float64)
+                taken = self._clock() - start
                 if self.settings.total is None:  # the first process's time counts for all
-                    self.world.broadcast_([taken])
-                self.seconds += float(taken)
+                    shared = torch.tensor(taken, dtype=torch.float64)
+                    self.world.broadcast_([shared])
+                    taken = float(shared)
+                self.seconds += taken
                 images = self.step * self.settings.batch
                 total = self.settings.total or round(self.step / max(self.share(self.step), 1e-3))
-                yield StepRecord(self.step, loss, norm, rate, images, float(taken), total)
+                yield StepRecord(self.step, loss, norm, rate, images, taken, total)
         finally:
             self.feed.close()
 
@@ -153,9 +155,10 @@ class Trainer:
                 optimiser.zero_grad(set_to_none=True)
         decay = average_decay(self.step, s.ema, s.ema_length)
         with torch.no_grad(), span("average"):
-            weight = (1 - decay) * finite.float()
-            for name, p in self.model.named_parameters():
-                self.average[name].lerp_(p, weight)
+            averages = list(self.average.values())
+            change = torch._foreach_sub(list(self.model.parameters()), averages)
+            torch._foreach_mul_(change, (1 - decay) * finite.float())
+            torch._foreach_add_(averages, change)
         return loss, norm, rate * s.lr
 
     def check(self) -> None:
@@ -184,7 +187,7 @@ class Trainer:
 
     def cause(self) -> dict[str, Any]:
         """Details of the next step, computed without an update: images, loss of each, gradients that are not finite."""
-        s, grid = self.settings, self._grid(self.step)
+        s, grid = self.settings, self.grid(self.step)
         losses, images = [], []
         for part in range(s.accumulate):
             losses.append(self._losses(self.step, part))
@@ -233,10 +236,11 @@ class Trainer:
             loss += mean.detach()
         return loss
 
-    def _grid(self, step: int) -> Grid:
+    def grid(self, step: int) -> Grid:
         """The grid of a step's images, the same in all processes."""
+        grids = self.problem.grids
         keys = Keys.of(self.problem.seed, "step", [step])
-        return self.problem.grids[int(keys.integers("grid", len(self.problem.grids)))]
+        return grids[int(keys.integers("grid", len(grids))) if len(grids) > 1 else 0]
 
     def _positions(self, step: int, part: int) -> Tensor:
         """Positions, in the sequence of images, of this process's share of an accumulated part of a step."""
@@ -245,21 +249,21 @@ class Trainer:
         return self.world.share(torch.arange(first, first + size))
 
     def _ids(self, step: int, part: int) -> list[int]:
-        count = len(self.problem.images[self._grid(step)])
+        count = len(self.problem.images[self.grid(step)])
         return image_ids(self.problem.seed, self._positions(step, part), count)
 
     def _plan(self) -> Iterator[tuple[Grid, list[int]]]:
         """The batches that the feed will be asked for, from the current step on."""
         for step in count(self.step):
             for part in range(self.settings.accumulate):
-                yield self._grid(step), self._ids(step, part)
+                yield self.grid(step), self._ids(step, part)
 
     def _losses(self, step: int, part: int) -> Tensor:
-        s, grid, positions = self.settings, self._grid(step), self._positions(step, part)
+        s, grid, positions = self.settings, self.grid(step), self._positions(step, part)
         with span("images"):
             x = self.feed.take(grid, self._ids(step, part))
         keys = Keys.of(self.problem.seed, "train", positions, self.device)
-        levels = quantiles(self.problem.seed, positions).to(self.device)
+        levels = send(quantiles(self.problem.seed, positions), self.device)
         with span("measure"):
             if s.flip:
                 x = torch.where((keys.uniform("flip") < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)

@@ -23,9 +23,7 @@ class GaussianBlur(Blur):
         return 1e-5
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        rows, columns = (
-            _matrix(n, self.width / e, keys.state.device) for n, e in zip(grid.shape, grid.extent, strict=True)
-        )
+        rows, columns = (_matrix(n, self.width / e, keys.device) for n, e in zip(grid.shape, grid.extent, strict=True))
         return Separable(len(keys), grid, rows=rows, columns=columns, cutoff=self.cutoff)
 
 

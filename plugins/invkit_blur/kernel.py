@@ -37,7 +37,7 @@ class KernelBlur(Blur):
         kernel = torch.from_numpy(_read(Path(self.file)))
         cell = self.size / grid.cell / max(kernel.shape)  # side of a kernel cell, in cells of the grid
         rows, columns = (_spread(m, cell, n) for m, n in zip(kernel.shape, grid.shape, strict=True))
-        return Convolution.of(len(keys), grid, (rows @ kernel @ columns.T)[None].to(keys.state.device), self.cutoff)
+        return Convolution.of(len(keys), grid, (rows @ kernel @ columns.T)[None].to(keys.device), self.cutoff)
 
 
 def _read(path: Path) -> NDArray[np.float64]:

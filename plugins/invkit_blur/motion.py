@@ -30,9 +30,7 @@ class MotionBlur(Blur):
             direction = direction / direction.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)
         else:
             angle = math.radians(self.angle)
-            direction = torch.tensor(
-                [[-math.sin(angle), math.cos(angle)]], dtype=torch.float64, device=keys.state.device
-            )
+            direction = torch.tensor([[-math.sin(angle), math.cos(angle)]], dtype=torch.float64, device=keys.device)
         return Convolution.of(len(keys), grid, _line(direction, self.length / grid.cell, grid), self.cutoff)
 
 

@@ -33,7 +33,7 @@ class Grey(Degradation):
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         _needs_colour(grid)
-        color = torch.tensor([[self.weights]], dtype=torch.float64, device=keys.state.device)
+        color = torch.tensor([[self.weights]], dtype=torch.float64, device=keys.device)
         return Separable(len(keys), grid, color=color)
 
 
@@ -46,7 +46,7 @@ class Bayer(Degradation):
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         _needs_colour(grid)
-        device = keys.state.device
+        device = keys.device
         tile = torch.tensor(["RGB".index(letter) for letter in self.pattern], device=device).view(2, 2)
         rows, columns = (torch.arange(n, device=device) % 2 for n in grid.shape)
         colour = tile[rows[:, None], columns]  # (H, W)

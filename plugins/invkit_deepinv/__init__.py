@@ -66,7 +66,7 @@ class DeepInverse(Degradation):
         domain = chosen.domain(grid)
         with torch.random.fork_rng(devices=[]):  # some estimate their norm with the global generator
             physics, shape = _build(chosen, grid, seeds)
-        return Adapted(grid, shape, physics, item.to(keys.state.device), domain != grid.picture, chosen.exact)
+        return Adapted(grid, shape, physics, item.to(keys.device), domain != grid.picture, chosen.exact)
 
 
 def _build(chosen: Physics, grid: Grid, seeds: Sequence[Sequence[int]]) -> tuple[tuple[Any, ...], tuple[int, ...]]:

@@ -35,7 +35,7 @@ class Box(Degradation):
         if self.place == "random":
             place = keys.uniform("place", 1, 2).double()
         else:
-            place = torch.tensor(self.place, dtype=torch.float64, device=keys.state.device).expand(len(keys), 1, 2)
+            place = torch.tensor(self.place, dtype=torch.float64, device=keys.device).expand(len(keys), 1, 2)
         return _without(place, torch.full_like(place, self.side), grid)
 
 

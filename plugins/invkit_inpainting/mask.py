@@ -23,5 +23,5 @@ class MaskImage(Degradation):
         return [cls(file=str(folder / name)) for name in ("letters.png", "frame.png")]
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        observed = torch.from_numpy(read_mask(Path(self.file), grid)).to(keys.state.device)
+        observed = torch.from_numpy(read_mask(Path(self.file), grid)).to(keys.device)
         return Mask(observed.expand(len(keys), 1, -1, -1), grid.channels)

@@ -23,7 +23,7 @@ class Lines(Degradation):
         if self.offset == "random":
             first = keys.integers("offset", stride, 1)
         else:
-            first = torch.tensor(self.offset % stride, device=keys.state.device).expand(len(keys), 1)
+            first = torch.tensor(self.offset % stride, device=keys.device).expand(len(keys), 1)
         observed = torch.arange(lines, device=first.device) % stride == first  # (B, lines)
         observed = observed[:, :, None] if axis == 0 else observed[:, None]
         return Mask(observed.expand(-1, *grid.shape)[:, None], grid.channels)
@@ -37,7 +37,7 @@ class Checkerboard(Degradation):
     )
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        rows, columns = (torch.arange(n, device=keys.state.device) for n in grid.shape)
+        rows, columns = (torch.arange(n, device=keys.device) for n in grid.shape)
         odd = (rows[:, None] + columns) % 2
         if self.first == "random":
             parity = keys.integers("first", 2, 1, 1)
@@ -58,7 +58,7 @@ class HalfImage(Degradation):
         return 1e-5  # for an even number of cells
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        device = keys.state.device
+        device = keys.device
         rows, columns = (torch.arange(n, device=device) < (n + 1) // 2 for n in grid.shape)
         top, left = rows[:, None].expand(grid.shape), columns.expand(grid.shape)
         halves = torch.stack([left, left.flip(1), top, top.flip(0)])

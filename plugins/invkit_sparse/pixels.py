@@ -92,7 +92,7 @@ class GridPixels(Degradation):
         elif self.offset[0] >= grid.height or self.offset[1] >= grid.width:
             raise ValueError(f"the offset {self.offset} lies outside a grid of {grid}")
         else:
-            first = torch.tensor(self.offset, device=keys.state.device).expand(len(keys), 2)
+            first = torch.tensor(self.offset, device=keys.device).expand(len(keys), 2)
         rows, columns = (
             torch.arange(n, device=first.device) % self.stride == first[:, axis, None]
             for axis, n in enumerate(grid.shape)
@@ -120,7 +120,7 @@ class CenterPixels(Degradation):
         return self
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        device = keys.state.device
+        device = keys.device
         y, x = (
             torch.arange(m, device=device) * 2 - (m - 1) for m in grid.shape
         )  # twice the coordinates: exact integers

@@ -35,7 +35,7 @@ class Downsampling(Degradation):
         """Weights (m, n) float64 of `n` cells in each of `m` measured cells; rows sum to 1."""
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        rows, columns = (_matrix(self, n, keys.state.device) for n in grid.shape)
+        rows, columns = (_matrix(self, n, keys.device) for n in grid.shape)
         return Separable(len(keys), grid, rows=rows, columns=columns)
 
 

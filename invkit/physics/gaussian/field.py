@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from invkit.core.device import send
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.gaussian.basis import Basis, dct, idct, waves
@@ -79,9 +80,8 @@ class GaussianField(ABC):
     def sample(self, keys: Keys, grid: Grid, label: str = "field") -> Tensor:
         """Samples (B, C, H, W). Modes are keyed: on a finer grid the same keys give the same sample, with finer modes added."""
         margin = self.margin(grid)
-        order = shells(grid.height + 2 * margin, grid.width + 2 * margin).to(keys.state.device)
-        count = int(order.max()) + 1
-        z = torch.stack([keys.normal(f"{label}/{c}", count)[:, order] for c in range(grid.channels)], 1)
+        order, count = _order(grid.height + 2 * margin, grid.width + 2 * margin, keys.device)
+        z = keys.normals([f"{label}/{c}" for c in range(grid.channels)], count)[:, :, order]
         return self.root(z, grid) + self.centre(grid, z)
 
     def pixel_std(self, grid: Grid) -> float:
@@ -181,6 +181,13 @@ def shells(height: int, width: int) -> Tensor:
     k, l = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     shell = torch.maximum(k, l)
     return shell**2 + torch.where(k == shell, l, shell + 1 + k)
+
+
+@lru_cache(maxsize=64)
+def _order(height: int, width: int, device: torch.device) -> tuple[Tensor, int]:
+    """`shells` on a device, and how many numbers it refers to."""
+    order = shells(height, width)
+    return send(order, device), int(order.max()) + 1
 
 
 @lru_cache(maxsize=64)

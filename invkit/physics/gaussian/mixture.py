@@ -81,8 +81,8 @@ class GaussianMixture:
 
     def sample(self, keys: Keys, grid: Grid, label: str = "field") -> Tensor:
         """Samples (B, C, H, W), keyed as those of fields."""
-        chosen = choose(self.weights.to(keys.state.device).expand(len(keys), -1), keys)
-        x = torch.empty(len(keys), *grid.picture, dtype=torch.float32, device=keys.state.device)
+        chosen = choose(self.weights.to(keys.device).expand(len(keys), -1), keys)
+        x = torch.empty(len(keys), *grid.picture, dtype=torch.float32, device=keys.device)
         for i in chosen.unique().tolist():
             places = (chosen == i).nonzero()[:, 0]
             x[places] = self.components[i].sample(keys[places], grid, label).to(x)

@@ -12,6 +12,8 @@ import click
 
 from invkit import __version__
 from invkit.cli.doctor import doctor
+from invkit.cli.export import export
+from invkit.cli.models import models
 from invkit.cli.options import report_error
 from invkit.cli.plugins import plugins
 from invkit.cli.recipes import show, validate
@@ -25,7 +27,7 @@ def cli() -> None:
     """Inverse problems in imaging: posterior samples from conditional diffusion models, evaluated against baselines."""
 
 
-for command in (run, evaluate, reconstruct, validate, show, plugins, doctor):
+for command in (run, evaluate, reconstruct, export, models, validate, show, plugins, doctor):
     cli.add_command(command)
 
 

@@ -87,6 +87,11 @@ def run(
 @click.option(
     "--name", help="Store the table in RUN/eval/NAME.  [default: a digest of the overrides; RUN/eval without]"
 )
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the table and report of a model file.  [default: runs/NAME]",
+)
 @click.option("--from-saved", is_flag=True, help="Compute the metrics from stored reconstructions, without the model.")
 @device_name
 @plugin_files
@@ -96,11 +101,12 @@ def evaluate(
     out: Path | None,
     columns: str | None,
     name: str | None,
+    into: Path | None,
     from_saved: bool,
     device: str,
     plugins: tuple[str, ...],
 ) -> None:
-    """Print the metric table of trained runs; for a folder of several seeds, their joint table.
+    """Print the metric table of trained runs or model files; for a folder of several seeds, their joint table.
 
     KEY=VALUE overrides settings of the recipe; such a table is stored beside the run's own, in RUN/eval/NAME.
     """
@@ -108,17 +114,21 @@ def evaluate(
     folders = [Path(text) for text in runs if text not in overrides]
     if not folders:
         raise click.UsageError("give at least one run folder")
+    if into and len(folders) > 1:
+        raise click.UsageError("--into is for a single model file")
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     from invkit.cli.progress import console_progress
     from invkit.core import distributed
     from invkit.evaluation.combine import merge_runs, per_image
     from invkit.evaluation.table import select
+    from invkit.experiment.run_folder import RunFolder
     from invkit.experiment.seeds import any_evaluation
 
     with console_progress(device) as listener:
         registry = load_registry(plugins)
-        found = [any_evaluation(folder, overrides, device, listener, registry, from_saved, name) for folder in folders]
+        places = [RunFolder.find(folders[0], into)] if into else folders
+        found = [any_evaluation(folder, overrides, device, listener, registry, from_saved, name) for folder in places]
     if not distributed.is_first_process():
         return
     stored = [] if from_saved else [per_image(folder.eval) for _, folder in found]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
 from invkit.reconstructors.calibration import Calibration, Calibrations, percent
 
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 SECTIONS = ("data", "degradation", "noise")  # of a recipe: the images and measurements that factors hold for
 
 
@@ -40,7 +42,7 @@ class Samples:
                 found.append(stored.calibration(self))
             else:
                 reasons.append((rank, reason))
-        name, (_, reason) = self.folder.path, max(reasons, key=lambda pair: pair[0])
+        name, (_, reason) = self.folder.given, max(reasons, key=lambda pair: pair[0])
         if not found:
             return (), f"no calibrated interval: {name} has {reason}"
         found.sort(key=lambda one: -one.images)
@@ -51,7 +53,7 @@ class Samples:
         ), f"{name} has calibrated intervals of {percents} only; {more}, 1 - A the share, adds another"
 
     def eval(self, *settings: str) -> str:
-        return f"`{' '.join(('invkit eval', str(self.folder.path), *settings))}`"
+        return f"`{' '.join(('invkit eval', self.folder.given, *settings))}`"
 
     def sampler(self) -> dict[str, Any]:
         return flat(plain(self.settings, self.recipe.registry))
@@ -147,12 +149,15 @@ def _described(sampler: Mapping[str, Any]) -> str:
 
 
 def _stored(folder: RunFolder) -> Iterator[_Stored]:
-    """The factors of all evaluations in a run folder; damaged files are passed over."""
+    """The factors of all evaluations in a run folder or a model file; damaged ones are passed over."""
+    for stamp, table in folder.model.evaluations() if folder.model else ():
+        with suppress(*DAMAGE):
+            yield from _of_table(stamp, table)
     for path in (folder.eval, *sorted(folder.eval.glob("*/"))):
         try:
             stamp, table = (json.loads((path / name).read_text("utf-8")) for name in ("done.json", "table.json"))
             yield from _of_table(stamp, table)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except DAMAGE:
             continue
 
 

@@ -71,7 +71,7 @@ def warn_of_changed_files(folder: RunFolder, recipe: Recipe) -> None:
     """Warn if the model of a run was trained with other contents of its files than they have now."""
     for changed in changed_files(folder, recipe):
         warnings.warn(
-            f"{changed} since {folder.path} was trained with it; restore the file, or train again with --fresh",
+            f"{changed} since {folder.given} was trained with it; restore the file, or train again with --fresh",
             stacklevel=3,
         )
 

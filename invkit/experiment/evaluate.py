@@ -23,7 +23,8 @@ from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.report.page import write_report
 from invkit.evaluation.saved_samples import LARGE, saved_bytes
 from invkit.experiment.priors import check_priors
-from invkit.experiment.run_folder import cache_settings, environment, without_secrets
+from invkit.experiment.provenance import environment
+from invkit.experiment.run_folder import cache_settings, without_secrets
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.stored_table import Stamp, fingerprint, stored_table
 from invkit.experiment.trained_model import Trained, unfinished, weights_sha256

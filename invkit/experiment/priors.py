@@ -12,7 +12,6 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.diffusion.model import ConditionalModel
-from invkit.experiment.run_folder import RunFolder
 from invkit.experiment.trained_model import Trained
 from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
@@ -24,7 +23,7 @@ TOLERATED = 1.01  # ratio of squared errors
 
 
 def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, ConditionalModel]:
-    """The priors of all zero-shot methods, by run folder; each is loaded once.
+    """The priors of all zero-shot methods, by run; each is loaded once.
 
     Raises DataError if a folder has no trained run, RecipeError if that run is not a prior or has other channels.
     """
@@ -48,7 +47,7 @@ def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, Co
                 f"{key}: {method.prior} is a prior of images with {trained.model.channels} channels, and the recipe's have "
                 f"{recipe.data.channels}"
             )
-        split = RunFolder(Path(method.prior)).recorded_split()
+        split = trained.folder.recorded_split() if trained.folder else None
         if split and not recipe.data.missing() and (seen := recipe.data.test_images_in(split, recipe.seed)):
             warnings.warn(
                 f"{key}: {method.prior} was trained on {seen} of the test images; train a prior with the same data and seed",

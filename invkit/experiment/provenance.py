@@ -1,6 +1,9 @@
-"""What results depend on besides settings and weights: the code of plugins, by digest."""
+"""What results depend on besides settings and weights: the code of plugins by digest, versions, device and commit."""
 
 import hashlib
+import os
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,3 +72,41 @@ def _package_sha256(cls: type) -> str:
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def environment(recipe: Recipe, device: str) -> dict[str, Any]:
+    """What is needed to reproduce a run: versions, plugins, seed, device, commit. No environment variables."""
+    from importlib.metadata import version
+
+    origins = recipe.registry.origins
+    chosen = recipe.eval
+    used = [("degradation", recipe.degradation), ("dataset", recipe.data)]
+    used += [*(("method", one) for one in chosen.methods), *(("metric", one) for one in chosen.metrics)]
+    plugins = {
+        f"{kind} {name}": str(origins[kind, name])
+        for kind, settings in used
+        if (name := recipe.registry.name_of(settings)) and (kind, name) in origins and not origins[kind, name].core
+    }
+    packages = ("invkit", "torch", "torchvision", "torchmetrics", "kornia", "numpy", "pillow")
+    return {
+        "seed": recipe.seed,
+        "training_seed": recipe.training_seed,
+        "device": device,
+        "plugins": dict(sorted(plugins.items())),
+        "plugin_code": plugin_code(recipe),
+        "plugin_files": {Path(file).name: digest for file, digest in recipe.registry.files.items()},  # SHA-256
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The git commit of invkit's source tree; None if it does not run from one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", os.fspath(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -22,8 +22,9 @@ from invkit.experiment.callbacks import Listener, RecordingListener
 from invkit.experiment.contents import record_contents, warn_of_changed_files
 from invkit.experiment.evaluate import evaluate_run, stamp_of
 from invkit.experiment.priors import check_priors, load_priors
+from invkit.experiment.provenance import environment
 from invkit.experiment.rehearsal import rehearse
-from invkit.experiment.run_folder import RUNS, RunFolder, environment, warn_of_changed_code, without_secrets
+from invkit.experiment.run_folder import RUNS, RunFolder, warn_of_changed_code, without_secrets
 from invkit.experiment.session import Session, protocols
 from invkit.experiment.smoke import smoke_recipe
 from invkit.experiment.stored_table import fingerprint, result_settings, stored_table
@@ -96,7 +97,7 @@ def evaluate(
 
 
 def evaluation(
-    path: Path,
+    run: Path | RunFolder,
     overrides: Sequence[str] = (),
     device: str = "auto",
     listener: Listener | None = None,
@@ -111,23 +112,25 @@ def evaluation(
                 f"command line: {text}: the weights were trained without this setting; to train with it, use "
                 f"`invkit run RECIPE {text} --out ANOTHER_FOLDER`"
             )
-    folder, recipe = RunFolder.open(path, tuple(overrides), registry)
+    own = folder = run if isinstance(run, RunFolder) else RunFolder.find(run)
+    recipe = folder.recipe(tuple(overrides), registry)
     if from_saved:
         folder = folder.with_evaluation(name) if name else folder
         return _from_saved(folder, recipe, overrides, pick_device(device)), folder
-    path = folder.path
-    if other := _changes(path, recipe, registry) or name:
+    if other := _changes(folder, recipe, registry) or name:
         folder = folder.with_evaluation(name or fingerprint(other)[:8])
     with stop_requests() as stop, join(pick_device(device)) as (world, torch_device):
         listener = listener if listener and world.first else Listener()
         session = Session(recipe, folder, listener, stop, world, torch_device)
-        trained = _load(path, torch_device, registry)
+        trained = _load(own, torch_device, registry)
         if trained.model.channels != recipe.data.channels:
             raise RecipeError(
-                f"the model of {path} is for images of {trained.model.channels} channels, and those of the data set have "
+                f"the model of {own.given} is for images of {trained.model.channels} channels, and those of the data set have "
                 f"{recipe.data.channels}; leave the override out, or train another run"
             )
         models = _priors(recipe, torch_device)
+        if world.first and own.model:
+            own.claim_evaluations()
         table, reason = stored_table(folder, stamp_of(session, trained, models), world)
         if table is not None:  # nothing is written, so no lock is needed
             return table, folder
@@ -146,12 +149,14 @@ def evaluation(
             table = evaluate_run(session, trained, models)
         if other:
             listener.say(f"the table and the report are in {folder.eval}; those of the run itself are unchanged")
+        elif own.model:
+            listener.say(f"the table and the report are in {folder.path}")
         return table, folder
 
 
-def _changes(path: Path, recipe: Recipe, registry: Registry | None) -> dict[str, Any]:
-    """The settings of a table that differ from those of the run in `path`, by key path."""
-    own, now = map(result_settings, (RunFolder.open(path, registry=registry)[1], recipe))
+def _changes(folder: RunFolder, recipe: Recipe, registry: Registry | None) -> dict[str, Any]:
+    """The settings of a table that differ from those of a run, by key path."""
+    own, now = map(result_settings, (folder.recipe(registry=registry), recipe))
     return {key: now.get(key) for key in sorted(own.keys() | now.keys()) if own.get(key) != now.get(key)}
 
 
@@ -159,7 +164,7 @@ def _prepare(folder: RunFolder, recipe: Recipe) -> None:
     """Make the folder of an evaluation other than the run's own, with its recipe and the run's record."""
     make_folder(folder.eval)
     write_atomic(folder.eval / "resolved.yaml", without_secrets(recipe.dump()))
-    folder.update_record(RunFolder(folder.path).record())
+    folder.update_record(RunFolder(folder.path, folder.model).record())
 
 
 def _from_saved(folder: RunFolder, recipe: Recipe, overrides: Sequence[str], device: torch.device) -> dict[str, Any]:
@@ -183,14 +188,14 @@ def _from_saved(folder: RunFolder, recipe: Recipe, overrides: Sequence[str], dev
 
 
 def load(path: Path, device: str = "auto", registry: Registry | None = None) -> Trained:
-    """The trained model of a run. Raises DataError if it is missing or damaged."""
-    return _load(path, pick_device(device), registry)
+    """The trained model of a run or a model file. Raises DataError if it is missing or damaged."""
+    return _load(RunFolder.find(path), pick_device(device), registry)
 
 
-def _load(path: Path, device: torch.device, registry: Registry | None) -> Trained:
-    folder, recipe = RunFolder.open(Path(path), registry=registry)
+def _load(folder: RunFolder, device: torch.device, registry: Registry | None) -> Trained:
+    recipe = folder.recipe(registry=registry)
     if (trained := load_trained(recipe, folder, device)) is None:
-        raise DataError(f"{path} has no checkpoint yet; `invkit run` with its recipe resumes the training")
+        raise DataError(f"{folder.given} has no checkpoint yet; `invkit run` with its recipe resumes the training")
     warn_of_changed_code(folder, recipe)
     warn_of_changed_files(folder, recipe)
     return trained
@@ -224,5 +229,5 @@ def _download(recipe: Recipe) -> None:
 
 
 def _priors(recipe: Recipe, device: torch.device) -> dict[str, ConditionalModel]:
-    """The priors of the zero-shot methods, by run folder."""
-    return load_priors(recipe, lambda path: _load(path, device, recipe.registry))
+    """The priors of the zero-shot methods, by run."""
+    return load_priors(recipe, lambda path: _load(RunFolder.find(path), device, recipe.registry))

@@ -2,9 +2,7 @@
 
 import json
 import os
-import platform
 import re
-import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,9 +14,10 @@ import yaml
 
 from invkit.core.errors import DataError, PluginError, RecipeError, first_line
 from invkit.core.files import locked, make_folder, write_atomic
+from invkit.experiment.model_file import ModelFile
 from invkit.experiment.provenance import TABLE_ONLY, changed_code, plugin_code
 from invkit.plugins.registry import Registry
-from invkit.recipe.recipe import Recipe, load_recipe
+from invkit.recipe.recipe import Recipe, load_recipe, parse_recipe
 from invkit.training.checkpoint import last_step
 
 # Settings that may change when a run is resumed: the weights do not depend on them, except for rounding, for the length of
@@ -90,10 +89,11 @@ def seed_runs(path: Path) -> list[Path]:
 
 
 class RunFolder:
-    """Paths and records of one run."""
+    """Paths and records of one run; or those of the evaluations of a model file, whose weights and facts are in that file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, model: ModelFile | None = None) -> None:
+        self.path, self.model = path, model
+        self.given = model.given if model else str(path)  # as commands take it
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
         self.eval = path / "eval"
@@ -115,7 +115,7 @@ class RunFolder:
             raise RecipeError(
                 f"--name {name}: must be letters, digits, - and _, at most 64, and not partial or reconstructions"
             )
-        other = RunFolder(self.path)
+        other = RunFolder(self.path, self.model)
         other.eval = self.eval / name
         other.report, other.record_file = other.eval / "report.html", other.eval / "record.json"
         return other
@@ -174,14 +174,23 @@ class RunFolder:
             )
 
     @classmethod
-    def find(cls, path: Path) -> "RunFolder":
-        """The folder of an existing run, given by its path or by its name in `runs`. Raises DataError if there is none."""
+    def find(cls, path: Path, into: Path | None = None) -> "RunFolder":
+        """The folder of an existing run, given by its path or by its name in `runs`; or a model file, with its folder `into`.
+
+        The folder of a model file is by default `runs/NAME`; it is made when something is evaluated. Raises DataError if there
+        is none.
+        """
+        if model := ModelFile.find(path):
+            return cls(into or RUNS / model.name, model)
+        if into:
+            raise RecipeError(f"--into {into}: {path} is no model file, and a run folder holds its own evaluations")
         asked, path = path, path if path.exists() or path.is_absolute() else RUNS / path
-        resolved = path / "resolved.yaml"
-        if not resolved.is_file():
+        if not (path / "resolved.yaml").is_file():
             if seeds := seed_runs(path):
                 raise DataError(f"{asked} holds the runs of {len(seeds)} seeds; give one of them, such as {seeds[0]}")
             at = str(asked) if asked.exists() else f"{asked}, here or in {RUNS},"
+            if file := flat(cls(path).record()).get("model_file.given"):
+                raise DataError(f"{at} holds evaluations of {file}; give that")
             raise DataError(f"{at} is no run folder (it has no resolved.yaml); `invkit run RECIPE` creates one")
         return cls(path)
 
@@ -189,19 +198,35 @@ class RunFolder:
     def open(
         cls, path: Path, overrides: tuple[str, ...] = (), registry: Registry | None = None
     ) -> tuple["RunFolder", Recipe]:
-        """Open an existing run, as `find`; returns the folder and its recipe.
+        """Open an existing run, as `find`; returns the folder and its recipe."""
+        folder = cls.find(path)
+        return folder, folder.recipe(overrides, registry)
+
+    def recipe(self, overrides: tuple[str, ...] = (), registry: Registry | None = None) -> Recipe:
+        """The recipe of the run, with overrides.
 
         A run folder never causes code to be imported: the plugin files of the run must be given again, in `registry`.
         """
-        folder = cls.find(path)
         try:
-            return folder, folder.bound(load_recipe(folder.path / "resolved.yaml", overrides, registry))
+            if self.model:
+                return self.bound(parse_recipe(self.model.recipe, self.model.path.absolute(), overrides, registry))
+            return self.bound(load_recipe(self.path / "resolved.yaml", overrides, registry))
         except (RecipeError, PluginError) as error:
-            absent = sorted(folder.record().get("plugin_files", {}).keys() - {Path(f).name for f in _files(registry)})
+            absent = sorted(self.record().get("plugin_files", {}).keys() - {Path(f).name for f in _files(registry)})
             if not absent:
                 raise
             given = " ".join(f"--plugin {name}" for name in absent)
-            raise type(error)(f"{error}\n{folder.path} was created with {given}; give it again") from None
+            raise type(error)(f"{error}\n{self.given} was created with {given}; give it again") from None
+
+    def claim_evaluations(self) -> None:
+        """Make the folder of a model file's evaluations. Raises RecipeError if it holds anything else."""
+        assert self.model is not None
+        if self.record().get("model_file"):
+            return
+        if self.path.exists() and any(p.name[0] != "." for p in self.path.iterdir()):
+            raise RecipeError(f"{self.path} holds something else than evaluations of {self.given}; give --into DIR")
+        make_folder(self.path)
+        self.update_record({"model_file": {"given": self.given, "sha256": self.model.sha256}})
 
     @property
     def has_checkpoint(self) -> bool:
@@ -211,6 +236,8 @@ class RunFolder:
 
     def recorded_split(self) -> dict[str, Any] | None:
         """The content of `split.json`; None for a run without, as of earlier versions. Raises DataError if it is damaged."""
+        if self.model:
+            return self.model.split
         try:
             return json.loads(self.split.read_text("utf-8"))
         except FileNotFoundError:
@@ -222,15 +249,22 @@ class RunFolder:
     def settings(self) -> dict[str, Any]:
         """The resolved recipe as plain data, for which no plugin is needed. Raises DataError if it is damaged."""
         try:
-            found = yaml.safe_load((self.path / "resolved.yaml").read_text("utf-8"))
+            text = self.model.recipe if self.model else (self.path / "resolved.yaml").read_text("utf-8")
+            found = yaml.safe_load(text)
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise DataError(f"{self.path / 'resolved.yaml'} cannot be read: {first_line(error)}") from None
+            raise DataError(f"{self.given}: its resolved recipe cannot be read: {first_line(error)}") from None
         if not isinstance(found, dict):
-            raise DataError(f"{self.path / 'resolved.yaml'} is no recipe; restore it, or train anew with --fresh")
+            raise DataError(f"{self.given}: its resolved recipe is none; restore it, or train anew with --fresh")
         return found
 
     def bound(self, recipe: Recipe) -> Recipe:
-        """A recipe of this run, or one with overrides, whose data set has the split that the run recorded."""
+        """A recipe of this run, or one with overrides, whose data set has the split that the run recorded.
+
+        A model file knows the training images only: the split is made anew, without test images that it was trained on.
+        """
+        if self.model:
+            apart = ("root", "group", "group_file") if self.model.split else ()
+            return recipe.model_copy(update={"data": recipe.data.with_split(self.model.split, apart)})
         stored = self.settings["data"]
         own = yaml.safe_load(without_secrets(recipe.dump()))["data"]
         changed = [key for key in stored if stored[key] != own.get(key)]
@@ -267,12 +301,15 @@ class RunFolder:
         return json.loads(text)
 
     def record(self) -> dict[str, Any]:
-        """The content of `record.json`; empty if it is missing or damaged."""
+        """The content of `record.json`, empty if it is missing or damaged; of a model file not yet evaluated, its own."""
         try:
             record = json.loads(self.record_file.read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}
-        return record if isinstance(record, dict) else {}
+        except (OSError, ValueError):
+            record = None
+        record = record if isinstance(record, dict) else {}
+        if self.model and flat(record).get("model_file.sha256") != self.model.sha256:
+            return self.model.record
+        return record
 
 
 def _files(registry: Registry | None) -> Mapping[str, str]:
@@ -299,44 +336,6 @@ def warn_of_changed_code(folder: RunFolder, recipe: Recipe) -> None:
     code = {name: text for name, text in plugin_code(recipe).items() if name.split()[0] not in TABLE_ONLY}
     for changed in changed_code(before, code):
         warnings.warn(
-            f"{folder.path} was trained with other code of {changed}; `invkit run RECIPE --fresh` trains again",
+            f"{folder.given} was trained with other code of {changed}; `invkit run RECIPE --fresh` trains again",
             stacklevel=3,
         )
-
-
-def environment(recipe: Recipe, device: str) -> dict[str, Any]:
-    """What is needed to reproduce a run: versions, plugins, seed, device, commit. No environment variables."""
-    from importlib.metadata import version
-
-    origins = recipe.registry.origins
-    chosen = recipe.eval
-    used = [("degradation", recipe.degradation), ("dataset", recipe.data)]
-    used += [*(("method", one) for one in chosen.methods), *(("metric", one) for one in chosen.metrics)]
-    plugins = {
-        f"{kind} {name}": str(origins[kind, name])
-        for kind, settings in used
-        if (name := recipe.registry.name_of(settings)) and (kind, name) in origins and not origins[kind, name].core
-    }
-    packages = ("invkit", "torch", "torchvision", "torchmetrics", "kornia", "numpy", "pillow")
-    return {
-        "seed": recipe.seed,
-        "training_seed": recipe.training_seed,
-        "device": device,
-        "plugins": dict(sorted(plugins.items())),
-        "plugin_code": plugin_code(recipe),
-        "plugin_files": {Path(file).name: digest for file, digest in recipe.registry.files.items()},  # SHA-256
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str | None:
-    """The git commit of invkit's source tree; None if it does not run from one."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", os.fspath(root), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

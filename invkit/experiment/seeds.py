@@ -50,7 +50,7 @@ def run_seeds(
 
 
 def any_evaluation(
-    path: Path,
+    path: Path | RunFolder,
     overrides: Sequence[str] = (),
     device: str = "auto",
     listener: Listener | None = None,
@@ -59,8 +59,13 @@ def any_evaluation(
     name: str | None = None,
 ) -> tuple[dict[str, Any], RunFolder]:
     """As `evaluation`, also for a folder of runs with several seeds: their joint table, and that folder."""
-    found = path if path.exists() or path.is_absolute() else RUNS / path
-    if from_saved or (found / "resolved.yaml").exists() or not (runs := seed_runs(found)):
+    found = path if isinstance(path, RunFolder) or path.exists() or path.is_absolute() else RUNS / path
+    if (
+        isinstance(found, RunFolder)
+        or from_saved
+        or (found / "resolved.yaml").exists()
+        or not (runs := seed_runs(found))
+    ):
         return evaluation(path, overrides, device, listener, registry, from_saved, name)
     folders = [evaluation(one, overrides, device, listener, registry, name=name)[1] for one in runs]
     return _joint(found, folders) if is_first_process() else ({}, RunFolder(found))

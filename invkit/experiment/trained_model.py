@@ -213,7 +213,7 @@ class Trained:
     def stored_calibrations(self, grid: Grid, settings: Sample, count: int) -> Calibrations:
         """The calibrated factors of the run's evaluations for `count` samples, and why there are no others."""
         if self.folder is None:
-            return (), "no calibrated interval: the model is not of a run folder"
+            return (), "no calibrated interval: the model is of no run"
         return Samples(self.recipe, self.folder, self.weights, grid, settings, count).calibrations()
 
     @cached_property
@@ -268,6 +268,8 @@ def load_trained(recipe: Recipe, folder: RunFolder, device: torch.device) -> Tra
 
 def evaluated(folder: RunFolder, best: bool) -> Checkpoint | None:
     """The checkpoint that is evaluated, the last or the best one; None if there is no checkpoint yet."""
+    if folder.model:
+        return folder.model.checkpoint
     checkpoint = best_checkpoint(folder.checkpoints, READ) if best else None
     return checkpoint or latest_checkpoint(folder.checkpoints, READ)
 
@@ -281,12 +283,14 @@ def finished(recipe: Recipe, checkpoint: Checkpoint) -> bool:
 
 def unfinished(recipe: Recipe, folder: RunFolder) -> str | None:
     """One line that says where an unfinished training stands; None for a finished one."""
-    checkpoint = latest_checkpoint(folder.checkpoints, ())
+    checkpoint = folder.model.checkpoint if folder.model else latest_checkpoint(folder.checkpoints, ())
     if checkpoint is None or finished(recipe, checkpoint):
         return None
     done = f"step {checkpoint.step} of {recipe.train.total}"
     if recipe.train.total is None:
         done = f"{checkpoint.meta.get('seconds', 0.0):.0f} s of {recipe.train.budget}"
+    if folder.model:
+        return f"the training was not finished when the model was exported ({done})"
     return f"the training is not finished ({done}); `invkit run` with its recipe resumes it"
 
 

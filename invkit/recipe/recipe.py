@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Self
+from typing import Any, Self
 
 import torch
 import yaml
@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from invkit.core.errors import DataError, RecipeError, blamed
 from invkit.core.grid import Grid, as_grid
 from invkit.core.keys import Keys
-from invkit.core.settings import Settings
+from invkit.core.settings import Settings, named_paths
 from invkit.data.base import Dataset, Images, Split
 from invkit.diffusion import Sample
 from invkit.diffusion.networks import NETWORKS, Network
@@ -24,10 +24,10 @@ from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Noise
 from invkit.plugins import loader
 from invkit.plugins.registry import Registry
-from invkit.recipe.overrides import override
+from invkit.recipe.overrides import override, with_value
 from invkit.recipe.read import read_recipe
 from invkit.recipe.resolve import plain, resolve
-from invkit.recipe.yaml_reader import scalar
+from invkit.recipe.yaml_reader import Tree, read, scalar
 from invkit.training.incomplete import check_masks
 from invkit.training.settings import Log, Train
 
@@ -157,7 +157,14 @@ class Recipe(Settings):
 
     def dump(self) -> str:
         """All settings as YAML, with absolute paths; loading it gives an equal recipe."""
-        return yaml.dump(plain(self, self.registry), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+        return _as_yaml(plain(self, self.registry))
+
+    def portable(self) -> str:
+        """As `dump`, but of each path only its last part, so that it is looked for beside the file that holds the recipe."""
+        data: Any = plain(self, self.registry)
+        for key, path in named_paths(self).items():
+            data, _ = with_value(data, tuple(key.split(".")), FilePath(path).name)
+        return _as_yaml(data)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -175,6 +182,10 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
+def _as_yaml(data: Any) -> str:
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
 def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry: Registry | None = None) -> Recipe:
     """Load a recipe, given by path or by the name of an installed one, with overrides of the form `a.b.c=value`.
 
@@ -182,8 +193,20 @@ def load_recipe(recipe: str | FilePath, overrides: Sequence[str] = (), registry:
     that failed to load may be the cause of an unknown name.
     """
     path, raw, tree = read_recipe(recipe)
+    return _resolved(tree, raw.decode("utf-8-sig"), path, overrides, registry)
+
+
+def parse_recipe(text: str, file: FilePath, overrides: Sequence[str] = (), registry: Registry | None = None) -> Recipe:
+    """As `load_recipe`, for the text of a recipe that stands within a file."""
+    tree = read(text.encode(), str(file))
+    if not isinstance(tree.data, dict):
+        raise RecipeError(f"{file}: its recipe is no mapping of sections")
+    return _resolved(tree, text, file, overrides, registry)
+
+
+def _resolved(tree: Tree, text: str, file: FilePath, overrides: Sequence[str], registry: Registry | None) -> Recipe:
     registry = registry or loader.registry()
-    loaded = resolve(Recipe, override(tree, overrides), registry, path.parent)
+    loaded = resolve(Recipe, override(tree, overrides), registry, file.parent)
     plain(loaded, registry)  # raises PluginError if several plugins provide the name of a default
-    loaded._source = Source(path.stem, raw.decode("utf-8-sig"), registry)
+    loaded._source = Source(file.stem, text, registry)
     return loaded

@@ -32,7 +32,7 @@ _TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 _SCHEMA = "invkit.checkpoint/2"  # version 1 had no digest
 _MANIFEST = 1 << 20  # bytes at most
 _HEADER = 16 << 20
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def save_checkpoint(
     fails, raises OSError and leaves the earlier checkpoints in place.
     """
     for part, group in tensors.items():
-        if bad := _not_finite(group):
+        if bad := not_finite(group):
             raise NonFiniteError(f"step {step}: {bad} of the {part} is not finite and was not saved")
     make_folder(folder)
     place, staged = folder / f"step-{step:08d}", folder / f".staged-{os.getpid()}"
@@ -78,7 +78,7 @@ def save_checkpoint(
             files[file] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         score = float(score) if score is not None and math.isfinite(score) else None
         manifest = {"schema": _SCHEMA, "step": step, "score": score, "files": files, "meta": dict(meta)}
-        manifest["sha256"] = _digest(manifest)
+        manifest["sha256"] = digest_of(manifest)
         text = json.dumps(manifest, indent=1, allow_nan=False).encode()
         assert len(text) <= _MANIFEST and all(map(_FILE.fullmatch, files))
         write_synced(staged / "manifest.json", text)
@@ -106,7 +106,7 @@ def _prune(folder: Path, newest: Path, keep: int) -> None:
         shutil.rmtree(place)
 
 
-def _not_finite(group: Mapping[str, Tensor]) -> str | None:
+def not_finite(group: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor with infinite or NaN values, or None."""
     return next((name for name, x in group.items() if x.is_floating_point() and not torch.isfinite(x).all()), None)
 
@@ -134,14 +134,14 @@ def _scores(places: Iterable[Path]) -> dict[Path, float]:
     for place in places:
         try:
             score = _manifest(place).get("score")
-        except _DAMAGE:
+        except DAMAGE:
             continue
         if score is not None:
             found[place] = float(score)
     return found
 
 
-def _contents(path: Path, most: int) -> bytes:
+def read_regular(path: Path, most: int) -> bytes:
     """Read a regular file; raises ValueError for a link or a file of more than `most` bytes."""
     facts = path.lstat()
     if not stat.S_ISREG(facts.st_mode):
@@ -158,7 +158,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _json(text: bytes) -> dict[str, Any]:
+def parse_object(text: bytes) -> dict[str, Any]:
+    """A JSON object without duplicate names and without NaN. Raises ValueError."""
+
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is not a number")
 
@@ -174,18 +176,19 @@ def _count(value: object) -> int:
     return value
 
 
-def _digest(manifest: Mapping[str, Any]) -> str:
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _manifest(place: Path) -> dict[str, Any]:
     if place.is_symlink():
         raise ValueError("it is a link")
-    manifest = _json(_contents(place / "manifest.json", _MANIFEST))
+    manifest = parse_object(read_regular(place / "manifest.json", _MANIFEST))
     step, score, schema = _count(manifest["step"]), manifest.get("score"), manifest["schema"]
     if schema not in (_SCHEMA, "invkit.checkpoint/1") or f"step-{step:08d}" != place.name.removesuffix(".old"):
         raise ValueError("its manifest has another schema or another step")
-    if schema == _SCHEMA and manifest.pop("sha256") != _digest(manifest):
+    if schema == _SCHEMA and manifest.pop("sha256") != digest_of(manifest):
         raise ValueError("manifest.json does not match its digest")
     if not isinstance(manifest["files"], dict) or not isinstance(manifest["meta"], dict):
         raise ValueError("its manifest has another structure")
@@ -197,16 +200,22 @@ def _manifest(place: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_header(name: str, data: bytes) -> None:
-    """Reject files that safetensors accepts: with metadata, unsupported dtypes or duplicate names."""
+def header_of(name: str, data: bytes) -> tuple[dict[str, Any], Any]:
+    """The entries and the metadata of a safetensors header; rejects what safetensors accepts: other types, duplicate names."""
     length = int.from_bytes(data[:8], "little")
     if length > _HEADER:
         raise ValueError(f"{name} has no header")
-    header = _json(data[8 : 8 + length])
-    if header.pop("__metadata__", None):
-        raise ValueError(f"{name} contains metadata")
+    header = parse_object(data[8 : 8 + length])
+    metadata = header.pop("__metadata__", None)
     if any(entry["dtype"] not in _TYPES for entry in header.values()):
         raise ValueError(f"{name}: a tensor of another type")
+    return header, metadata
+
+
+def _check_header(name: str, data: bytes) -> None:
+    """Reject files of a checkpoint with metadata, and those that `header_of` rejects."""
+    if header_of(name, data)[1]:
+        raise ValueError(f"{name} contains metadata")
 
 
 def _read(place: Path, names: Collection[str] | None) -> Checkpoint:
@@ -216,12 +225,12 @@ def _read(place: Path, names: Collection[str] | None) -> Checkpoint:
         if file not in manifest["files"]:
             raise ValueError(f"it has no {file}")
         facts = manifest["files"][file]
-        data = _contents(place / file, _count(facts["bytes"]))
+        data = read_regular(place / file, _count(facts["bytes"]))
         if len(data) != facts["bytes"] or hashlib.sha256(data).hexdigest() != facts["sha256"]:
             raise ValueError(f"{file} does not match the manifest")
         _check_header(file, data)
         group = load(data)
-        if bad := _not_finite(group):
+        if bad := not_finite(group):
             raise ValueError(f"{file}: {bad[:80]!r} is not finite")
         tensors[file.removesuffix(".safetensors")] = group
     return Checkpoint(manifest["step"], tensors, manifest["meta"])
@@ -232,7 +241,7 @@ def _first_intact(folder: Path, places: Iterable[Path], names: Collection[str] |
     for place in places:
         try:
             return _read(place, names)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             text = "it has no " * isinstance(error, KeyError) + first_line(error)
             reason = reason or f"{place.name}: {text}"
             warnings.warn(f"{place} is damaged ({text}); trying the previous one", stacklevel=3)

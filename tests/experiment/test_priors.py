@@ -13,6 +13,7 @@ from invkit.core.keys import Keys
 from invkit.diffusion.preconditioning import SpectralPreconditioning
 from invkit.diffusion.settings import Diffusion
 from invkit.experiment import run as experiment
+from invkit.experiment.export import export
 from invkit.experiment.priors import error_ratios, load_priors
 from invkit.experiment.run import evaluate, run
 from invkit.experiment.smoke import smoke_recipe
@@ -113,7 +114,7 @@ def test_the_linear_prior_and_the_oracle_are_priors_by_name(prior):
 
 def load(degradation="nothing", channels=3):
     recipe = load_recipe("quickstart", [f"degradation.name={degradation}"])
-    return lambda path: SimpleNamespace(recipe=recipe, model=SimpleNamespace(channels=channels))
+    return lambda path: SimpleNamespace(recipe=recipe, model=SimpleNamespace(channels=channels), folder=None)
 
 
 def test_a_prior_is_loaded_once_and_has_to_be_one(tmp_path):
@@ -170,3 +171,10 @@ def test_a_smoke_run_makes_at_least_one_step_of_each_solver():
     recipe = smoke_recipe(load_recipe("quickstart", [f"eval.methods={json.dumps(methods)}"]), lambda _: None)
     steps = {method.title: method.steps for method in recipe.eval.methods}
     assert steps == {**dict.fromkeys(SOLVERS, 10), "repaint": 1, "dps": 5, "pigdm": 5, "mmps": 2, "tds": 1}
+
+
+def test_a_prior_that_is_a_file_makes_the_rows_of_its_run(prior, tmp_path):
+    export(prior, file := tmp_path / "prior.safetensors")
+    tables = [evaluate(prior, ["degradation.name=sparse-random", rows(one, "repaint")], "cpu") for one in (prior, file)]
+    a, b = ([row["metrics"]["psnr"]["value"] for row in table["rows"]] for table in tables)
+    assert a == pytest.approx(b, abs=0.02) and a != []

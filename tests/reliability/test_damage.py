@@ -131,7 +131,7 @@ def test_every_damage_is_noticed_and_none_is_loaded(tmp_path, count, figure):
     "change",
     [
         ('len(data) != facts["bytes"] or hashlib.sha256(data).hexdigest() != facts["sha256"]', "False"),
-        ('schema == _SCHEMA and manifest.pop("sha256") != _digest(manifest)', 'not manifest.pop("sha256")'),
+        ('schema == _SCHEMA and manifest.pop("sha256") != digest_of(manifest)', 'not manifest.pop("sha256")'),
         (' or f"step-{step:08d}" != place.name.removesuffix(".old")', ""),
     ],
 )
@@ -327,7 +327,7 @@ def test_the_forged_one_is_sound_but_for_what_is_forged(tmp_path):
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        (("if bad := _not_finite(group):\n            raise V", "if bad := None:\n            raise V"), "not finite"),
+        (("if bad := not_finite(group):\n            raise V", "if bad := None:\n            raise V"), "not finite"),
         (("        _check_header(file, data)\n        group", "        group"), "metadata"),
         (("not in _TYPES", "in ()"), "another type"),
         (("if not stat.S_ISREG(facts.st_mode)", "if False"), "a linked file"),

@@ -69,8 +69,9 @@ class Solver(Method, ABC):
     title: ClassVar[str]  # name of the method
 
     prior: Annotated[ModelSetting, WrapValidator(_named)] = Field(
-        description="run folder of a model trained on the degradation `nothing`; or a denoiser in closed form: `gaussian`, the "
-        "linear one of the field fitted to the training images, or `oracle`, that of images with a known distribution"
+        description="a model trained on the degradation `nothing`: run folder, file of `invkit export`, or pretrained:NAME; "
+        "or a denoiser in closed form: `gaussian`, the linear one of the field fitted to the training images, or `oracle`, that of "
+        "images with a known distribution"
     )
     check_prior: bool = Field(True, description="refuse a trained prior that is worse than the prior `gaussian`")
     calls: int = Field(

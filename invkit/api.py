@@ -11,7 +11,7 @@ from invkit.data.decoding import read_image, read_mask
 from invkit.evaluation.metrics.base import Means, Metric, Outcome
 from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Measurement
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, Operator
 from invkit.physics.operators.convolution import Convolution
 from invkit.physics.operators.least_squares import least_squares
 from invkit.physics.operators.mask import Mask
@@ -36,6 +36,7 @@ __all__ = [
     "Measurement",
     "Method",
     "Metric",
+    "Operator",
     "Outcome",
     "PathSetting",
     "PluginError",

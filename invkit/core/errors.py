@@ -82,9 +82,11 @@ def suggest(word: str, known: Iterable[str], listed: Iterable[str] | None = None
 
 
 def to_user_error(error: BaseException) -> BaseException:
-    """Convert an error of disk space, memory or file access to an InvkitError; other errors are returned unchanged."""
+    """Convert Unavailable and errors of disk space, memory or file access to an InvkitError; others are returned unchanged."""
     if isinstance(error, InvkitError):
         return error
+    if isinstance(error, Unavailable):  # outside a table, which would state it
+        return RecipeError(str(error))
     first = first_line(error)[:300]
     if isinstance(error, OSError) and error.errno in _FULL:
         return ResourceError(

@@ -10,6 +10,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.diffusion.networks.base import Fill
 from invkit.physics.gaussian import Achromatic, GaussianField, resample
+from invkit.physics.gaussian.laplace import posterior_of
 from invkit.physics.gaussian.local_kriging import LocalKriging
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement
@@ -135,12 +136,12 @@ def initial_estimate(
     one = torch.ones(len(y), 1, *grid.shape, dtype=y.dtype, device=y.device)
 
     def plain(mean: Tensor) -> InitialEstimate:
-        return InitialEstimate(mean, one, one[:, 0, 0, 0], operator.pinv(y))
+        return InitialEstimate(mean, one, one[:, 0, 0, 0], operator.initial(y))
 
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
         if not isinstance(operator, Mask) or operator.observed.shape[1] > 1:
-            return plain(GaussianPosterior(prior, measurement).mean())
+            return plain(posterior_of(prior, measurement).mean())
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         mean, variance, weights, loo_error = _krige(Achromatic(prior, grid.channels), grey, missing)
@@ -149,8 +150,8 @@ def initial_estimate(
         std = (variance + 1e-4 * variance.mean((2, 3), keepdim=True)).clamp(min=1e-10).sqrt()
         return InitialEstimate(centre + mean, std, loo_error, weights, has_weights=True)
     if fill == "zero":
-        return plain(operator.pinv(y))
-    return plain(centre + operator.pinv(y - operator.forward(centre)))
+        return plain(operator.initial(y))
+    return plain(operator.initial(y, centre))
 
 
 def _krige(field: GaussianField, grey: Measurement, r: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import Settings
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import Operator
 
 
 class Degradation(Settings, ABC):
@@ -16,7 +16,7 @@ class Degradation(Settings, ABC):
     kind: ClassVar[str] = "degradation"
 
     @abstractmethod
-    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
+    def sample(self, keys: Keys, grid: Grid) -> Operator:
         """Sample one operator for each key: a batch of `len(keys)` on `grid`, on the device of the keys.
 
         Raises ValueError, with advice, for a grid that does not fit the settings.

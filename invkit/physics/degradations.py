@@ -7,11 +7,12 @@ from typing import Self
 import torch
 from pydantic import Field, model_validator
 
+from invkit.core.errors import Unavailable
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator
-from invkit.physics.operators.composed import Composed, merged
+from invkit.physics.operators.base import LinearOperator, Operator, linear
+from invkit.physics.operators.composed import Chained, Composed, merged
 from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.mixed import Mixed
 
@@ -31,8 +32,8 @@ class Compose(Degradation):
         rows = [self.model_copy(update={"of": chosen}) for chosen in itertools.product(*every)]
         return [(row, row) for row in rows]
 
-    def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
-        operators: list[LinearOperator] = []
+    def sample(self, keys: Keys, grid: Grid) -> Operator:
+        operators: list[Operator] = []
         for i, part in enumerate(self.of):
             if operators:
                 grid = _range_grid(operators[-1].range_shape, i - 1, self.of[i - 1])
@@ -40,7 +41,10 @@ class Compose(Degradation):
         made = [operators[0]]
         for operator in operators[1:]:
             made[-1:] = merged(made[-1], operator)
-        return made[0] if len(made) == 1 else Composed(tuple(made))
+        if len(made) == 1:
+            return made[0]
+        known = [operator for operator in made if isinstance(operator, LinearOperator)]
+        return Composed(tuple(known)) if len(known) == len(made) else Chained(tuple(made))
 
 
 def _range_grid(shape: tuple[int, ...], i: int, part: Degradation) -> Grid:
@@ -57,7 +61,7 @@ class Mixture(Degradation):
     """One of several degradations for each image, drawn with probabilities proportional to the weights.
 
     The table has rows for each of them. A part of weight 0 is evaluated but never trained on. A mixture of masks gives
-    masks; otherwise the measured values are flattened, and padded with zeros to the longest.
+    masks; otherwise the measured values are flattened, and padded with zeros to the longest. All parts are linear.
     """
 
     of: tuple[Degradation, ...] = Field(min_length=1, description="degradations, one of which is drawn for each image")
@@ -95,13 +99,20 @@ class Mixture(Degradation):
         u = keys.child("mixture").uniform("part").double()
         index = torch.searchsorted((shares / shares[-1]).to(u.device), u, right=True)
         # with the images' own keys each part samples the operators that it samples outside the mixture
-        operators = tuple(part.sample(keys[:], grid) for part in self.of)
+        operators = tuple(_linear(part.sample(keys[:], grid), i) for i, part in enumerate(self.of))
         masks = [operator.observed for operator in operators if isinstance(operator, Mask)]
         if len(masks) < len(operators):
             return Mixed(operators, index)
         channels = max(mask.shape[1] for mask in masks)
         stacked = torch.stack([mask.expand(-1, channels, -1, -1) for mask in masks], 1)
         return Mask(stacked[torch.arange(len(index), device=index.device), index], grid.channels)
+
+
+def _linear(operator: Operator, i: int) -> LinearOperator:
+    try:
+        return linear(operator, f"mixture: of.{i}")
+    except Unavailable as why:
+        raise ValueError(str(why)) from None
 
 
 class Nothing(Degradation):

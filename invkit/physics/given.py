@@ -8,7 +8,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, Operator
 from invkit.physics.operators.mask import Mask
 
 FURTHEST = 64  # sizes around a guess that are tried: at least as many as there are cells to a measured one
@@ -77,7 +77,7 @@ def _middle(fits: Callable[[int], bool], guess: int, furthest: int) -> int | Non
     return (low + high) // 2
 
 
-def fixed_operator(degradation: Degradation, grid: Grid, count: int) -> LinearOperator:
+def fixed_operator(degradation: Degradation, grid: Grid, count: int) -> Operator:
     """The operator of a degradation for `count` images. Raises ValueError if it is drawn at random for each image."""
     pair = degradation.sample(Keys.of(0, "operator", [0, 1]), grid)
     x = Keys.of(0, "probe", [0]).normal("x", *grid.picture).expand(2, *grid.picture)
@@ -93,18 +93,22 @@ def fixed_operator(degradation: Degradation, grid: Grid, count: int) -> LinearOp
     return pair[:1].repeat(count)
 
 
-def averages(operator: LinearOperator) -> bool:
+def averages(operator: Operator) -> bool:
     """Whether y is an image: (C, H, W), each value a weighted mean of the pixels, so that it is in their unit."""
     ones = operator.forward(torch.ones(len(operator), *operator.grid.picture, dtype=torch.float32))
     return ones.ndim == 4 and torch.allclose(ones, operator.measured(torch.ones_like(ones)), atol=1e-3)
 
 
 def in_pixel_units(
-    operator: LinearOperator,
+    operator: Operator,
     y: Tensor,  # (B, *range_shape): A applied to images of which `low` and `high` mean -1 and 1
     low: float,
     high: float,
 ) -> Tensor:
     """A applied to images in [-1, 1]: with `v = s x + m`, `s = (high - low) / 2` and the middle m, `A x = (A v - m A 1) / s`."""
+    if not isinstance(operator, LinearOperator):
+        if (low, high) != (-1, 1):
+            raise ValueError(f"{type(operator).__name__} is not linear: give y as measured from images in [-1, 1]")
+        return operator.measured(y)
     ones = operator.forward(torch.ones(len(operator), *operator.grid.picture, dtype=y.dtype))
     return operator.measured((y - (low + high) / 2 * ones) / ((high - low) / 2))

@@ -9,7 +9,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import Settings
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import Operator
 from invkit.physics.operators.mask import Mask
 
 
@@ -25,7 +25,7 @@ class Noise(Settings):
 class Measurement:
     """A forward operator and its data `y = A x + noise`: all that a reconstructor is given."""
 
-    operator: LinearOperator
+    operator: Operator
     y: Tensor  # (B, *range_shape)
     sigma: float = 0.0  # standard deviation of each measured value
 
@@ -64,7 +64,7 @@ class Measurement:
 
 
 def measure(
-    operator: LinearOperator,
+    operator: Operator,
     x: Tensor,  # (B, C, H, W)
     noise: Noise,
     keys: Keys,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from invkit.core.errors import RecipeError
 from invkit.core.keys import Keys
+from invkit.physics.gaussian.laplace import LaplacePosterior, posterior_of
 from invkit.physics.gaussian.mixture import GaussianMixture
 from invkit.physics.gaussian.mixture_posterior import MixturePosterior
 from invkit.physics.gaussian.posterior import GaussianPosterior
@@ -19,7 +20,9 @@ class ClosedForm(Reconstructor):
 
     readouts = ("mean", "sample")
 
-    def __init__(self, name: str, posterior: Callable[[Measurement], GaussianPosterior | MixturePosterior]) -> None:
+    def __init__(
+        self, name: str, posterior: Callable[[Measurement], GaussianPosterior | LaplacePosterior | MixturePosterior]
+    ) -> None:
         self.name, self.posterior = name, posterior
 
     def nfe(self, readout: str) -> int:
@@ -33,10 +36,10 @@ class ClosedForm(Reconstructor):
 
 
 class GaussianMethod(Method):
-    """The posterior of the Gaussian field fitted to the training images."""
+    """The posterior of the Gaussian field fitted to the training images; approximated where the operator is not linear."""
 
     def build(self, sources: Sources) -> Reconstructor:
-        return ClosedForm("gaussian", partial(GaussianPosterior, sources.model.prior))
+        return ClosedForm("gaussian", partial(posterior_of, sources.model.prior))
 
 
 class OracleMethod(Method):

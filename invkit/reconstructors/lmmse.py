@@ -14,7 +14,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.gaussian import dct, idct
 from invkit.physics.measurement import Measurement
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, linear
 from invkit.physics.operators.mask import Mask
 from invkit.reconstructors.base import Method, OpenTraining, Reconstructor, Sources
 
@@ -136,7 +136,7 @@ class Lmmse(Reconstructor):
 
     def _gain(self, measurement: Measurement, r: Tensor) -> Tensor:
         """`C A^T K^-1 r` for (S, B, *range): (S, B, C, H, W)."""
-        operator, grid = measurement.operator, measurement.grid
+        operator, grid = linear(measurement.operator, "lmmse"), measurement.grid
         prior = self.image_covariance(grid, r.device)
         probe = (
             Keys.of(0, "lmmse/probe", [0], r.device).normal("probe", *grid.picture).expand(len(operator), -1, -1, -1)

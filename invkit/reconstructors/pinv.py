@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import linear
 from invkit.reconstructors.base import PointEstimate
 
 
@@ -16,4 +17,4 @@ class PseudoInverse(PointEstimate):
     name = "pinv"  # type: ignore[misc]
 
     def mean(self, measurement: Measurement) -> Tensor:
-        return measurement.operator.pinv(measurement.y)
+        return linear(measurement.operator, self.name).pinv(measurement.y)

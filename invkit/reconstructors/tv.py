@@ -8,7 +8,7 @@ from torch import Tensor
 
 from invkit.core.keys import Keys
 from invkit.physics.measurement import Measurement
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, linear
 from invkit.reconstructors.base import PointEstimate
 
 BALANCE = 0.3  # primal relative to dual step size; of 0.1, 0.3 and 1 it converges fastest on masks and second on blurs
@@ -29,7 +29,7 @@ class TotalVariation(PointEstimate):
     steps: int = Field(500, ge=1, description="primal-dual steps; there is no early stopping")
 
     def mean(self, measurement: Measurement) -> Tensor:
-        operator, y, grid = measurement.operator, measurement.y, measurement.grid
+        operator, y, grid = linear(measurement.operator, self.name), measurement.y, measurement.grid
         norm = operator_norm(operator, y)
         # Scales the measured values such that A has the same norm as D, at most sqrt(8).
         gain = math.sqrt(8) / norm.view(-1, *[1] * (y.ndim - 1)).clamp(min=1e-30)
@@ -39,7 +39,7 @@ class TotalVariation(PointEstimate):
         target = gain * y
         primal, dual = BALANCE / 4, 1 / (4 * BALANCE)  # step sizes; their product times |K|^2 is one
 
-        x = start(measurement)
+        x = start(operator, y)
         p, q = torch.zeros(len(x), 2, *grid.picture).to(x), torch.zeros_like(y)
         extrapolated = x
         for _ in range(self.steps):
@@ -52,10 +52,9 @@ class TotalVariation(PointEstimate):
         return x
 
 
-def start(measurement: Measurement) -> Tensor:
+def start(operator: LinearOperator, y: Tensor) -> Tensor:
     """The best constant colour plus the pseudo-inverse of its residual."""
-    operator, y = measurement.operator, measurement.y
-    constant = constant_colour(operator, y)[:, :, None, None].expand(-1, *measurement.grid.picture)
+    constant = constant_colour(operator, y)[:, :, None, None].expand(-1, *operator.grid.picture)
     return constant + operator.pinv(y - operator.forward(constant.contiguous()))
 
 

@@ -5,11 +5,13 @@ import contextlib
 import torch
 from torch import Tensor
 
+from invkit.physics.operators.base import LinearOperator, Operator
 from invkit.testing.report import Check, Worst
-from invkit.testing.trials import MAPS, Trial, Trials, act
+from invkit.testing.trials import MAPS, Trial, Trials, act, normal
 
 EXACT = {torch.float64: 1e-12, torch.float32: 1e-5}
 PINV = {torch.float64: 1e-10, torch.float32: 1e-4}  # rounding error, if the operator states no `pinv_tolerance`
+NOT_LINEAR = "the operator is not linear"
 LOOSEST = 0.1  # largest `pinv_tolerance` accepted
 
 
@@ -25,7 +27,7 @@ def dot(u: Tensor, v: Tensor) -> float:
 
 
 def _cases(trials: Trials) -> list[tuple[Trial, torch.dtype, str]]:
-    return [(t, dtype, str(dtype)[6:]) for t in trials.usable for dtype in t.dtypes]
+    return [(t, dtype, str(dtype)[6:]) for t in trials.linear for dtype in t.dtypes]
 
 
 def check_linearity(trials: Trials) -> Check:
@@ -33,13 +35,13 @@ def check_linearity(trials: Trials) -> Check:
     worst = Worst()
     for trial, dtype, kind in _cases(trials):
         for name in MAPS:
-            fn = getattr(trial.operator, name)
+            fn = trial.maps[name]
             u, v = trial.argument(name, dtype, 1), trial.argument(name, dtype, 2)
             from_u, from_v = act(fn, u) * 3.0, act(fn, v) * -1.7
             error = relative(act(fn, 3.0 * u - 1.7 * v) - from_u - from_v, from_u, from_v)
             limit = max(PINV[dtype], trial.tolerance) if name == "pinv" else EXACT[dtype]
             worst.record(error, limit, f"{name}, {trial}", kind)
-    return worst.check("linearity")
+    return worst.check("linearity", NOT_LINEAR)
 
 
 def check_adjoint(trials: Trials) -> Check:
@@ -60,7 +62,7 @@ def check_adjoint(trials: Trials) -> Check:
             if transposed is None or _consistent(trial, transposed, y, dtype) > EXACT[dtype]:
                 continue
             worst.record(relative(aty - transposed * (w / area), aty), EXACT[dtype], f"against autograd, {trial}", kind)
-    return worst.check("adjoint")
+    return worst.check("adjoint", NOT_LINEAR)
 
 
 def check_gradients(trials: Trials) -> Check:
@@ -73,7 +75,34 @@ def check_gradients(trials: Trials) -> Check:
             worst.fault(f"no gradient flows through forward, {kind}, {trial}")
         else:
             worst.record(_consistent(trial, transposed, y, dtype), EXACT[dtype], str(trial), kind)
-    return worst.check("gradients")
+    return worst.check("gradients", NOT_LINEAR)
+
+
+STEP = 1e-5  # of the central difference, in pixel units
+DIFFERENCES = (
+    1e-5  # relative error allowed; where `forward` has a kink, the difference is wrong, which a median ignores
+)
+
+
+def check_vjp(trials: Trials) -> Check:
+    """For operators that are not linear: `<J^T v, u> = <v, (A(x + h u) - A(x - h u)) / 2h>`, and J^T is that of autograd."""
+    worst = Worst()
+    for trial in (t for t in trials.usable if not isinstance(t.operator, LinearOperator) and torch.float64 in t.dtypes):
+        operator, x, v = trial.operator, trial.images(torch.float64, 3) / 2, trial.measurements(torch.float64, 4)
+        own, errors = act(lambda x, op=operator, v=v: op.vjp(x, v), x), []  # type: ignore[misc]
+        for k in range(3):
+            u = normal(x.shape, torch.float64, 1000 * trial.seed + 60 + k)
+            ahead, behind = act(operator.forward, x + STEP * u), act(operator.forward, x - STEP * u)
+            change = (ahead - behind) / (2 * STEP)
+            scale = float(change.norm()) * float(v.norm())
+            errors.append(relative(dot(own, u) - dot(v, change), scale))
+        worst.record(sorted(errors)[1], DIFFERENCES, f"finite differences, {trial}", "float64")
+        with contextlib.suppress(RuntimeError):  # of a forward without gradients
+            by_autograd = act(lambda x, op=operator, v=v: Operator.vjp(op, x, v), x)  # type: ignore[misc]
+            worst.record(
+                relative(own - by_autograd, by_autograd), EXACT[torch.float64], f"autograd, {trial}", "float64"
+            )
+    return worst.check("vjp", "the operator is linear")
 
 
 def vjp(trial: Trial, x: Tensor, y: Tensor) -> Tensor | None:
@@ -107,7 +136,7 @@ def check_pinv(trials: Trials) -> Check:
         limit = max(PINV[dtype], trial.tolerance)
         for condition, error in penrose(trial, dtype).items():
             worst.record(error, limit, f"{condition}, {trial}", kind)
-    return worst.check("pinv")
+    return worst.check("pinv", NOT_LINEAR)
 
 
 def penrose(trial: Trial, dtype: torch.dtype) -> dict[str, float]:

@@ -17,6 +17,7 @@ CHECKS: dict[str, Callable[[Trials], Check]] = {
     "adjoint": algebra.check_adjoint,
     "gradients": algebra.check_gradients,
     "pinv": algebra.check_pinv,
+    "vjp": algebra.check_vjp,
     "purity": contract.check_purity,
     "frozen": contract.check_frozen,
     "keys": batches.check_keys,

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import Operator
 from invkit.testing.algebra import relative
 from invkit.testing.report import Check, Worst
-from invkit.testing.trials import MAPS, MAY_REFUSE, Trials
+from invkit.testing.trials import MAY_REFUSE, Trials, maps
 
 
 def check_shapes(trials: Trials) -> Check:
@@ -53,12 +53,12 @@ def check_dtype(trials: Trials) -> Check:
             worst.fault(text)
         for device in _devices()[1:]:
             keys = Keys.of(trial.seed, "conformance", trial.ids, device)
-            for name in MAPS:
+            for name in trial.maps:
                 operator = trial.degradation.sample(keys[:], trial.grid)
                 v = trial.argument(name, trial.dtypes[0]).to(device)
                 try:
-                    result = getattr(operator, name)(v)
-                    expected = getattr(operator.to("cpu"), name)(v.cpu())
+                    result = maps(operator)[name](v)
+                    expected = maps(operator.to("cpu"))[name](v.cpu())
                 except RuntimeError as error:
                     worst.fault(f"{name} on {device} raised {str(error).splitlines()[0]} ({trial})")
                     continue
@@ -84,10 +84,10 @@ def check_purity(trials: Trials) -> Check:
         for what, old, new in zip(("a global generator", "the degradation", "the keys"), before, after, strict=True):
             if not same(old, new):
                 worst.fault(f"sample changes {what} ({trial})")
-        for name in MAPS:
+        for name, fn in maps(operator).items():
             v = trial.argument(name, trial.dtypes[0])
             original, state, random_state = v.clone(), snapshot(operator), global_state()
-            first = getattr(operator, name)(v)
+            first = fn(v)
             for what, old, new in (
                 ("its argument", original, v),
                 ("the operator", state, snapshot(operator)),
@@ -95,7 +95,7 @@ def check_purity(trials: Trials) -> Check:
             ):
                 if not same(old, new):
                     worst.fault(f"{name} changes {what} ({trial})")
-            if not same(first, getattr(operator, name)(original.clone())):
+            if not same(first, fn(original.clone())):
                 worst.fault(f"{name} gives a different result when repeated ({trial})")
     return worst.check("purity")
 
@@ -119,7 +119,7 @@ def snapshot(value: Any) -> Any:
         return [snapshot(item) for item in value]
     if isinstance(value, BaseModel):
         return snapshot([vars(value), value.__pydantic_private__])
-    if isinstance(value, LinearOperator | nn.Module) or dataclasses.is_dataclass(value):
+    if isinstance(value, Operator | nn.Module) or dataclasses.is_dataclass(value):
         return snapshot(vars(value)) if hasattr(value, "__dict__") else value
     return value
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,10 +10,11 @@ from torch.nn.functional import avg_pool2d
 
 from invkit.core.grid import Grid
 from invkit.physics.degradation import Degradation
+from invkit.physics.operators.base import LinearOperator, Operator
 from invkit.testing.algebra import relative
 from invkit.testing.examples import variations
 from invkit.testing.report import Check, Worst
-from invkit.testing.trials import Trials, act, draw, normal
+from invkit.testing.trials import Trials, act, draw, maps, normal
 from invkit.testing.work import operations
 
 COST = 200.0  # times a Fourier transform and its inverse, of the same images
@@ -30,7 +32,8 @@ def check_resolution(trials: Trials) -> Check:
     on the coarse grid for any range of `A`. Degradations without a `resolution_law` are skipped.
     """
     worst = Worst()
-    declared = [(subject, limit) for subject in trials.subjects if (limit := subject.resolution_law) is not None]
+    subjects = trials.subjects if trials.linear else []
+    declared = [(subject, limit) for subject in subjects if (limit := subject.resolution_law) is not None]
     for (subject, limit), size in itertools.product(declared, ((48, 48), (48, 66))):
         if limit > LOOSEST:
             worst.fault(f"resolution_law {limit:g} is looser than {LOOSEST:g}")
@@ -39,6 +42,7 @@ def check_resolution(trials: Trials) -> Check:
         normals = []
         for grid in (coarse, fine):
             operator = draw(subject, range(4), grid, trials.seed)
+            assert isinstance(operator, LinearOperator)
             normals.append(act(operator.adjoint, act(operator.forward, smooth(grid, 4, trials.seed).to(trials.dtype))))
         averaged = avg_pool2d(normals[1], 2)
         worst.record(relative(averaged - normals[0], averaged), limit, f"{coarse} and {fine}, {subject!r}")
@@ -78,19 +82,24 @@ def _differ(start: Degradation, other: Degradation, trials: Trials) -> bool:
         if a.range_shape != b.range_shape or a.range_weight != b.range_weight:
             return True
         x, y = (normal((6, *shape), trials.dtype, 1) for shape in ((channels, *size), a.range_shape))
-        if not torch.equal(act(a.forward, x), act(b.forward, x)) or not torch.equal(act(a.pinv, y), act(b.pinv, y)):
+        if not torch.equal(act(a.forward, x), act(b.forward, x)) or not torch.equal(act(_back(a), y), act(_back(b), y)):
             return True
     return False
 
 
+def _back(operator: Operator) -> Callable[[Tensor], Tensor]:
+    """The last of `maps`: the pseudo-inverse or the initial image."""
+    return list(maps(operator).values())[-1]
+
+
 def check_cost(trials: Trials) -> Check:
-    """`forward` and `adjoint` together take at most the operations of `COST` Fourier transforms and inverses of the same images."""
+    """`forward` and `vjp` (or `adjoint`) together take at most `COST` times the operations of a Fourier transform and back."""
     worst = Worst()
     for subject in trials.starts:
         grid = Grid(64, 64, trials.channels[0])
         x = normal((4, *grid.picture), trials.dtype, trials.seed)
         operator = draw(subject, range(4), grid, trials.seed)
-        own = operations(lambda op=operator, x=x: op.adjoint(op.forward(x.clone())))  # type: ignore[misc]
+        own = operations(lambda op=operator, x=x: op.vjp(x.clone(), op.forward(x.clone())))  # type: ignore[misc]
         reference = operations(lambda x=x: torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:]))  # type: ignore[misc]
         worst.record(own / reference, COST, f"Fourier transforms, 4 images of {grid}x{grid.channels}, {subject!r}")
     return worst.check("cost")

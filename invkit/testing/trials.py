@@ -13,7 +13,7 @@ from invkit.core.errors import first_line
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, Operator
 from invkit.testing.examples import bases, subjects
 
 GRIDS = tuple(
@@ -31,7 +31,8 @@ GRIDS = tuple(
     )
 )
 MAY_REFUSE = 8  # grids with a shorter side below this may be rejected
-MAPS = ("forward", "adjoint", "pinv")
+MAPS = ("forward", "adjoint", "pinv")  # of linear operators
+OTHER = ("forward", "vjp", "initial")  # of others
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def fixed_random_state() -> Iterator[None]:
         random.setstate(states[2])
 
 
-def draw(degradation: Degradation, ids: Sequence[int], grid: Grid, seed: int) -> LinearOperator:
+def draw(degradation: Degradation, ids: Sequence[int], grid: Grid, seed: int) -> Operator:
     """Sample the operators of some ids."""
     with fixed_random_state():
         return degradation.sample(Keys.of(seed, "conformance", ids), grid)
@@ -59,6 +60,17 @@ def act(fn: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
     """`fn(v)` on a copy of `v`, with fixed random states."""
     with fixed_random_state():
         return fn(v.clone())
+
+
+def maps(operator: Operator) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The maps that an operator defines, as functions of one argument: `vjp` at keyed images, as a function of v."""
+    if isinstance(operator, LinearOperator):
+        return {name: getattr(operator, name) for name in MAPS}
+
+    def vjp(v: Tensor) -> Tensor:
+        return operator.vjp(normal((1, *operator.grid.picture), v.dtype, 17).to(v.device).expand(len(v), -1, -1, -1), v)
+
+    return dict(zip(OTHER, (operator.forward, vjp, operator.initial), strict=True))
 
 
 def normal(shape: Sequence[int], dtype: torch.dtype, seed: int) -> Tensor:
@@ -74,7 +86,7 @@ class Trial:
     grid: Grid
     ids: tuple[int, ...]
     seed: int
-    operator: LinearOperator
+    operator: Operator
     dtypes: tuple[torch.dtype, ...] = ()  # for which all results have the right shape and dtype
     dtype_faults: tuple[str, ...] = ()
     at_zero: dict[tuple[str, torch.dtype], Tensor] = field(default_factory=dict)
@@ -85,7 +97,11 @@ class Trial:
 
     @property
     def tolerance(self) -> float:
-        return self.operator.pinv_tolerance
+        return self.operator.pinv_tolerance if isinstance(self.operator, LinearOperator) else 0.0
+
+    @property
+    def maps(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        return maps(self.operator)
 
     def images(self, dtype: torch.dtype, salt: int = 0) -> Tensor:
         return normal((len(self.ids), *self.grid.picture), dtype, 1000 * self.seed + salt)
@@ -99,7 +115,7 @@ class Trial:
 
     def linear(self, name: str, v: Tensor) -> Tensor:
         """The map `name` minus its value at zero, so that an affine map fails only the check of linearity."""
-        fn, key = getattr(self.operator, name), (name, v.dtype)
+        fn, key = self.maps[name], (name, v.dtype)
         if key not in self.at_zero:
             self.at_zero[key] = act(fn, torch.zeros_like(v))
         return act(fn, v) - self.at_zero[key]
@@ -116,6 +132,11 @@ class Trials:
     faults: list[str] = field(default_factory=list)
     refused: list[tuple[Grid, str]] = field(default_factory=list)
     tried: int = 0
+
+    @property
+    def linear(self) -> list[Trial]:
+        """The usable trials whose operator is linear."""
+        return [trial for trial in self.usable if isinstance(trial.operator, LinearOperator)]
 
     @property
     def channels(self) -> list[int]:
@@ -186,11 +207,11 @@ def fault(trial: Trial, dtype: torch.dtype) -> str | None:
     operator, batch = trial.operator, len(trial.ids)
     if operator.grid != trial.grid or len(operator) != batch:
         return f"requested {batch} operators on {trial.grid!r}, got {len(operator)} on {operator.grid!r}"
-    for name in MAPS:
+    for name, fn in trial.maps.items():
         v = trial.argument(name, dtype)
         shape = (batch, *(operator.range_shape if name == "forward" else trial.grid.picture))
         try:
-            result = act(getattr(operator, name), v)
+            result = act(fn, v)
         except Exception as error:
             return f"{name} raised {type(error).__name__}: {first_line(error)}"
         if tuple(result.shape) != shape:
@@ -199,7 +220,7 @@ def fault(trial: Trial, dtype: torch.dtype) -> str | None:
             return f"{name} gave non-finite values"
         if result.dtype != dtype or result.device != v.device:
             return f"{name} gave {result.dtype} on {result.device}"
-        if dtype == torch.float64 and name != "pinv" and _rounds_to_float32(getattr(operator, name), v, result):
+        if dtype == torch.float64 and name not in ("pinv", "initial") and _rounds_to_float32(fn, v, result):
             return f"{name} computes in float32"
     return None
 

@@ -11,7 +11,7 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
 from invkit.physics.operators.base import LinearOperator
-from support.sound import Blurred, Gain, Ghost, SomePixels
+from support.sound import Blurred, Curve, Gain, Ghost, Response, SomePixels
 
 MUTANTS: dict[str, tuple[type[Degradation], set[str]]] = {}
 
@@ -22,7 +22,7 @@ def mutant(*caught_by):
     def register(cls):
         degradation = cls
         if not issubclass(cls, Degradation):
-            parent = SomePixels if issubclass(cls, Gain) else Ghost
+            parent = SomePixels if issubclass(cls, Gain) else Response if issubclass(cls, Curve) else Ghost
             degradation = type(cls.__name__, (parent,), {"operator": cls, "__module__": __name__})
         MUTANTS[cls.__name__] = degradation, set(caught_by)
         return cls

@@ -1,4 +1,4 @@
-"""Two correct degradations, from which the mutants are derived."""
+"""Three correct degradations, from which the mutants are derived."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,7 +9,7 @@ from pydantic import Field
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.degradation import Degradation
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, Operator
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,3 +119,46 @@ class Ghost(Degradation):
         kernel = copy / copy.sum() / 2
         kernel[0, 0] += 1
         return self.operator(kernel.expand(len(keys), 1, -1, -1), grid.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve(Operator):
+    """`A(x) = tanh(gain x)`, with a derivative in closed form."""
+
+    gain: torch.Tensor  # (B, 1, 1, 1)
+    domain: Grid
+
+    @property
+    def grid(self):
+        return self.domain
+
+    @property
+    def range_shape(self):
+        return self.grid.picture
+
+    @property
+    def range_weight(self):
+        return self.grid.area
+
+    def forward(self, x):
+        return torch.tanh(self.gain.to(x.dtype) * x)
+
+    def vjp(self, x, v):
+        gain = self.gain.to(x.dtype)
+        return gain * v * (1 - torch.tanh(gain * x).square())
+
+    def __len__(self):
+        return len(self.gain)
+
+
+class Response(Degradation):
+    """A response curve that flattens, with a random gain."""
+
+    operator: ClassVar[type[Curve]] = Curve
+    least: float = Field(0.5, gt=0, le=1)
+
+    def gain(self, keys: Keys) -> torch.Tensor:
+        return self.least + keys.uniform("gain", 1, 1, 1) / 2
+
+    def sample(self, keys, grid):
+        return self.operator(self.gain(keys), grid)

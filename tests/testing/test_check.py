@@ -4,10 +4,11 @@ import re
 from importlib.util import find_spec
 
 import pytest
+import support.nonlinear_mutants  # noqa: F401  # adds to MUTANTS
 import torch
 from support import DOCS
 from support.mutants import MUTANTS
-from support.sound import Ghost, SomePixels
+from support.sound import Ghost, Response, SomePixels
 
 from invkit.core.grid import Grid
 from invkit.plugins.loader import registry
@@ -21,7 +22,7 @@ INSTALLED = [
 ]
 
 
-@pytest.mark.parametrize("cls", [SomePixels, Ghost])
+@pytest.mark.parametrize("cls", [SomePixels, Ghost, Response])
 def test_the_sound_ones_pass(cls):
     report = check_degradation(cls)
     assert report.passed, report

@@ -11,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import LinearOperator
 from invkit.physics.points import binned
 
 CELL = 128  # side of a cell in pixels, approximately: images are enlarged by whole factors
@@ -100,7 +101,8 @@ def operator_sheet(
         columns.append(("measurement", "", _measured(measurement)))
     elif measurement.y.ndim in (3, 4):
         columns.append(_rescaled(measurement.y if measurement.y.ndim == 4 else measurement.y.unsqueeze(1)))
-    columns.append(("pseudo-inverse", "", [_rgb(x) for x in measurement.operator.pinv(measurement.y)]))
+    label = "pseudo-inverse" if isinstance(measurement.operator, LinearOperator) else "initial image"
+    columns.append((label, "", [_rgb(x) for x in measurement.operator.initial(measurement.y)]))
     return _png(columns, 2 * CELL)
 
 
@@ -124,10 +126,10 @@ def _rgb(x: Tensor) -> Rgb:
 
 
 def _measured(measurement: Measurement) -> list[Rgb]:
-    """The measurements as images; without a mask, their pseudo-inverses."""
+    """The measurements as images; without a mask, the images that fit them: for linear operators the pseudo-inverse."""
     measurement = binned(measurement)
     if measurement.observed is None:
-        return [_rgb(x) for x in measurement.operator.pinv(measurement.y)]
+        return [_rgb(x) for x in measurement.operator.initial(measurement.y)]
     observed = measurement.observed.any(1).cpu().numpy()
     images = [_rgb(x) for x in measurement.y]
     # alpha marks hidden pixels, which are drawn as a checkerboard

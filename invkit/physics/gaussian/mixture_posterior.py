@@ -15,6 +15,7 @@ from invkit.physics.gaussian.kriging import DENSE_VALUES, NUGGET
 from invkit.physics.gaussian.mixture import Component, GaussianMixture, choose
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import linear
 
 AT_ONCE = 2**24  # values of images to which an operator is applied together
 
@@ -69,7 +70,9 @@ class MixturePosterior:
         for part in places.split(max(1, AT_ONCE // (self.grid.channels * self.grid.pixels))):
             unit = torch.zeros(len(part), one.y.numel(), dtype=torch.float64, device=one.y.device)
             unit[torch.arange(len(part), device=unit.device), part] = 1
-            back = operator.repeat(len(part)).adjoint(unit.view(-1, *operator.range_shape))
+            back = (
+                linear(operator, "the exact posterior").repeat(len(part)).adjoint(unit.view(-1, *operator.range_shape))
+            )
             rows.append(field.root_adjoint(back * (self.grid.area / operator.range_weight), self.grid).flatten(1))
         root = torch.cat(rows)
         return root @ root.T

@@ -17,7 +17,7 @@ from invkit.core.keys import Keys
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.kriging import NUGGET, dense_kriging
 from invkit.physics.measurement import Measurement
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, linear
 from invkit.physics.operators.least_squares import dot, times
 from invkit.physics.operators.mask import Mask
 
@@ -29,16 +29,19 @@ class GaussianPosterior:
     """The posterior of `field` given a measurement; immutable.
 
     Conjugate gradients stop when the error is at most `tolerance` posterior standard deviations, as a root mean square over
-    the directions in which the posterior is independent; if they do not get there within `max_steps`, they warn.
+    the directions in which the posterior is independent; if they do not get there within `max_steps`, they warn. `variance`
+    (B, *range) is that of independent noise of the measured values, in place of the measurement's; it is not solved by Cholesky.
     """
 
     def __init__(
-        self, field: GaussianField, measurement: Measurement, *, tolerance: float = 3e-3, max_steps: int = 2000
-    ) -> None:
+        self, field: GaussianField, measurement: Measurement, *, tolerance: float = 3e-3, max_steps: int = 2000,
+        variance: Tensor | None = None,
+    ) -> None:  # fmt: skip
         self.field, self.measurement, self.grid = field, measurement, measurement.grid
         self.tolerance, self.max_steps = tolerance, max_steps
-        self._transpose = measurement.operator.range_weight / self.grid.area  # A* = transpose * A^T
-        self._points = dense_kriging(field, measurement)
+        self._operator = linear(measurement.operator, "the Gaussian posterior")
+        self._transpose = self._operator.range_weight / self.grid.area  # A* = transpose * A^T
+        self._given, self._points = variance, dense_kriging(field, measurement) if variance is None else None
 
     @property
     def dense(self) -> bool:
@@ -49,8 +52,12 @@ class GaussianPosterior:
         """`C A^T K^-1 r` for (S, B, *range): (S, B, C, H, W)."""
         if self._points is not None:
             return self._points.gain(r)
-        flat = r.flatten(0, 1).double()
-        return self._in_the_domain(self.measurement.operator.repeat(len(r)), flat).to(r).unflatten(0, r.shape[:2])
+        return self.field.root(self.modes(r), self.grid).to(r)
+
+    def modes(self, r: Tensor) -> Tensor:
+        """`w` (S, B, modes) float64 with `gain(r) = R w`, by conjugate gradients."""
+        found = self._in_the_domain(self._operator.repeat(len(r)), r.flatten(0, 1).double())
+        return found.unflatten(0, r.shape[:2])
 
     def _in_the_domain(self, operator: LinearOperator, r: Tensor) -> Tensor:
         """`(C^-1 + A^T A / s^2)^-1 A^T r / s^2` as `R w` with `C = R R^T`: `(1 + R^T A^T A R / s^2) w = R^T A^T r / s^2`.
@@ -59,36 +66,40 @@ class GaussianPosterior:
         the spectrum as if A^T A were its mean times the identity: exact for denoising.
         """
         field, grid = self.field, self.grid
-        precision = (1 / self._noise_variance).repeat(len(r) // len(self._noise_variance)).view(-1, 1, 1, 1)
+        precision = (1 / self._noise_variance).repeat(len(r) // len(self._noise_variance), *[1] * (r.ndim - 1))
         probe = torch.ones(len(r), *grid.picture, dtype=r.dtype, device=r.device)
         probe[..., ::2, 1::2], probe[..., 1::2, ::2] = -1, -1
         probe[..., ::3, :] *= -1  # a mixture of low and high frequencies
-        gain = dot(operator.forward(probe), operator.forward(probe)) / probe[0].numel()
+        image = operator.forward(probe)
+        gain = dot(image, precision * image) / probe[0].numel()
         power = field.spectrum(grid).diagonal().movedim(-1, 0).to(r) / grid.area
 
         def lifted(y: Tensor) -> Tensor:
-            return field.root_adjoint(operator.adjoint(y) / self._transpose, grid) * precision
+            return field.root_adjoint(operator.adjoint(precision * y) / self._transpose, grid)
 
-        w = self._conjugate_gradients(
+        return self._conjugate_gradients(
             lambda w: w + lifted(operator.forward(field.root(w, grid))),
             lifted(r),
-            lambda w: w / (1 + precision * gain.view(-1, 1, 1, 1) * power),
+            lambda w: w / (1 + gain.view(-1, 1, 1, 1) * power),
         )
-        return field.root(w, grid)
 
     @cached_property
     def _noise_variance(self) -> Tensor:
-        """The variance of the noise (B,), float64; without noise, `NUGGET` times the mean prior variance of a measured value.
+        """The variance of the noise (B, *range) or (B, 1, ...), float64.
 
-        That is the mean of the diagonal of `A C A^T`, estimated with one random vector (Hutchinson 1989).
+        Without noise, `NUGGET` times the mean prior variance of a measured value: that is the mean of the diagonal of `A C A^T`,
+        estimated with one random vector (Hutchinson 1989).
         """
-        operator, y = self.measurement.operator, self.measurement.y.double()
+        operator, y = self._operator, self.measurement.y.double()
+        if self._given is not None:
+            return self._given.double()
         if self.measurement.sigma > 0:
-            return y.new_full((len(y),), self.measurement.sigma**2)
+            return y.new_full((len(y), *[1] * (y.ndim - 1)), self.measurement.sigma**2)
         probe = Keys.of(0, "nugget", [0], y.device).normal("probe", *operator.range_shape).to(y)
         probe = operator.measured(probe.expand_as(y))
         image = operator.forward(self.field.covariance(operator.adjoint(probe) / self._transpose, self.grid))
-        return NUGGET * (dot(probe, image) / dot(probe, probe).clamp(min=1e-300)).clamp(min=1e-300)
+        found = NUGGET * (dot(probe, image) / dot(probe, probe).clamp(min=1e-300)).clamp(min=1e-300)
+        return found.view(-1, *[1] * (y.ndim - 1))
 
     def _conjugate_gradients(self, matrix: Map, r: Tensor, precondition: Map) -> Tensor:
         """Solve `matrix w = r` for a batch, in float64: for smooth fields float32 stalls above the tolerance.
@@ -159,11 +170,16 @@ class GaussianPosterior:
     def sample(self, keys: Keys, count: int) -> Tensor:
         """Exact posterior samples (K, B, C, H, W), keyed by image."""
         forked = keys.fork(count)
-        operator, y = self.measurement.operator.repeat(count), self.measurement.y
+        operator, y = self._operator.repeat(count), self.measurement.y
         u = self.field.sample(forked, self.grid).to(y)
         r = y.repeat(count, *[1] * (y.ndim - 1)) - operator.forward(u)
-        if self.measurement.sigma > 0:
-            e = forked.normal("noise", *operator.range_shape).to(y) * self.measurement.sigma
+        std = (
+            self.measurement.sigma
+            if self._given is None
+            else self._given.sqrt().to(y).repeat(count, *[1] * (y.ndim - 1))
+        )
+        if isinstance(std, Tensor) or std > 0:
+            e = forked.normal("noise", *operator.range_shape).to(y) * std
             r = r - (operator.forward(e) if isinstance(operator, Mask) else e)
         return u.unflatten(0, (count, -1)) + self.gain(r.unflatten(0, (count, -1)))
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from invkit.core.grid import Grid
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, Operator
 from invkit.physics.operators.least_squares import least_squares
 from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.separable import Separable
@@ -14,7 +14,7 @@ from invkit.physics.operators.separable import Separable
 TOLERANCE = 1e-3  # of the iterative pseudo-inverse of a composition
 
 
-def merged(first: LinearOperator, then: LinearOperator) -> list[LinearOperator]:
+def merged(first: Operator, then: Operator) -> list[Operator]:
     """Both as one operator, where that has a closed form."""
     if isinstance(first, Mask) and isinstance(then, Mask):
         return [Mask(first.observed & then.observed, first.channels)]
@@ -68,6 +68,58 @@ class Composed(LinearOperator):
 
     def pinv(self, y: Tensor) -> Tensor:
         return least_squares(self, y, TOLERANCE)
+
+    def measured(self, y: Tensor) -> Tensor:
+        return self.operators[-1].measured(y)
+
+    def __len__(self) -> int:
+        return len(self.operators[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Chained(Operator):
+    """`A = A_n o ... o A_1`, of which some are not linear."""
+
+    operators: tuple[Operator, ...]  # in the order of application
+
+    @property
+    def grid(self) -> Grid:
+        return self.operators[0].grid
+
+    @property
+    def range_shape(self) -> tuple[int, ...]:
+        return self.operators[-1].range_shape
+
+    @property
+    def range_weight(self) -> float:
+        return self.operators[-1].range_weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        for operator in self.operators:
+            x = operator.forward(x)
+        return x
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        at = [x]
+        for operator in self.operators[:-1]:
+            at.append(operator.forward(at[-1]))
+        for operator, where in zip(self.operators[::-1], at[::-1], strict=True):
+            v = operator.vjp(where, v)
+        return v
+
+    def jvp(self, x: Tensor, u: Tensor) -> Tensor:
+        for operator in self.operators:
+            x, u = operator.forward(x), operator.jvp(x, u)
+        return u
+
+    def initial(self, y: Tensor, start: Tensor | None = None) -> Tensor:
+        """Each part in turn, from the last."""
+        at = [start]
+        for operator in self.operators[:-1]:
+            at.append(None if at[-1] is None else operator.forward(at[-1]))
+        for operator, where in zip(self.operators[::-1], at[::-1], strict=True):
+            y = operator.initial(y, where)
+        return y
 
     def measured(self, y: Tensor) -> Tensor:
         return self.operators[-1].measured(y)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from invkit.diffusion.samplers import Dpmpp2M
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import linear
 from invkit.physics.operators.least_squares import ridge
 from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
@@ -34,7 +35,7 @@ class Daps(Solver):
         return self.ode_steps
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
-        operator, y, d = measurement.operator, measurement.y, prior.noise_std(measurement.grid)
+        operator, y, d = linear(measurement.operator, self.title), measurement.y, prior.noise_std(measurement.grid)
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
             flow = Levels(sigma_max=here, sigma_min=min(LOWEST, here / 2)).of(self.ode_steps)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.physics.measurement import Measurement
-from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.base import LinearOperator, linear
 from invkit.physics.operators.least_squares import dot
 from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
@@ -32,7 +32,7 @@ class Ddnm(Solver):
     )
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
-        operator, d = measurement.operator, prior.noise_std(measurement.grid)
+        operator, d = linear(measurement.operator, self.title), prior.noise_std(measurement.grid)
         spectral = _spectral(operator, noise) if measurement.sigma > 0 else None
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from invkit.core.errors import Unavailable
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import linear
 from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver
 from invkit.reconstructors.zeroshot.prior import Prior
 
@@ -33,7 +34,7 @@ class Ddrm(Solver):
     )
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
-        operator, d = measurement.operator, prior.noise_std(measurement.grid)
+        operator, d = linear(measurement.operator, self.title), prior.noise_std(measurement.grid)
         n = noise("start")
         mean = prior.mean(measurement.grid).to(n)
         if operator.spectral(torch.ones_like, n) is None:

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import linear
 from invkit.physics.operators.least_squares import ridge
 from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, start
 from invkit.reconstructors.zeroshot.prior import Prior
@@ -21,7 +22,7 @@ class Diffpir(Solver):
     zeta: float = Field(1.0, ge=0, le=1, description="zeta: share of the noise that is fresh")
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
-        operator, d = measurement.operator, prior.noise_std(measurement.grid)
+        operator, d = linear(measurement.operator, self.title), prior.noise_std(measurement.grid)
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
             clean = prior.denoise(x, here)  # eq. 12a

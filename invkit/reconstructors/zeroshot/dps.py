@@ -35,19 +35,19 @@ class Dps(Solver):
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
         operator, grid = measurement.operator, measurement.grid
-        largest, transpose = prior.max_eigenvalue(grid), grid.area / operator.range_weight  # A^T = transpose * A*
+        largest, weight = prior.max_eigenvalue(grid), operator.range_weight / grid.area
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
             clean, vjp = denoise_with_vjp(prior, x, here)
             r = measurement.y - operator.forward(clean)
             norm = (operator.range_weight * dot(r, r)).sqrt().clamp(min=1e-12)
-            v = operator.adjoint(r)
+            v = operator.vjp(clean, r)
             descent = prior.covariance(vjp(v))
-            image, noisy = operator.forward(descent), NOISE * measurement.sigma**2 / (here**2 * transpose)
+            image, noisy = operator.jvp(clean, descent), NOISE * measurement.sigma**2 * weight / here**2
             best = dot(r, image) / (dot(image, image) + noisy * dot(v, descent)).clamp(min=1e-30)
             best = (1 - (there / here) ** 2) ** 0.5 * best.clamp(min=0)
             x = ancestral(x, clean, here, there, noise(f"step{i}"))  # line 6
             x = x + times(
-                torch.minimum(self.step / (norm * largest), best), descent
+                torch.minimum(self.step * weight / (norm * largest), best), descent
             )  # line 7, zeta_i = zeta / |y - A D|
         return x

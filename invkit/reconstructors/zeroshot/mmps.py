@@ -24,14 +24,13 @@ class Matched(NamedTuple):
     def of(cls, prior: Prior, measurement: Measurement, x: Tensor, sigma: float, products: int) -> "Matched":
         """`K^-1` by conjugate gradients (Hestenes & Stiefel 1952) of as many vector-Jacobian products."""
         operator = measurement.operator
-        transpose = measurement.grid.area / operator.range_weight  # A^T = transpose * A*
         clean, vjp = denoise_with_vjp(prior, x, sigma)
         residual = measurement.y - operator.forward(clean)
         direction, rho = residual, dot(residual, residual)
         gradient, distance = torch.zeros_like(clean), torch.zeros_like(rho)
         for _ in range(products):
-            pulled = vjp(transpose * operator.adjoint(direction))
-            image = sigma**2 * operator.forward(prior.covariance(pulled)) + measurement.sigma**2 * direction
+            pulled = vjp(operator.vjp(clean, direction))  # A^T where A is linear, else of A linearised at D
+            image = sigma**2 * operator.jvp(clean, prior.covariance(pulled)) + measurement.sigma**2 * direction
             curvature = dot(direction, image)
             step = torch.where(
                 curvature > 0, rho / curvature.clamp(min=1e-30), 0

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import linear
 from invkit.physics.operators.least_squares import dot, ridge, times
 from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, ancestral, start
 from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp
@@ -28,7 +29,7 @@ class Pigdm(Solver):
         return 2
 
     def walk(self, prior: Prior, measurement: Measurement, noise: Draws, levels: Tensor) -> Tensor:
-        operator, y, grid = measurement.operator, measurement.y, measurement.grid
+        operator, y, grid = linear(measurement.operator, self.title), measurement.y, measurement.grid
         variance, d = prior.std(grid) ** 2, prior.noise_std(grid)
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):

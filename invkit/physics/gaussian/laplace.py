@@ -1,0 +1,82 @@
+"""The posterior of a Gaussian field given any measurement, approximated by that of the linearised operator."""
+
+import torch
+from torch import Tensor
+
+from invkit.core.keys import Keys
+from invkit.physics.gaussian import GaussianField
+from invkit.physics.gaussian.kriging import NUGGET
+from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.measurement import Measurement
+from invkit.physics.operators.base import LinearOperator
+from invkit.physics.operators.linearised import Linearised
+
+STEPS = 5  # of Gauss-Newton
+HALVINGS = 6  # of a step that is too long
+
+
+class LaplacePosterior:
+    """The Gaussian approximation of a posterior about an estimate: operator linearised, noise Gaussian.
+
+    The estimate is `m + R w`, with m the mean of the field and `R R^T` its covariance. From `w = 0`, `STEPS` Gauss-Newton steps
+    decrease `|w|^2 + |y - A(m + R w)|^2 / v` (Bell & Cathey 1993: the iterated Kalman filter). Without noise, v is `NUGGET` times
+    the mean square of the measured values.
+    """
+
+    def __init__(self, field: GaussianField, measurement: Measurement) -> None:
+        self.field, self.measurement, self.grid = field, measurement, measurement.grid
+        y = measurement.y
+        self._centre = field.centre(self.grid, y).expand(len(y), *self.grid.picture)
+        x, w = self._centre, y.new_zeros(())
+        for _ in range(STEPS):
+            inner, misfit = self._linearised(x)
+            new = inner.modes(inner.measurement.y[None])[0].to(y)
+            w, x = self._shortened(w.expand_as(new), new, inner, misfit)
+        self._estimate, (self._inner, _) = x, self._linearised(x)
+
+    def _linearised(self, x: Tensor) -> tuple[GaussianPosterior, Tensor]:
+        """The posterior of the operator linearised at images x, given `y - A(x) + J (x - m)`; and the variance of the noise."""
+        operator, y = self.measurement.operator, self.measurement.y
+        found, j = operator.forward(x), Linearised((operator,), x)
+        r = operator.measured(y - found + j.forward(x - self._centre))
+        variance = self._variance(found)
+        return GaussianPosterior(self.field, Measurement(j, r), variance=variance), variance
+
+    def _variance(self, found: Tensor) -> Tensor:
+        """The variance of the noise (B, *range) about values `A(x)`."""
+        y, sigma = self.measurement.y, self.measurement.sigma
+        least = NUGGET * y.square().flatten(1).mean(1).view(-1, *[1] * (y.ndim - 1))
+        return (sigma**2 + torch.zeros_like(y)).maximum(least.clamp(min=1e-30))
+
+    def _shortened(self, w: Tensor, new: Tensor, inner: GaussianPosterior, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """The step from w to `new`, halved until the objective decreases; modes and images."""
+        before, t = self._objective(w, variance), w.new_ones(len(w))
+        for _ in range(HALVINGS):
+            step = w + t.view(-1, 1, 1, 1) * (new - w)
+            if bool((better := self._objective(step, variance) <= before).all()):
+                break
+            t = torch.where(better, t, t / 2)
+        w = torch.where(better.view(-1, 1, 1, 1), step, w)
+        return w, self._image(w)
+
+    def _image(self, w: Tensor) -> Tensor:
+        return self._centre + self.field.root(w, self.grid)
+
+    def _objective(self, w: Tensor, variance: Tensor) -> Tensor:
+        operator, y = self.measurement.operator, self.measurement.y
+        misfit = operator.measured(y - operator.forward(self._image(w))).square() / variance
+        return w.double().square().flatten(1).sum(1) + misfit.double().flatten(1).sum(1)
+
+    def mean(self) -> Tensor:
+        """The estimate (B, C, H, W): approximately the most probable image."""
+        return self._estimate
+
+    def sample(self, keys: Keys, count: int) -> Tensor:
+        """Samples of the approximation (K, B, C, H, W), keyed by image."""
+        return self._inner.sample(keys, count)
+
+
+def posterior_of(field: GaussianField, measurement: Measurement) -> GaussianPosterior | LaplacePosterior:
+    """The posterior of a field: exact for linear operators, approximate for others."""
+    exact = isinstance(measurement.operator, LinearOperator)
+    return GaussianPosterior(field, measurement) if exact else LaplacePosterior(field, measurement)

@@ -11,6 +11,8 @@ from invkit.data.decoding import read_image, read_mask
 from invkit.evaluation.metrics.base import Means, Metric, Outcome
 from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Measurement
+from invkit.physics.noise import NoiseLaw
+from invkit.physics.noise.quantised import log_mass
 from invkit.physics.operators.base import LinearOperator, Operator
 from invkit.physics.operators.convolution import Convolution
 from invkit.physics.operators.least_squares import least_squares
@@ -36,6 +38,7 @@ __all__ = [
     "Measurement",
     "Method",
     "Metric",
+    "NoiseLaw",
     "Operator",
     "Outcome",
     "PathSetting",
@@ -49,6 +52,7 @@ __all__ = [
     "Unavailable",
     "hookimpl",
     "least_squares",
+    "log_mass",
     "read_image",
     "read_mask",
     "strokes",

@@ -23,6 +23,7 @@ from invkit.core.settings import PathSetting
 from invkit.data.base import Dataset, Images, Split
 from invkit.evaluation.metrics import METRICS
 from invkit.physics.degradation import Degradation
+from invkit.physics.noise import NOISES
 from invkit.physics.operators.base import LinearOperator
 from invkit.plugins.loader import registry
 from invkit.plugins.registry import CORE, Registry
@@ -66,7 +67,7 @@ class Folder(Dataset):
 @pytest.fixture
 def stand_ins() -> Registry:
     own = {"degradation": {"sparse-random": Some, "both": Both}, "dataset": {"photos": Folder, "images": Folder}}
-    return Registry({**CORE, "method": METHODS, "metric": METRICS, **own})
+    return Registry({**CORE, "method": METHODS, "metric": METRICS, "noise": NOISES, **own})
 
 
 @pytest.fixture

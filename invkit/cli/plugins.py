@@ -116,7 +116,7 @@ def plugins_new(name: str, folder: Path | None) -> None:
 def plugins_check(name: str, overrides: tuple[str, ...], draws: int, plugins: tuple[str, ...], as_json: bool) -> None:
     """Run the conformance checks on a plugin. Exit code 4 if a check fails.
 
-    NAME is a degradation, a data set, a method or a metric, and KEY=VALUE are settings to check it with.
+    NAME is a degradation, a data set, a method, a metric or a noise law, and KEY=VALUE are settings to check it with.
     """
     from rich.console import Console
 
@@ -125,7 +125,10 @@ def plugins_check(name: str, overrides: tuple[str, ...], draws: int, plugins: tu
     from invkit.recipe.resolve import resolve_one
 
     registry = load_registry(plugins)
-    checks = {"dataset": testing.check_dataset, "method": testing.check_method, "metric": testing.check_metric}
+    checks = {
+        "dataset": testing.check_dataset, "method": testing.check_method, "metric": testing.check_metric,
+        "noise": testing.check_noise,
+    }  # fmt: skip
     kind = descriptions(registry, name)[0]["kind"]
     if kind not in ("degradation", *checks):
         raise click.UsageError(f"{name} is a {kind}, which plugins cannot provide; there are no checks for it")

@@ -124,9 +124,10 @@ def initial_estimate(
 
     `gaussian`: the posterior mean under the prior. For a mask shared by all channels, each channel is kriged separately, with
     the mean spectrum of the channels; the same small solve (for many values, one in each neighbourhood) gives the pointwise
-    standard deviation, the leave-one-out error and the weights `K^-1 r`, where `r = y - A m`. `mean` and `zero`: the mean
-    colour, or zero, where nothing is observed. In these two, and for all other operators, `std` and `loo_error` are one, and
-    the data channel is the pseudo-inverse of y.
+    standard deviation, the leave-one-out error and the weights `K^-1 r`, where `r = y - A m`. Nonlinear operators and
+    other noise are approximated, see `LaplacePosterior`. `mean` and `zero`: `operator.initial(y, start)` from the mean colour or
+    zero, which stays where nothing is observed. In these two, and for all other operators, `std` and `loo_error` are one, and the
+    data channel is `operator.initial(y)`: the pseudo-inverse of a linear operator.
 
     The mean already contains the observed values. The weights add how the estimate changes with the covariance. If the true
     covariance differs by D, the posterior mean changes, to first order, by `(1 - C A^T K^-1 A) D A^T K^-1 r`: a convolution
@@ -140,7 +141,7 @@ def initial_estimate(
 
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
-        if not isinstance(operator, Mask) or operator.observed.shape[1] > 1:
+        if not isinstance(operator, Mask) or operator.observed.shape[1] > 1 or measurement.noise.white is None:
             return plain(posterior_of(prior, measurement).mean())
         grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)

@@ -135,7 +135,7 @@ class TiledModel:
         parts = Measurement(
             Mask(self.tiles.cut(observed[0]), measurement.grid.channels),
             self.tiles.cut(measurement.y[0]),
-            measurement.sigma,
+            noise=measurement.noise,
         )
         if blind := blind_tile(measurement, self.tiles):
             raise ValueError(

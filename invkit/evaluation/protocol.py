@@ -19,7 +19,8 @@ from invkit.evaluation.settings import Eval
 from invkit.physics.degradation import Degradation
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.mixture import GaussianMixture
-from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.measurement import Measurement, measure
+from invkit.physics.noise import NoiseLaw, facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Protocol:
     run: str  # name of the run
     degradation_name: str
     degradation: Degradation
-    noise: Noise
+    noise: NoiseLaw
     settings: Eval
     metrics: Mapping[str, Metric]  # columns by name
     seed: int
@@ -52,7 +53,7 @@ class Protocol:
                 "name": self.degradation_name,
                 **self.degradation.model_dump(mode="json", serialize_as_any=True),
             },
-            "noise": self.noise.sigma,
+            "noise": facts(self.noise),
             "masks_sha256": dict(hashes),
             "interval": INTERVAL,
             "groups": dict(groups),

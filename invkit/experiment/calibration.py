@@ -138,9 +138,10 @@ def refusal(drawing: Drawing, recipe: Recipe, unlike: list[str]) -> str | None:
         return "no calibrated interval: factors are for masks, not for points"
     if isinstance(drawing, Tiled):
         return "no calibrated interval: factors are for whole images, not for tiles"
-    if drawing.measurement.sigma != recipe.noise.sigma:
-        noise = drawing.measurement.sigma
-        return f"no calibrated interval: factors are for the noise of the recipe, {recipe.noise.sigma:g}, not for {noise:g}"
+    own, given = recipe.noise, drawing.measurement.noise
+    if own.white != given.white:
+        words = (repr(law) if law.white is None else f"{law.white:g}" for law in (own, given))
+        return "no calibrated interval: factors are for the noise of the recipe, {}, not for {}".format(*words)
     return f"no calibrated interval: {unlike[0]}" if unlike else None
 
 

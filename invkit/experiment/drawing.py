@@ -180,7 +180,7 @@ class Tiled(Drawing):
         )
         assert cells.observed is not None
         mask = Mask(tiles.cut(cells.observed[0], first), cells.grid.channels)
-        return Measurement(mask, tiles.cut(cells.y[0], first), cells.sigma).to(self.device)
+        return Measurement(mask, tiles.cut(cells.y[0], first), noise=cells.noise).to(self.device)
 
     def seconds(self, count: int) -> float:
         """As the first tiles, each with its initial estimate."""

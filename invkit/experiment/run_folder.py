@@ -62,7 +62,10 @@ def _weight_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def table_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a resolved recipe, other than the weights, that determine a table, by section."""
     kept = {key: value for key, value in resolved.items() if key not in {"log", "train"}}
-    return {**kept, "grids": resolved["train"]["grids"]}
+    noise = {
+        key: value for key, value in kept["noise"].items() if (key, value) != ("name", "gaussian")
+    }  # as earlier versions
+    return {**kept, "noise": noise, "grids": resolved["train"]["grids"]}
 
 
 def cache_settings(recipe: Recipe) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from invkit.experiment.run_folder import RunFolder
 from invkit.experiment.trained_operator import foreign_operator
 from invkit.physics.given import fixed_operator, implied_grid, in_pixel_units
 from invkit.physics.measurement import Measurement
+from invkit.physics.noise import Noise
 from invkit.physics.points import binned
 from invkit.recipe.recipe import Recipe
 from invkit.reconstructors.calibration import Calibrations, FindCalibrations, none_stored
@@ -77,8 +78,8 @@ class Trained:
             )
         if not bool(values.isfinite().all()):
             raise ValueError("y has values that are not finite")
-        noise = self.recipe.noise.sigma if sigma is None else sigma
-        return Measurement(operator, in_pixel_units(operator, values, *span).float(), noise)
+        values = in_pixel_units(operator, values, *span).float()
+        return Measurement(operator, values, noise=self.recipe.noise if sigma is None else Noise(sigma=float(sigma)))
 
     @property
     def degradation(self) -> str:

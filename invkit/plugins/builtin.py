@@ -1,10 +1,11 @@
-"""Hook implementations of invkit itself: built-in degradations, datasets, methods and metrics."""
+"""Hook implementations of invkit itself: built-in degradations, datasets, methods, metrics and noise laws."""
 
 from collections.abc import Mapping
 
 from invkit.data.base import Dataset
 from invkit.evaluation.metrics import METRICS, Metric
 from invkit.physics.degradation import Degradation
+from invkit.physics.noise import NOISES, NoiseLaw
 from invkit.plugins.hookspecs import hookimpl
 from invkit.reconstructors import METHODS, Method
 
@@ -35,6 +36,12 @@ def invkit_degradations() -> Mapping[str, type[Degradation]]:
 def invkit_metrics() -> Mapping[str, type[Metric]]:
     """Built-in metrics."""
     return METRICS
+
+
+@hookimpl
+def invkit_noises() -> Mapping[str, type[NoiseLaw]]:
+    """Built-in noise laws."""
+    return NOISES
 
 
 @hookimpl

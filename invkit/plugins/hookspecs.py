@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from invkit.data.base import Dataset
     from invkit.evaluation.metrics.base import Metric
     from invkit.physics.degradation import Degradation
+    from invkit.physics.noise import NoiseLaw
     from invkit.reconstructors import Method
 
 hookspec = pluggy.HookspecMarker("invkit")
@@ -65,5 +66,18 @@ def invkit_metrics() -> Mapping[str, type[Metric]]:
         @hookimpl
         def invkit_metrics():
             return {"brightness_bias": BrightnessBias}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_noises() -> Mapping[str, type[NoiseLaw]]:
+    """Noise laws, by name in `noise`.
+
+    Example::
+
+        @hookimpl
+        def invkit_noises():
+            return {"laplace": Laplace}
     """
     raise NotImplementedError

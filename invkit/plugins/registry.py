@@ -11,12 +11,14 @@ from invkit.diffusion import FIELDS, PRECONDITIONINGS, SAMPLERS, SCHEDULES
 from invkit.diffusion.networks import NETWORKS
 from invkit.evaluation.metrics import Metric
 from invkit.physics.degradation import Degradation
+from invkit.physics.noise import NoiseLaw
 from invkit.reconstructors import Method
 
 HOOKS: dict[str, type[Settings]] = {  # hook -> base class of the implementations
     "invkit_datasets": Dataset,
     "invkit_degradations": Degradation,
     "invkit_metrics": Metric,
+    "invkit_noises": NoiseLaw,
     "invkit_reconstructors": Method,
 }
 CORE: dict[str, Mapping[str, type[Settings]]] = {  # kinds without a hook

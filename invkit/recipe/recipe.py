@@ -21,7 +21,7 @@ from invkit.diffusion.settings import Diffusion
 from invkit.evaluation.metrics import Metric, column
 from invkit.evaluation.settings import Eval
 from invkit.physics.degradation import Degradation
-from invkit.physics.measurement import Noise
+from invkit.physics.noise import Noise, NoiseLaw
 from invkit.plugins import loader
 from invkit.plugins.registry import Registry
 from invkit.recipe.overrides import override, with_value
@@ -47,7 +47,7 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, lt=2**63, description="seed of all random numbers of the run")
     data: Dataset
     degradation: Degradation
-    noise: Noise = Noise()
+    noise: NoiseLaw = Noise()
     diffusion: Diffusion = Diffusion()
     model: Network = NETWORKS["fno-unet"]()
     train: Train = Train()

@@ -14,6 +14,7 @@ from invkit.testing.check import check_degradation
 from invkit.testing.datasets import check_dataset
 from invkit.testing.methods import check_method
 from invkit.testing.metrics import check_metric
+from invkit.testing.noises import check_noise
 from invkit.testing.report import Check, Report
 
-__all__ = ["Check", "Report", "check_dataset", "check_degradation", "check_method", "check_metric"]
+__all__ = ["Check", "Report", "check_dataset", "check_degradation", "check_method", "check_metric", "check_noise"]

@@ -17,6 +17,7 @@ from invkit.physics.gaussian import Achromatic, FittedField, GaussianField, Mate
 from invkit.physics.gaussian.kriging import DENSE_VALUES
 from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.noise import NoiseLaw
 from invkit.physics.operators.mask import Mask
 
 ROUNDS = 8  # of expectation maximisation; the second half is averaged
@@ -33,7 +34,7 @@ class MeasuredImages(Images):
 
     images: Images
     degradation: Degradation
-    noise: Noise
+    noise: NoiseLaw
     seed: int
 
     @property

@@ -18,6 +18,7 @@ from invkit.diffusion.out_of_distribution import bounds, statistics
 from invkit.diffusion.residual_scale import ResidualScale
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import FittedField
+from invkit.physics.noise import white_sigma
 from invkit.training.incomplete import fit_incomplete
 from invkit.training.problem import Problem
 
@@ -47,7 +48,7 @@ def build_model(
         prior = FittedField.fit(x, grid)
     else:
         x = images[ids[:enough]]
-        prior = fit_incomplete(images, problem.noise.sigma, problem.seed, enough)
+        prior = fit_incomplete(images, white_sigma(problem.noise, "train.clean: false"), problem.seed, enough)
     residual, scale, ranges = _residual(problem, network, prior, x[:enough], grid)
     constants = Constants(prior, residual, scale, max(min(grid.shape) for grid in problem.grids), ranges)
     with torch.random.fork_rng(devices=[]):

@@ -16,7 +16,8 @@ from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.physics.degradation import Degradation
 from invkit.physics.gaussian import FittedField
-from invkit.physics.measurement import Measurement, Noise, measure
+from invkit.physics.measurement import Measurement, measure
+from invkit.physics.noise import NoiseLaw, white_sigma
 from invkit.training.incomplete import complete, hold, measurement_of
 
 
@@ -50,7 +51,7 @@ class Problem:
 
     images: Mapping[Grid, Images]
     degradation: Degradation
-    noise: Noise
+    noise: NoiseLaw
     seed: int
     held: tuple[float, float] | None = (
         None  # shares of the measured pixels that are query pixels; None: images are clean
@@ -75,7 +76,7 @@ class Problem:
         """
         if self.held is None:
             return x, self.measure(x, keys, grid), None
-        measured = measurement_of(x, self.noise.sigma)
+        measured = measurement_of(x, white_sigma(self.noise, "train.clean: false"))
         shown, query_pixels = hold(measured, keys.child("held"), self.held)
         x = complete(measured, prior, keys.child("complete"))
         if exact is not None:

@@ -18,6 +18,7 @@ from invkit.evaluation.evaluator import evaluate_rows
 from invkit.evaluation.metrics.calibration import fair_crps
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.settings import Eval
+from invkit.physics.noise import white_sigma
 from invkit.reconstructors.model import Model
 from invkit.training.incomplete import hold, measurement_of
 from invkit.training.problem import Problem
@@ -80,7 +81,8 @@ def validate_measured(model: ConditionalModel, problem: Problem, sample: Sample,
 
     The model is shown the others. With noise, the same noise is added to the samples, since the values have it.
     """
-    (images,), (low, high), sigma = problem.images.values(), problem.held or (0.5, 0.5), problem.noise.sigma
+    (images,), (low, high) = problem.images.values(), problem.held or (0.5, 0.5)
+    sigma = white_sigma(problem.noise, "train.clean: false")
     device, total, count = next(model.parameters()).device, 0.0, 0.0
     for first in range(0, len(images), settings.batch):
         ids = range(first, min(first + settings.batch, len(images)))

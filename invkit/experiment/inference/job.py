@@ -28,6 +28,7 @@ from invkit.experiment.trained_model import Trained
 from invkit.physics.gaussian.kriging import solvable
 from invkit.physics.gaussian.points import exact
 from invkit.physics.measurement import Measurement
+from invkit.physics.noise import facts
 from invkit.physics.operators.points import PointValues
 from invkit.physics.points import binned
 from invkit.reconstructors.calibration import Calibration
@@ -111,7 +112,7 @@ def _reconstruct_one(
     entry: dict[str, Any] = {
         "input": str(file), "name": file.name, "grid": list(prepared.grid.shape), "tiles": tiles and len(tiles),
         "observed": None if cells.observed is None else int(cells.observed.sum()),
-        "degraded_by": None if truth is None else request.degradation, "noise": measurement.sigma,
+        "degraded_by": None if truth is None else request.degradation, "noise": facts(measurement.noise),
         "measured": prepared.y_shape and list(prepared.y_shape), "range": [prepared.unit.low, prepared.unit.high],
     }  # fmt: skip
     if request.options.calibrated:
@@ -216,7 +217,7 @@ def _kriging_is_dense(measurement: Measurement) -> bool:
     if measurement.observed is None:
         return True
     observed, (height, width) = int(measurement.observed.sum()), measurement.grid.shape
-    values = min(observed, height * width - observed if measurement.sigma == 0 else observed)
+    values = min(observed, height * width - observed if measurement.noise.noiseless else observed)
     return solvable(values, Grid(height, width, 1))  # kriging solves each channel separately
 
 

@@ -14,6 +14,7 @@ from invkit.experiment.inference.point_files import Points, read_points
 from invkit.experiment.inference.request import Request
 from invkit.experiment.inference.unit import PIXELS, Unit
 from invkit.physics.measurement import Measurement, measure
+from invkit.physics.noise import white_sigma
 from invkit.physics.operators.points import PointValues
 from invkit.physics.points import bin_points
 
@@ -110,12 +111,14 @@ def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measuremen
     if prepared.points is not None:
         points = prepared.points
         y = points.values.T[None].float()
-        return Measurement(PointValues(grid, points.coordinates[None]), y, recipe.noise.sigma), None
+        return Measurement(
+            PointValues(grid, points.coordinates[None]), y, white_sigma(recipe.noise, "reconstructing points")
+        ), None
     if request.mask is not None:
         assert prepared.image_grid is not None
         x = read_image(file.path, prepared.image_grid, recipe.data.span)
         at, values = observed_points(x, request.mask)
-        return bin_points(at[None], values[None], grid, recipe.noise.sigma), None
+        return bin_points(at[None], values[None], grid, white_sigma(recipe.noise, "--mask")), None
     x = read_image(file.path, grid, recipe.data.span)
     keys = Keys.of(request.options.seed, "reconstruct", [file.key])
     try:

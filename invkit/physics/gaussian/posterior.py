@@ -54,12 +54,13 @@ class GaussianPosterior:
             return self._points.gain(r)
         return self.field.root(self.modes(r), self.grid).to(r)
 
-    def modes(self, r: Tensor) -> Tensor:
-        """`w` (S, B, modes) float64 with `gain(r) = R w`, by conjugate gradients."""
-        found = self._in_the_domain(self._operator.repeat(len(r)), r.flatten(0, 1).double())
+    def modes(self, r: Tensor, start: Tensor | None = None) -> Tensor:
+        """`w` (S, B, modes) float64 with `gain(r) = R w`, by conjugate gradients from `start`, by default zero."""
+        begin = None if start is None else start.flatten(0, 1).double()
+        found = self._in_the_domain(self._operator.repeat(len(r)), r.flatten(0, 1).double(), begin)
         return found.unflatten(0, r.shape[:2])
 
-    def _in_the_domain(self, operator: LinearOperator, r: Tensor) -> Tensor:
+    def _in_the_domain(self, operator: LinearOperator, r: Tensor, start: Tensor | None) -> Tensor:
         """`(C^-1 + A^T A / s^2)^-1 A^T r / s^2` as `R w` with `C = R R^T`: `(1 + R^T A^T A R / s^2) w = R^T A^T r / s^2`.
 
         The matrix is the precision of w, so its energy norm measures errors in posterior standard deviations. Preconditioned in
@@ -77,11 +78,12 @@ class GaussianPosterior:
         def lifted(y: Tensor) -> Tensor:
             return field.root_adjoint(operator.adjoint(precision * y) / self._transpose, grid)
 
-        return self._conjugate_gradients(
-            lambda w: w + lifted(operator.forward(field.root(w, grid))),
-            lifted(r),
-            lambda w: w / (1 + gain.view(-1, 1, 1, 1) * power),
-        )
+        def matrix(w: Tensor) -> Tensor:
+            return w + lifted(operator.forward(field.root(w, grid)))
+
+        rest = lifted(r) if start is None else lifted(r) - matrix(start)
+        found = self._conjugate_gradients(matrix, rest, lambda w: w / (1 + gain.view(-1, 1, 1, 1) * power))
+        return found if start is None else start + found
 
     @cached_property
     def _noise_variance(self) -> Tensor:

@@ -1,7 +1,9 @@
 """The derivative of an operator as a linear operator."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from invkit.core.grid import Grid
@@ -34,8 +36,18 @@ class Linearised(LinearOperator):
     def pinv_tolerance(self) -> float:
         return 5 * TOLERANCE
 
+    @cached_property
+    def _pulled(self) -> tuple[Tensor, Tensor]:
+        """A point v, and `J^T v`, whose derivative is J."""
+        with torch.enable_grad():
+            v = self.at.new_zeros(len(self), *self.range_shape).requires_grad_()
+            return v, self.operators[0].vjp(self.at, v)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.operators[0].jvp(self.at.to(x), x)
+        v, pulled = self._pulled
+        if x.dtype != self.at.dtype or not pulled.requires_grad:
+            return self.operators[0].jvp(self.at.to(x), x)
+        return torch.autograd.grad(pulled, v, x, retain_graph=True)[0]
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.operators[0].vjp(self.at.to(y), y) * (self.range_weight / self.grid.area)

@@ -10,7 +10,7 @@ from torch import Tensor
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.least_squares import dot, times
 from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, ancestral, start
-from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp
+from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp, working
 
 NOISE = 0.25  # chosen as the levels are, on posteriors in closed form
 
@@ -39,11 +39,12 @@ class Dps(Solver):
         x = start(prior, measurement, noise, float(levels[0]))
         for i, (here, there) in enumerate(pairwise(levels.tolist())):
             clean, vjp = denoise_with_vjp(prior, x, here)
-            r = measurement.y - operator.forward(clean)
+            r, variance = working(measurement, operator.forward(clean))
+            typical = variance.flatten(1).mean(1)
             norm = (operator.range_weight * dot(r, r)).sqrt().clamp(min=1e-12)
             v = operator.vjp(clean, r)
             descent = prior.covariance(vjp(v))
-            image, noisy = operator.jvp(clean, descent), NOISE * measurement.sigma**2 * weight / here**2
+            image, noisy = operator.jvp(clean, descent), NOISE * typical * weight / here**2
             best = dot(r, image) / (dot(image, image) + noisy * dot(v, descent)).clamp(min=1e-30)
             best = (1 - (there / here) ** 2) ** 0.5 * best.clamp(min=0)
             x = ancestral(x, clean, here, there, noise(f"step{i}"))  # line 6

@@ -10,7 +10,7 @@ from invkit.diffusion.samplers import Dpmpp2M
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.least_squares import dot, times
 from invkit.reconstructors.zeroshot.base import Draws, Levels, Solver, start
-from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp
+from invkit.reconstructors.zeroshot.prior import Prior, denoise_with_vjp, working
 
 
 class Matched(NamedTuple):
@@ -25,12 +25,12 @@ class Matched(NamedTuple):
         """`K^-1` by conjugate gradients (Hestenes & Stiefel 1952) of as many vector-Jacobian products."""
         operator = measurement.operator
         clean, vjp = denoise_with_vjp(prior, x, sigma)
-        residual = measurement.y - operator.forward(clean)
+        residual, variance = working(measurement, operator.forward(clean))
         direction, rho = residual, dot(residual, residual)
         gradient, distance = torch.zeros_like(clean), torch.zeros_like(rho)
         for _ in range(products):
             pulled = vjp(operator.vjp(clean, direction))  # A^T where A is linear, else of A linearised at D
-            image = sigma**2 * operator.jvp(clean, prior.covariance(pulled)) + measurement.sigma**2 * direction
+            image = sigma**2 * operator.jvp(clean, prior.covariance(pulled)) + variance * direction
             curvature = dot(direction, image)
             step = torch.where(
                 curvature > 0, rho / curvature.clamp(min=1e-30), 0

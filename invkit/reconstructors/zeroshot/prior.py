@@ -102,3 +102,20 @@ def denoise_with_vjp(prior: Prior, x: Tensor, sigma: float) -> tuple[Tensor, Cal
         x = x.detach().requires_grad_()
         clean = prior.denoise(x, sigma)
     return clean.detach(), lambda v: torch.autograd.grad(clean, x, v, retain_graph=True)[0]
+
+
+FLOOR = 0.1  # smallest variance of a measured value, relative to the mean variance of the image's
+
+
+def working(measurement: Measurement, found: Tensor) -> tuple[Tensor, Tensor]:
+    """Residual and variance (B, *range) of the Gaussian that has the score of the likelihood at noiseless values `found`.
+
+    `y - A(x)` and `sigma^2` for white Gaussian noise; else the variance v of the law, and v times the score (the working residual
+    of generalised linear models: Nelder & Wedderburn 1972). Raises Unavailable for a likelihood without gradient.
+    """
+    if (sigma := measurement.noise.white) is not None:
+        return measurement.y - found, torch.full_like(found, sigma**2)
+    variance = measurement.noise.variance(found)
+    mean = variance.flatten(1).mean(1).view(-1, *[1] * (found.ndim - 1))
+    variance = variance.maximum(FLOOR * mean).clamp(min=1e-12)
+    return variance * measurement.score(found), variance

@@ -60,6 +60,9 @@ class Tds(Solver):
             push = (1 - ratio) * here**2 * gradient
             shift = prior.covariance(push)  # of the proposal: by C push
             x = ratio * x + (1 - ratio) * clean + shift
+            if there == 0 and measurement.noise.white is None:
+                exact = several.log_likelihood(several.operator.forward(x))
+                weights = weights + exact.double().view(p, -1) - twist
             if there > 0:
                 std, n = there * (1 - ratio) ** 0.5, many(f"step{i}")
                 x = x + std * n

@@ -75,7 +75,7 @@ def run(
                 folder = run_seeds(loaded, seeds, out, device, fresh, smoke, listener)
         if not distributed.is_first_process():
             return
-        click.echo(_render(RunFolder(folder).stored("table.json"), "table"), nl=False)
+        click.echo(_render(RunFolder(folder).stored("table.json"), "table", brief=True), nl=False)
     _console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -84,6 +84,7 @@ def run(
 @click.option("--format", "format_", type=click.Choice(["table", "json", "csv", "md", "html"]), default="table")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
 @click.option("--columns", metavar="NAME,NAME...", help="Print only these metrics of the table.")
+@click.option("--wide", is_flag=True, help="Print all metrics and notes, not only what fits on a line.")
 @click.option(
     "--name", help="Store the table in RUN/eval/NAME.  [default: a digest of the overrides; RUN/eval without]"
 )
@@ -100,6 +101,7 @@ def evaluate(
     format_: str,
     out: Path | None,
     columns: str | None,
+    wide: bool,
     name: str | None,
     into: Path | None,
     from_saved: bool,
@@ -133,7 +135,9 @@ def evaluate(
         return
     stored = [] if from_saved else [per_image(folder.eval) for _, folder in found]
     table = merge_runs([table for table, _ in found], stored)
-    text = _render(select(table, columns.split(",")) if columns else table, format_)
+    text = _render(
+        select(table, columns.split(",")) if columns else table, format_, brief=not (wide or columns or out)
+    )
     if out:
         out.write_text(text, encoding="utf-8")
     else:
@@ -146,8 +150,8 @@ def _console() -> Any:
     return Console(stderr=True)
 
 
-def _render(table: dict[str, Any], form: str) -> str:
+def _render(table: dict[str, Any], form: str, brief: bool) -> str:
     from invkit.evaluation.table import render
 
-    text = render(table, form, shutil.get_terminal_size((120, 24)).columns)
+    text = render(table, form, shutil.get_terminal_size((120, 24)).columns, brief)
     return text if text.endswith("\n") else text + "\n"

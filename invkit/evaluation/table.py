@@ -14,7 +14,8 @@ from invkit.evaluation.bootstrap import CONFIDENCE, LEAST
 SCHEMA = "invkit.table/1"
 LISTS = ("rows", "differences", "best", "calibration")  # lists whose entries contain their run and degradation
 FORMATS = ("table", "json", "csv", "md", "html")
-_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_SUPERSCRIPT = str.maketrans("0123456789", _DIGITS)
 _STYLE = """table{border-collapse:collapse;font:14px system-ui,sans-serif;margin:1em 0}
 td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}"""
@@ -58,8 +59,11 @@ class Layout:
         return replace(self, rows=tuple(rows), notes=(*self.notes, _RANK_NOTE.format(best, tied)))
 
 
-def render(table: Table, fmt: str = "table", width: int = 100) -> str:
-    """Render the table as `table` (text, at most `width` columns if possible), `json`, `csv`, `md` or `html`."""
+def render(table: Table, fmt: str = "table", width: int = 100, brief: bool = False) -> str:
+    """Render the table as `table` (text, at most `width` columns if possible), `json`, `csv`, `md` or `html`.
+
+    A `brief` text has the first metrics only, as many as fit beside each other, and a legend of three lines.
+    """
     if fmt == "json":
         return json.dumps(table, indent=1, allow_nan=False) + "\n"
     if fmt == "csv":
@@ -70,7 +74,7 @@ def render(table: Table, fmt: str = "table", width: int = 100) -> str:
     if fmt == "html":
         return f'<!doctype html>\n<meta charset="utf-8">\n<style>{_STYLE}</style>\n{fragment(layout)}'
     if fmt == "table":
-        return _text(layout, width)
+        return _text((brief and _brief(table, width)) or layout, width)
     raise ValueError(f"unknown table format {fmt}; choose from {', '.join(FORMATS)}")
 
 
@@ -139,7 +143,10 @@ def select(table: Table, metrics: Sequence[str]) -> dict[str, Any]:
             raise RecipeError(
                 f"--columns: no metric {name!r} in the table{suggest(name, names)}; it has {', '.join(names)}"
             )
-    rows = [{**row, "metrics": {name: row["metrics"][name] for name in metrics}} for row in table["rows"]]
+    rows = [
+        {**row, "metrics": {name: row["metrics"][name] for name in metrics if name in row["metrics"]}}
+        for row in table["rows"]
+    ]
     kept = {key: [one for one in table.get(key, ()) if one["metric"] in metrics] for key in ("differences", "best")}
     return {**table, **kept, "rows": rows}
 
@@ -225,6 +232,40 @@ def _key(row: Mapping[str, Any], metric: str) -> Key:
     return row["run"], row["degradation"], row["method"], row["readout"], tuple(row["grid"]), metric
 
 
+def _widths(layout: Layout) -> list[int]:
+    return [max(len(row[i]) for row in (layout.head, *layout.rows)) + 3 for i in range(len(layout.head))]
+
+
+def _parts(layout: Layout, width: int) -> list[list[int]]:
+    """The metric columns, in parts that fit beside the columns that identify a row."""
+    widths, parts = _widths(layout), list[list[int]]()
+    room = width - sum(widths[: layout.fixed])
+    for i in range(layout.fixed, len(layout.head)):
+        if not parts or sum(widths[j] for j in parts[-1]) + widths[i] > room:
+            parts.append([])
+        parts[-1].append(i)
+    return parts
+
+
+def _brief(table: Table, width: int) -> Layout | None:
+    """The table with as many metrics as fit into `width`, and short notes; None if all fit."""
+    layout = lay_out(table)
+    first, *rest = _parts(layout.with_ranks(_TEXT_RANKS, "", ""), width)
+    if not rest:
+        return None
+    chosen = select(table, [layout.head[i] for i in first])
+    layout = lay_out(chosen).with_ranks(_TEXT_RANKS, "", "")
+    count, reasons = _counts(table).partition(";")[0], [note for note in layout.notes if note[0] in _DIGITS]
+    notes = [f"{count}; ±: half of the 95 % interval" if "±" in str(layout.rows) else count]
+    if any(sign in str(layout.rows) for sign in "▲▼*●"):
+        against = ", ".join(dict.fromkeys(entry["against"].split()[0] for entry in chosen["differences"]))
+        signs = f"▲ better, ▼ worse, * other than {against}; " if against else ""
+        notes.append(f"{signs}● best, ○ not told from it (95 %)")
+    more = f"{sum(map(len, rest))} more metrics and all notes: invkit eval RUN --wide"
+    notes += ["; ".join((*reasons, more)), *table.get("notes", ())]
+    return replace(layout, ranks=(), notes=tuple(notes))
+
+
 def _text(layout: Layout, width: int) -> str:
     """Plain text by rich, split into several tables if `width` requires it."""
     layout = layout.with_ranks(_TEXT_RANKS, "●", "○")
@@ -232,13 +273,7 @@ def _text(layout: Layout, width: int) -> str:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    widths = [max(len(row[i]) for row in (layout.head, *layout.rows)) + 3 for i in range(len(layout.head))]
-    room = width - sum(widths[: layout.fixed])
-    parts: list[list[int]] = []
-    for i in range(layout.fixed, len(layout.head)):
-        if not parts or sum(widths[j] for j in parts[-1]) + widths[i] > room:
-            parts.append([])
-        parts[-1].append(i)
+    widths, parts = _widths(layout), _parts(layout, width)
     widest = max(sum(widths[: layout.fixed]) + sum(widths[i] for i in part) for part in parts)
     text = io.StringIO()
     console = Console(

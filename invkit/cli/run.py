@@ -135,9 +135,7 @@ def evaluate(
         return
     stored = [] if from_saved else [per_image(folder.eval) for _, folder in found]
     table = merge_runs([table for table, _ in found], stored)
-    text = _render(
-        select(table, columns.split(",")) if columns else table, format_, brief=not (wide or columns or out)
-    )
+    text = _render(select(table, columns.split(",")) if columns else table, format_, brief=not (wide or columns or out))
     if out:
         out.write_text(text, encoding="utf-8")
     else:

@@ -16,6 +16,7 @@ LISTS = ("rows", "differences", "best", "calibration")  # lists whose entries co
 FORMATS = ("table", "json", "csv", "md", "html")
 _DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _SUPERSCRIPT = str.maketrans("0123456789", _DIGITS)
+_ASYMMETRIC = ", [ ] if it is asymmetric"
 _STYLE = """table{border-collapse:collapse;font:14px system-ui,sans-serif;margin:1em 0}
 td,th{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}"""
@@ -201,7 +202,7 @@ def _counts(table: Table) -> str:
     counted = f"{table['images']} test images"
     if groups:
         counted += f" in {' to '.join(map(str, dict.fromkeys((groups[0], groups[-1]))))} independent groups"
-    shown = ["± half of the 95 % interval, [ ] if it is asymmetric"] if not groups or groups[-1] >= LEAST else []
+    shown = [f"± half of the 95 % interval{_ASYMMETRIC}"] if not groups or groups[-1] >= LEAST else []
     if groups and groups[0] < LEAST:
         shown.append(f"no intervals and no marks with fewer than {LEAST} groups")
     return "; ".join((counted, *shown))
@@ -255,9 +256,9 @@ def _brief(table: Table, width: int) -> Layout | None:
         return None
     chosen = select(table, [layout.head[i] for i in first])
     layout = lay_out(chosen).with_ranks(_TEXT_RANKS, "", "")
-    count, reasons = _counts(table).partition(";")[0], [note for note in layout.notes if note[0] in _DIGITS]
-    notes = [f"{count}; ±: half of the 95 % interval" if "±" in str(layout.rows) else count]
-    if any(sign in str(layout.rows) for sign in "▲▼*●"):
+    cells, reasons = " ".join(sum(layout.rows, ())), [note for note in layout.notes if note[0] in _DIGITS]
+    notes = [_counts(table) if "[" in cells else _counts(table).replace(_ASYMMETRIC, "")]
+    if any(sign in cells for sign in "▲▼*●"):
         against = ", ".join(dict.fromkeys(entry["against"].split()[0] for entry in chosen["differences"]))
         signs = f"▲ better, ▼ worse, * other than {against}; " if against else ""
         notes.append(f"{signs}● best, ○ not told from it (95 %)")

@@ -123,6 +123,21 @@ def test_a_narrow_terminal_gets_several_tables(table):
         assert sum(name in head for head in heads) == 1
 
 
+def test_a_brief_text_is_one_table_with_a_legend_of_three_lines(table):
+    for row in table["rows"]:
+        row["metrics"] |= {f"m{i}": entry(0.5, 0.4, 0.6) for i in range(9)}
+    text = render(table, width=80, brief=True)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80 and sum(line.startswith("method") for line in lines) == 1
+    assert "psnr" in lines[0] and "crps" in lines[0] and "m8" not in text and "19.00 ±0.50 ▲" in text
+    legend = lines[lines.index("") + 1 :]
+    assert len(legend) <= 4 and legend[0].startswith("128 test images; ± half") and "[ ]" not in text
+    assert "▲ better, ▼ worse, * other than gaussian" in text and ABSENT in " ".join(legend)
+    shown = sum(name in lines[0] for name in (*table["rows"][2]["metrics"],))
+    assert f"{12 - shown} more metrics and all notes: invkit eval RUN --wide" in " ".join(legend)
+    assert render(table, width=400, brief=True) == render(table, width=400)
+
+
 @pytest.mark.parametrize("width", range(40, 121, 8))
 def test_nothing_is_cut_short_at_any_width(table, width):
     text = render(table, width=width)

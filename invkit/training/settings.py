@@ -47,7 +47,7 @@ class Train(Settings):
         0.25, ge=0, le=1, description="share of a batch trained on the posterior mean (noise level infinity)"
     )
     one_step_share: float = Field(
-        0,
+        0.0,
         ge=0,
         le=1,
         description="share of a batch trained to draw a sample by one network call (sample.method: one-step), by the energy "

@@ -192,9 +192,8 @@ def test_a_forged_one_of_another_structure_is_refused(file, tmp_path):
         reader.write_model(path, 6, {"average": {"token": torch.full((8,), 7e4)}}, {})
 
 
+@pytest.mark.parametrize("given", ["pretrained"], indirect=True)
 def test_a_shipped_one_is_checked_against_its_sum(given, tmp_path):
-    if not given.startswith("pretrained:"):
-        pytest.skip("of shipped models")
     with raises(RecipeError, "pretrained:tinny", "tiny", "invkit models"):
         load(Path("pretrained:tinny"))
     shipped = tmp_path / "shipped" / "tiny.safetensors"

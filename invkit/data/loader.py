@@ -38,7 +38,7 @@ class _Resident:
 
     def take(self, ids: Sequence[int]) -> Tensor:
         if new := [i for i in dict.fromkeys(ids) if i not in self.loaded]:
-            self.values[self._index(new)] = self.images[new].to(self.values)
+            self.values[self._index(new)] = send(self.images[new], self.values.device)
             self.loaded.update(new)
         return self.values[self._index(ids)]
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from invkit.core.grid import Grid
 from invkit.diffusion.networks.base import Fill
+from invkit.diffusion.preconditioning import FieldOfEach
 from invkit.physics.gaussian import Achromatic, GaussianField, resample
 from invkit.physics.gaussian.laplace import posterior_of
 from invkit.physics.gaussian.local_kriging import LocalKriging
@@ -52,7 +53,7 @@ class Condition:
     estimate: InitialEstimate  # its standard deviation multiplied by the residual scale
     hidden: Tensor | None  # (B, 1 or C, H, W) float: 0 where a pixel is known exactly, None where none is
     inputs: Tensor  # (B, 2 C + 2, h, w) on the network's grid: mean, data channel, observed share of channels, std
-    density_ratio: float = 1.0  # to the middle of the training range; scales the residual spectrum
+    residual: GaussianField | FieldOfEach  # whose spectrum depends on the sampling density
 
     @classmethod
     def of(
@@ -60,13 +61,13 @@ class Condition:
         estimate: InitialEstimate,
         measurement: Measurement,
         shape: tuple[int, int],  # (h, w)
-        density_ratio: float = 1.0,
+        residual: GaussianField | FieldOfEach,
     ) -> "Condition":
         observed = torch.ones_like(estimate.mean[:, :1])
         if measurement.observed is not None:
             observed = measurement.observed.to(observed).mean(1, keepdim=True)
         inputs = _inputs(estimate, observed, shape)
-        return cls(estimate, unknown(measurement), inputs, density_ratio)
+        return cls(estimate, unknown(measurement), inputs, residual)
 
     @property
     def grid(self) -> Grid:
@@ -84,7 +85,11 @@ class Condition:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Condition":
         hidden = None if self.hidden is None else change(self.hidden)
-        return replace(self, estimate=self.estimate.map(change), hidden=hidden, inputs=change(self.inputs))
+        residual = self.residual
+        if isinstance(residual, FieldOfEach):
+            residual = replace(residual, which=change(residual.which))
+        estimate, inputs = self.estimate.map(change), change(self.inputs)
+        return replace(self, estimate=estimate, hidden=hidden, inputs=inputs, residual=residual)
 
 
 def unknown(measurement: Measurement) -> Tensor | None:
@@ -143,7 +148,7 @@ def initial_estimate(
     if fill == "gaussian":
         if not isinstance(operator, Mask) or operator.observed.shape[1] > 1 or measurement.noise.white is None:
             return plain(posterior_of(prior, measurement).mean())
-        grey = Measurement(Mask(operator.observed, 1), y[:, :1], measurement.sigma)
+        grey = Measurement(Mask(operator.observed, 1, operator.counts), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         mean, variance, weights, loo_error = _krige(Achromatic(prior, grid.channels), grey, missing)
         mean, weights = (x.squeeze(2).transpose(0, 1) for x in (mean, weights))

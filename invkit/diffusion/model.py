@@ -8,19 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from invkit.core.device import Precision, autocast
+from invkit.core.device import Precision, autocast, send
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.spans import span
 from invkit.diffusion import Sample
 from invkit.diffusion.conditioning import Condition, InitialEstimate, initial_estimate
 from invkit.diffusion.constants import Constants, embed
-from invkit.diffusion.density import density_ratio, zooms
+from invkit.diffusion.density import STEPS, density_ratio, density_steps, training_steps, zooms
 from invkit.diffusion.energy_score import energy_score
 from invkit.diffusion.networks.base import Network
 from invkit.diffusion.out_of_distribution import statistics
 from invkit.diffusion.passes import ALL, Passes
-from invkit.diffusion.preconditioning import Scaling, together
+from invkit.diffusion.preconditioning import FieldOfEach, Scaling
 from invkit.diffusion.settings import Diffusion
 from invkit.physics.gaussian import ExtrapolatedField, FittedField, GaussianField
 from invkit.physics.measurement import Measurement
@@ -39,6 +39,7 @@ class ConditionalModel(nn.Module):
         self.channels = len(constants.prior.color)
         self.network = settings.build(3 * self.channels + 2, self.channels)
         self.token = nn.Parameter(torch.zeros(settings.embedding_size))
+        self._trained_steps = training_steps(constants.training_ranges)
         self.to(torch.float32)  # torch's default may be another
         # White noise at known pixels is set to zero in the state; correlated noise stays, it is informative about other pixels.
         self.blanks = not diffusion.field.correlated
@@ -63,8 +64,8 @@ class ConditionalModel(nn.Module):
         own = self.settings.working(grid, self.constants.reference)
         return min(n / m for n, m in zip(grid.shape, own, strict=True))
 
-    def zooms(self, measurement: Measurement) -> Tensor:
-        """Ratio of a mask's sampling density to the densest in training, (B,): see `density.zooms`."""
+    def zooms(self, measurement: Measurement) -> Tensor | None:
+        """Ratio of a mask's sampling density to the densest in training, (B,), or None for one: see `density.zooms`."""
         return zooms(measurement, self.constants.closest, self._finest(measurement.grid))
 
     def density_ratio(self, measurement: Measurement) -> Tensor:
@@ -78,26 +79,35 @@ class ConditionalModel(nn.Module):
 
     @torch.no_grad()
     def condition(
-        self, measurement: Measurement, zoom: float = 1.0, density_ratio: float = 1.0,
+        self, measurement: Measurement, zoom: float = 1.0, residual: GaussianField | FieldOfEach | None = None,
         estimate: InitialEstimate | None = None,
     ) -> Condition:  # fmt: skip
-        """Everything that is computed once per measurement; no gradient flows here."""
+        """Everything that is computed once per measurement; no gradient flows here. `residual` is that of density ratio one."""
         with span("condition"):
             estimate = estimate or self.initial_estimate(measurement)
             scale = self.constants.residual_scale(estimate.loo_error).view(-1, 1, 1, 1)
             scaled = replace(estimate, std=estimate.std * scale)
-            return Condition.of(scaled, measurement, self.working(measurement.grid, zoom), density_ratio)
+            shape = self.working(measurement.grid, zoom)
+            return Condition.of(scaled, measurement, shape, residual or self.constants.residual)
 
     def _conditions(
         self, measurement: Measurement, estimate: InitialEstimate | None
-    ) -> Iterator[tuple[Tensor, Condition]]:
-        """The measurements grouped by zoom and density ratio: their places in the batch, and their condition."""
-        both = torch.stack([self.zooms(measurement), self.density_ratio(measurement)], 1)
-        kinds = both.unique(dim=0).tolist()
-        for zoom, ratio in kinds:
-            places = ((both[:, 0] == zoom) & (both[:, 1] == ratio)).nonzero()[:, 0].to(measurement.y.device)
-            own = estimate if estimate is None or len(kinds) == 1 else estimate[places]
-            yield places, self.condition(measurement[places], zoom, ratio, own)
+    ) -> Iterator[tuple[slice | Tensor, Condition]]:
+        """The measurements grouped by the network's grid: their places in the batch, and their condition.
+
+        On grids finer than the network's, zooms and density ratios of masks are read once, for these choose grids and fields.
+        """
+        if (zooms := self.zooms(measurement)) is None:
+            steps = density_steps(measurement, self.constants.training_ranges)
+            residual = self._residual_of_each(steps, range(-STEPS, STEPS + 1))
+            yield slice(None), self.condition(measurement, 1.0, residual, estimate)
+            return
+        both = torch.stack([zooms, self.density_ratio(measurement).to(zooms)], 1).tolist()
+        for kind in sorted({*map(tuple, both)}):
+            places = send(torch.tensor([i for i, own in enumerate(both) if tuple(own) == kind]), zooms.device)
+            alone = len(places) == len(measurement)
+            own = estimate if estimate is None or alone else estimate[places]
+            yield places, self.condition(measurement[places], kind[0], self.residual(kind[1]), own)
 
     @torch.no_grad()
     def statistics(self, measurement: Measurement, estimate: InitialEstimate) -> Tensor:
@@ -108,19 +118,19 @@ class ConditionalModel(nn.Module):
         """The field of the residual at a sampling density: the fitted one, finer by the density ratio."""
         return self.constants.residual.zoomed(density_ratio)
 
+    def _residual_of_each(self, steps: Tensor | None, possible: range) -> GaussianField | FieldOfEach:
+        """The residual fields of a batch from its `density_steps`, which are clamped to a range."""
+        if steps is None:
+            return self.residual(1.0)
+        fields = tuple(self.residual(2 ** (step / 2)) for step in possible)
+        return FieldOfEach(fields, steps.clamp(possible[0], possible[-1]) - possible[0])
+
     def scaling(self, sigma: Tensor, condition: Condition) -> Scaling:
         """The preconditioning at noise levels (B,)."""
-        noise, residual = self.diffusion.field, self.residual(condition.density_ratio)
         working = Grid(condition.inputs.shape[2], condition.inputs.shape[3], self.channels)
-        return self.diffusion.preconditioning.scaling(sigma, noise, residual, condition.grid, working)
-
-    def _scaling_of_each(self, sigma: Tensor, condition: Condition, ratios: Tensor) -> Scaling:
-        """The preconditioning of a batch with several density ratios (B,)."""
-        parts = []
-        for value in ratios.unique().tolist():
-            places = (ratios == value).nonzero()[:, 0].to(sigma.device)
-            parts.append((places, self.scaling(sigma[places], replace(condition, density_ratio=value))))
-        return parts[0][1] if len(parts) == 1 else together(parts)
+        return self.diffusion.preconditioning.scaling(
+            sigma, self.diffusion.field, condition.residual, condition.grid, working
+        )
 
     def denoise(
         self,
@@ -163,7 +173,9 @@ class ConditionalModel(nn.Module):
 
         Quantiles below `mean_share` are trained at noise level infinity, where the optimal output is the posterior mean.
         """
-        condition = self.condition(measurement)
+        ranges, possible = self.constants.training_ranges, self._trained_steps
+        steps = density_steps(measurement, ranges) if len(possible) > 1 else None
+        condition = self.condition(measurement, residual=self._residual_of_each(steps, possible))
         grid = measurement.grid
         target = condition.estimate.residual(x)
         quantile = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)
@@ -171,7 +183,7 @@ class ConditionalModel(nn.Module):
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
         level = sigma.view(-1, 1, 1, 1)
         z = torch.where(level.isinf(), 0.0, target + level * noise)
-        scaling = self._scaling_of_each(sigma, condition, self.density_ratio(measurement))
+        scaling = self.scaling(sigma, condition)
         error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight
         return self.diffusion.loss(error, where, sigma, scaling.power)
@@ -185,8 +197,7 @@ class ConditionalModel(nn.Module):
         seed: int | None = None,  # of dropout
     ) -> Tensor:
         """Energy score (B,) of two samples by one network call each: see `diffusion.energy_score`."""
-        with span("condition"):
-            condition = self.condition(measurement)
+        condition = self.condition(measurement)
         target = condition.estimate.residual(x)
         noise = [self.diffusion.field.sample(keys.child(f"member{i}"), measurement.grid) for i in range(2)]
         sigma = torch.full((1,), math.inf, device=x.device)
@@ -200,7 +211,7 @@ class ConditionalModel(nn.Module):
         """Posterior mean (B, C, H, W) by one network call."""
         out = torch.empty(len(measurement), *measurement.grid.picture, dtype=torch.float32, device=measurement.y.device)
         for places, condition in self._conditions(measurement, estimate):
-            infinity = torch.full((len(places),), math.inf, dtype=torch.float32, device=out.device)
+            infinity = torch.full((len(condition),), math.inf, dtype=torch.float32, device=out.device)
             z = self.denoise(torch.zeros_like(condition.estimate.mean), infinity, condition)
             out[places] = condition.estimate.image(z)
         return out

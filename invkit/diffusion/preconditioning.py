@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from invkit.core.device import send
 from invkit.core.grid import Grid
 from invkit.core.settings import Settings
 from invkit.physics.gaussian import GaussianField, dct, idct, resample
@@ -34,20 +35,17 @@ class Scaling:
     power: Tensor  # (B,): mean square, over pixels, of `out` applied to unit white noise
 
 
-def together(
-    parts: list[tuple[Tensor, Scaling]],  # places in the batch, and their scaling
-) -> Scaling:
-    """The scaling of a batch whose images have different residual fields."""
-    order = torch.cat([places for places, _ in parts]).argsort()
+@dataclass(frozen=True, eq=False)
+class FieldOfEach:
+    """One of a few fields for each image of a batch."""
 
-    def each(which: Callable[[Scaling], Map]) -> Map:
-        return lambda x: torch.cat([which(part)(x[places]) for places, part in parts])[order]
+    fields: tuple[GaussianField, ...]
+    which: Tensor  # (B,) int64
 
-    power = torch.cat([part.power for _, part in parts])[order]
-    return Scaling(
-        each(lambda s: s.analysis), each(lambda s: s.into), each(lambda s: s.skip), each(lambda s: s.out),
-        each(lambda s: s.synthesis), power,
-    )  # fmt: skip
+    def pixel_std(self, grid: Grid) -> Tensor:
+        """That of each image's field, (B, 1, 1, 1)."""
+        stds = torch.tensor([field.pixel_std(grid) for field in self.fields], dtype=torch.float32)
+        return send(stds, self.which.device)[self.which].view(-1, 1, 1, 1)
 
 
 class Preconditioning(Settings, ABC):
@@ -60,7 +58,7 @@ class Preconditioning(Settings, ABC):
         self,
         sigma: Tensor,  # (B,) in (0, inf]: multiples of the noise field; or of length one, for the whole batch
         noise: GaussianField,
-        data: GaussianField,  # of the residual, fitted to the training images
+        data: GaussianField | FieldOfEach,  # of the residual, fitted to the training images
         grid: Grid,
         working: Grid | None = None,  # the network's; None for that of the image
     ) -> Scaling: ...
@@ -76,7 +74,12 @@ class ScalarPreconditioning(Preconditioning, ABC):
         """`skip` and `out` at finite pixel standard deviations s of the noise, (B, 1, 1, 1)."""
 
     def scaling(
-        self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid, working: Grid | None = None
+        self,
+        sigma: Tensor,
+        noise: GaussianField,
+        data: GaussianField | FieldOfEach,
+        grid: Grid,
+        working: Grid | None = None,
     ) -> Scaling:
         working = working or grid
         common = min(grid, working, key=lambda g: g.pixels)  # the grid with the modes of both
@@ -133,17 +136,22 @@ class SpectralPreconditioning(Preconditioning):
     """
 
     def scaling(
-        self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid, working: Grid | None = None
+        self,
+        sigma: Tensor,
+        noise: GaussianField,
+        data: GaussianField | FieldOfEach,
+        grid: Grid,
+        working: Grid | None = None,
     ) -> Scaling:
         working = working or grid
-        encode, rotate, decode, gain = _pencil(noise, data, grid, sigma.device, torch.float32)
+        encode, rotate, decode, gain = _pencil_of_each(noise, data, grid, sigma.device)
         s2 = sigma.square().view(-1, 1, 1, 1)
         infinite = s2.isinf()
         finite = torch.where(infinite, 1.0, s2)
         skip = torch.where(infinite, gain.sqrt(), gain / (gain + finite))
         out = torch.where(infinite, gain, finite * gain / (gain + finite)).sqrt()
         into = torch.where(infinite, 1.0, (gain + finite).rsqrt())
-        norm = decode.square().sum(0)  # (C, H, W)
+        norm = decode.square().sum(-4)  # ([B], C, H, W)
         height, width = (min(n, m) for n, m in zip(grid.shape, working.shape, strict=True))
         within = ..., slice(height), slice(width)  # the modes of both grids
         rotate = rotate[within]
@@ -151,7 +159,7 @@ class SpectralPreconditioning(Preconditioning):
             lambda z: _mix(encode, dct(z)),
             lambda u: idct(_fitted(_mix(rotate, into[within] * u[within]), working)),
             lambda u: skip * u,
-            lambda f: _fitted(out[within] * _mix(rotate.transpose(0, 1), dct(f)[within]), grid),
+            lambda f: _fitted(out[within] * _mix(rotate.transpose(-4, -3), dct(f)[within]), grid),
             lambda u: idct(_mix(decode, u)),
             (out.square() * norm).sum(1).mean((1, 2)) / grid.channels,
         )
@@ -165,7 +173,12 @@ class LinearPreconditioning(Preconditioning):
     """
 
     def scaling(
-        self, sigma: Tensor, noise: GaussianField, data: GaussianField, grid: Grid, working: Grid | None = None
+        self,
+        sigma: Tensor,
+        noise: GaussianField,
+        data: GaussianField | FieldOfEach,
+        grid: Grid,
+        working: Grid | None = None,
     ) -> Scaling:
         working = working or grid
         common = min(grid, working, key=lambda g: g.pixels)
@@ -194,14 +207,29 @@ def _fitted(modes: Tensor, grid: Grid) -> Tensor:
 
 
 def _mix(matrix: Tensor, modes: Tensor) -> Tensor:
-    """A colour matrix for each mode: (C, D, H, W) times (B, D, H, W)."""
+    """A colour matrix for each mode: ([B], C, D, H, W) times (B, D, H, W)."""
     first, *others = zip(
-        matrix.unbind(1), modes.split(1, 1), strict=True
+        matrix.unbind(-3), modes.split(1, 1), strict=True
     )  # a sum of few products is faster than many small matrices
     total = first[0] * first[1]
     for column, mode in others:
         total = torch.addcmul(total, column, mode)
     return total
+
+
+def _pencil_of_each(
+    noise: GaussianField, data: GaussianField | FieldOfEach, grid: Grid, device: torch.device
+) -> tuple[Tensor, ...]:
+    """`_pencil` of a field, or that of each image's field: with the batch in front."""
+    if isinstance(data, FieldOfEach):
+        return tuple(table[data.which] for table in _pencils(noise, data.fields, grid, device))
+    return _pencil(noise, data, grid, device, torch.float32)
+
+
+@lru_cache(maxsize=8)
+def _pencils(noise: GaussianField, fields: tuple[GaussianField, ...], grid: Grid, device: torch.device) -> list[Tensor]:
+    each = zip(*(_pencil(noise, field, grid, device, torch.float32) for field in fields), strict=True)
+    return [torch.stack(tables) for tables in each]
 
 
 @lru_cache(maxsize=32)

@@ -153,7 +153,7 @@ class TiledModel:
             alone[0].has_weights,
         )
         finer = float(model.density_ratio(parts).log().mean().exp())  # one for all, as tiles are blended
-        self.condition = Condition.of(joint, parts, model.working(self.tiles.grid), density_ratio=finer)
+        self.condition = Condition.of(joint, parts, model.working(self.tiles.grid), model.residual(finer))
 
     def _denoiser(self, count: int, passes: Passes) -> Callable[[Tensor, float], Tensor]:
         def denoise(z: Tensor, sigma: float, part: slice) -> Tensor:

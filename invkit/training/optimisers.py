@@ -22,7 +22,7 @@ def orthogonalise(batches: Sequence[Tensor]) -> list[Tensor]:
     a, b, c = _QUINTIC
     norm: Tensor | None = None
     for steps in _ROUNDS:
-        gram = torch.cat([x.mT @ x if _tall(x) else x @ x.mT for x in batches])
+        gram = torch.cat([torch.bmm(x.mT, x) if _tall(x) else torch.bmm(x, x.mT) for x in batches])
         if norm is None:  # the Frobenius norm
             norm = (gram.diagonal(dim1=1, dim2=2).sum(1).sqrt() + 1e-7)[:, None, None]
             gram, total = gram / norm.square(), 1 / norm
@@ -31,11 +31,11 @@ def orthogonalise(batches: Sequence[Tensor]) -> list[Tensor]:
         for i in range(steps):
             factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
             factor.diagonal(dim1=1, dim2=2).add_(a)
-            total = factor @ total if i else factor * total
+            total = torch.bmm(factor, total) if i else factor * total
             if i + 1 < steps:
-                gram = factor @ gram @ factor
+                gram = torch.bmm(torch.bmm(factor, gram), factor)
         parts = total.split([len(x) for x in batches])
-        batches = [x @ p if _tall(x) else p @ x for x, p in zip(batches, parts, strict=True)]
+        batches = [torch.bmm(x, p) if _tall(x) else torch.bmm(p, x) for x, p in zip(batches, parts, strict=True)]
     return list(batches)
 
 

@@ -13,7 +13,7 @@ def _ranked(score: torch.Tensor, count: int, grid: Grid, batch: int) -> Mask:
     """The mask, the same for all images, of the `count` cells of lowest score (H * W,); ties in reading order."""
     chosen = torch.zeros(grid.pixels, dtype=torch.bool, device=score.device)
     chosen[score.argsort(stable=True)[:count]] = True
-    return Mask(chosen.view(1, 1, *grid.shape).expand(batch, -1, -1, -1), grid.channels)
+    return Mask(chosen.view(1, 1, *grid.shape).expand(batch, -1, -1, -1), grid.channels, (count, count))
 
 
 class RandomPixels(Degradation):
@@ -56,7 +56,11 @@ class RandomPixels(Degradation):
             )
             fine[:, :, rows[:, None], columns] = observed
             observed = fine
-        return Mask(observed, grid.channels)
+        return Mask(observed, grid.channels, (self._count(low, lattice), self._count(high, lattice)))
+
+    @staticmethod
+    def _count(share: float, lattice: Grid) -> int:
+        return max(1, round(share * lattice.pixels))
 
     def _lattice(self, grid: Grid) -> Grid:
         assert self.sensors is not None

@@ -1,5 +1,6 @@
 """What is seen more densely than in training is worked on as much more finely; the residual's law follows the density."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,10 @@ from invkit_sparse import RandomPixels
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.data.gaussian_fields import Fields
-from invkit.diffusion import Sample
+from invkit.diffusion import Sample, density
 from invkit.diffusion.conditioning import initial_estimate
 from invkit.diffusion.constants import Constants
+from invkit.diffusion.density import density_steps, distance, training_steps
 from invkit.diffusion.model import ConditionalModel
 from invkit.diffusion.networks import NETWORKS
 from invkit.diffusion.preconditioning import SpectralPreconditioning
@@ -56,7 +58,7 @@ def model() -> ConditionalModel:
 
 
 def test_the_same_share_of_a_finer_grid_is_as_much_finer(model):
-    assert model.zooms(measured(COARSE)).tolist() == [1] * 6
+    assert model.zooms(measured(COARSE)) is None
     fine = measured(FINE)
     assert model.zooms(fine).tolist() == [2] * 6
     assert model.condition(fine, 2.0).inputs.shape[-2:] == (32, 32)
@@ -88,7 +90,7 @@ def test_on_a_coarser_grid_weights_add_up(model):
 def test_of_several_training_grids_the_finest_counts(model):
     constants = replace(model.constants, reference=32)
     both = ConditionalModel(NETWORK, Diffusion(), constants)
-    assert both.zooms(measured(FINE)).tolist() == [1] * 6
+    assert both.zooms(measured(FINE)) is None
     assert both.zooms(measured(Grid(64, 64))).tolist() == [2] * 6
     assert both.zooms(measured(Grid(64, 64), RandomPixels(fraction=0.0375))).tolist() == [1] * 6
 
@@ -114,9 +116,9 @@ def test_what_knows_no_distance_or_no_reference_is_not_zoomed(model):
         tensors = replace(model.constants, training_ranges=None).tensors()
         old = Constants.of(tensors | ({} if ranges is None else {"familiar": ranges}))
         earlier = ConditionalModel(NETWORK, Diffusion(), old)
-        assert earlier.zooms(fine).tolist() == [1] * 6
+        assert earlier.zooms(fine) is None
     plain = built(network=NETWORKS["unet"](channels=8, mult=(1,), blocks=1))
-    assert plain.zooms(fine).tolist() == [1] * 6
+    assert plain.zooms(fine) is None
 
 
 def test_a_picture_is_what_it_is_alone_whatever_is_beside_it(model):
@@ -199,3 +201,32 @@ def test_a_batch_of_several_densities_is_what_each_is_alone():
         one = slice(i, i + 1)
         alone = model.loss(m.y[one], m[one], keys[one], quantiles[one], mean_share=0.2)
         torch.testing.assert_close(alone, whole[one], rtol=1e-3, atol=1e-5)
+
+
+def nearest_by_brute_force(observed):
+    """Mean distance in the maximum norm from the nearest observed pixel of (H, W), in cells."""
+    places = observed.nonzero().double()
+    every = torch.ones_like(observed).nonzero().double()
+    return float(torch.cdist(every, places, p=math.inf).amin(1).mean()) if len(places) else max(observed.shape)
+
+
+@pytest.mark.parametrize("grid", [Grid(9, 14), Grid(20, 11)], ids=str)
+def test_the_distance_is_that_of_the_nearest(grid, monkeypatch):
+    observed = Keys.of(0, "few", range(4)).uniform("u", 2, *grid.shape) < torch.tensor([0.0, 0.01, 0.1, 0.9]).view(
+        -1, 1, 1, 1
+    )
+    want = [sum(map(nearest_by_brute_force, mask)) / 2 / min(grid.shape) for mask in observed]
+    assert distance(observed).tolist() == pytest.approx(want)
+    monkeypatch.setattr(density, "AT_ONCE", 1000)  # rows in several parts
+    assert distance(observed).tolist() == pytest.approx(want)
+
+
+def test_training_takes_the_ratios_of_its_masks():
+    """Of one kind of masks one ratio, without looking at them; of a range all that occur."""
+    one = torch.tensor([[0.0, 1.0]] * 3 + [[0.1, 0.11]], dtype=torch.float64)
+    assert list(training_steps(one)) == [0]
+    distances = distance(measured(FINE, RANGE, 64).observed)
+    several = torch.stack([*one[:3], torch.stack([distances.min(), distances.max()])])
+    occurring = density_steps(measured(FINE, RANGE, 64), several).unique().tolist()
+    assert len(occurring) > 2 and set(occurring) <= set(training_steps(several))
+    assert list(training_steps(None)) == [0] and density_steps(measured(FINE), None) is None

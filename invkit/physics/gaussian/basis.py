@@ -41,16 +41,23 @@ def cosines(
     return torch.cos(math.pi * k * u.double()[..., None]) * scale
 
 
+def _product(rows: Tensor, x: Tensor, columns: Tensor) -> Tensor:
+    """`rows @ x @ columns` for matrices x (..., H, W), by two operations."""
+    lead, x = x.shape[:-2], x.reshape(-1, *x.shape[-2:])
+    half = torch.bmm(rows.expand(len(x), -1, -1), x)
+    return torch.mm(half.flatten(0, 1), columns).view(*lead, rows.shape[0], columns.shape[1])
+
+
 def dct(x: Tensor, basis: Basis = "cosine") -> Tensor:
     """Orthonormal transform of the last two dimensions, cells to modes."""
     rows, columns = (waves(n, basis, x.device, x.dtype) for n in x.shape[-2:])
-    return rows @ x @ columns.T
+    return _product(rows, x, columns.T)
 
 
 def idct(x: Tensor, basis: Basis = "cosine") -> Tensor:
     """Inverse of `dct`."""
     rows, columns = (waves(n, basis, x.device, x.dtype) for n in x.shape[-2:])
-    return rows.T @ x @ columns
+    return _product(rows.T, x, columns)
 
 
 def frequencies(grid: Grid, device: torch.device | None = None, basis: Basis = "cosine", margin: int = 0) -> Tensor:
@@ -73,4 +80,4 @@ def _bridge(n: int, m: int, device: torch.device, dtype: torch.dtype) -> Tensor:
 def resample(x: Tensor, shape: tuple[int, int]) -> Tensor:
     """`x` (..., H, W) on another grid of the domain, without aliasing: cosine modes are cut or padded with zeros."""
     rows, columns = (_bridge(n, m, x.device, x.dtype) for n, m in zip(x.shape[-2:], shape, strict=True))
-    return rows @ x @ columns.T if tuple(x.shape[-2:]) != tuple(shape) else x
+    return _product(rows, x, columns.T) if tuple(x.shape[-2:]) != tuple(shape) else x

@@ -86,7 +86,11 @@ class GaussianField(ABC):
 
     def pixel_std(self, grid: Grid) -> float:
         """Standard deviation of a pixel, as a root mean square over the field's domain."""
-        return math.sqrt(float(self.spectrum(grid).diagonal().mean()) / grid.area)
+        return _sizes(self, grid)[0]
+
+    def largest_power(self, grid: Grid) -> float:
+        """Largest eigenvalue of the covariance matrix of the pixels, at most: that of the field's domain."""
+        return _sizes(self, grid)[1]
 
     def variance(self, grid: Grid) -> Tensor:
         """Pointwise variance of a pixel (C, H, W) float64: constant on a torus, larger at the borders in the cosine basis."""
@@ -181,6 +185,14 @@ def shells(height: int, width: int) -> Tensor:
     k, l = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     shell = torch.maximum(k, l)
     return shell**2 + torch.where(k == shell, l, shell + 1 + k)
+
+
+@lru_cache(maxsize=64)
+def _sizes(field: GaussianField, grid: Grid) -> tuple[float, float]:
+    """Standard deviation of a pixel, as a root mean square, and the largest eigenvalue of the covariance of the pixels."""
+    power = field.spectrum(grid).cpu() / grid.area
+    largest = torch.linalg.eigvalsh(power.permute(2, 3, 0, 1)).max()
+    return math.sqrt(float(power.diagonal().mean())), float(largest)
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ its hidden pixels have the mean `-Q_hh^-1 Q_ho y` and the covariance `Q_hh^-1` (
 Both also give the leave-one-out errors of the observed values (Dubrule 1983).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from invkit.core.device import send
 from invkit.core.grid import Grid
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.basis import Basis
 from invkit.physics.measurement import Measurement
+from invkit.physics.operators.mask import Mask
 
 DENSE_VALUES = 4096  # largest number of values (pixels times channels) solved by Cholesky
 TABLE = 2**27  # largest number of entries of a matrix of these by all values of an image
@@ -27,6 +30,7 @@ AT_ONCE = 2**26  # such entries of all images that are solved together
 NUGGET = 1e-5  # noise variance assumed where there is none, relative to the mean prior variance of a measured value
 SOLVED = 64  # triangular matrices up to this size are inverted by a solve
 BANDS = 4  # bands of rows in products with a triangular matrix
+RESOLVED = 1e-5  # float32 resolves a noise variance of so much, relative to the largest eigenvalue of a field
 CONDITION = 1e9  # largest condition number of a field whose precision is used
 
 
@@ -64,9 +68,9 @@ class DenseKriging(ABC):
     def grid(self) -> Grid:
         return self.measurement.grid
 
-    def _gram(self, field: GaussianField, chosen: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Covariance of a field at the chosen (B, 1, H, W) pixels, zero where padded, and which entries are valid."""
-        self._points, self._valid = _pack(chosen)
+    def _gram(self, field: GaussianField, chosen: Tensor, most: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Covariance of a field at the chosen (B, 1, H, W) pixels, `most` or fewer in an image, zero where padded; which are valid."""
+        self._points, self._valid = _pack(chosen, most)
         gram = field.gram(self.grid, self._points, self.measurement.y.to(dtype))
         keep = self._valid.repeat_interleave(self.grid.channels, 1)
         return gram * keep[:, :, None].to(gram) * keep[:, None].to(gram), keep  # faster than with booleans
@@ -89,15 +93,17 @@ class DenseKriging(ABC):
 class ByObserved(DenseKriging):
     """A Cholesky factor of the covariance of the observed values."""
 
-    def __init__(self, field: GaussianField, measurement: Measurement) -> None:
+    def __init__(self, field: GaussianField, measurement: Measurement, most: int) -> None:
         self.field, self.measurement = field, measurement
         observed, y = measurement.observed, measurement.y
         assert observed is not None
-        scale, noise = field.pixel_std(self.grid) ** 2, measurement.sigma**2
-        dtype = torch.float64 if 0 < noise < NUGGET * scale else y.dtype  # float32 does not resolve so little noise
-        gram, keep = self._gram(field, observed, dtype)
-        gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, noise or NUGGET * scale, scale))
-        self._cholesky = factorise(gram)
+        scale = field.pixel_std(self.grid) ** 2
+        noise = measurement.sigma**2 or NUGGET * scale
+        # float32 does not resolve little noise in smooth fields
+        dtype = y.dtype if noise > RESOLVED * field.largest_power(self.grid) else torch.float64
+        gram, keep = self._gram(field, observed, most, dtype)
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(keep, noise, scale))
+        self._cholesky = torch.linalg.cholesky_ex(gram).L
 
     def gain(self, r: Tensor) -> Tensor:
         return self.field.covariance(self._solved(r), self.grid).to(r)
@@ -127,13 +133,13 @@ class ByObserved(DenseKriging):
 class ByHidden(DenseKriging):
     """A Cholesky factor of the precision of the hidden values of the noisy image, in float64."""
 
-    def __init__(self, field: GaussianField, precision: "Precision", measurement: Measurement) -> None:
+    def __init__(self, field: GaussianField, precision: "Precision", measurement: Measurement, most: int) -> None:
         self.field, self.precision, self.measurement = field, precision, measurement
         observed = measurement.observed
         assert observed is not None
-        gram, keep = self._gram(precision, ~observed, torch.float64)
+        gram, keep = self._gram(precision, ~observed, most, torch.float64)
         gram.diagonal(dim1=1, dim2=2).add_((~keep).to(gram))
-        self._observed, self._cholesky = observed, torch.linalg.cholesky(gram)
+        self._observed, self._cholesky = observed, torch.linalg.cholesky_ex(gram).L
 
     def _completed(self, r: Tensor) -> Tensor:
         """The noisy image whose hidden values are their mean, float64."""
@@ -167,8 +173,8 @@ class ByHidden(DenseKriging):
 
     def variance(self) -> Tensor:
         """That of the noisy image less the noise where hidden; `sigma^2 - sigma^4 K^-1` where observed."""
-        noise, inverse = self.measurement.sigma**2, torch.cholesky_inverse(self._cholesky)
-        variance = self._lifted(inverse.diagonal(dim1=1, dim2=2)[:, :, None])[0]
+        noise = self.measurement.sigma**2
+        variance = self._lifted(inverted(self._cholesky).square().sum(1)[:, :, None])[0]
         if noise:
             variance = torch.where(self._observed, noise - noise**2 * self._diagonal(), variance - noise).clamp(min=0)
         return variance.to(self.measurement.y)
@@ -210,23 +216,51 @@ def dense_kriging(field: GaussianField, measurement: Measurement) -> DenseKrigin
     observed = measurement.observed
     if observed is None or observed.shape[1] > 1:
         return None
-    grid, counts = measurement.grid, observed.sum((1, 2, 3))
+    grid = measurement.grid
     precision = precision_of(field, grid, measurement.sigma)
-    many = counts > grid.pixels - counts if precision else torch.zeros_like(counts, dtype=torch.bool)
-    sizes = torch.where(many, grid.pixels - counts, counts)
-    if not solvable(largest := int(sizes.max()) * grid.channels, grid):
+    sizes = _sizes(measurement, precision is not None)
+    most = max(size for _, size in sizes)
+    if not solvable(most * grid.channels, grid):
         return None
-    room = max(1, AT_ONCE // (max(1, largest) * grid.channels * grid.pixels))
-    kinds = many * 100 + sizes.clamp(min=64).log2().ceil()  # of similar size, as all are padded to the largest
-    found, kind = kinds.unique(return_inverse=True)
+    room = max(1, AT_ONCE // (max(1, most) * grid.channels**2 * grid.pixels))
+    kinds = [_kind(size) for size in sizes]
 
-    def solver(chosen: Measurement, hidden: bool) -> DenseKriging:
-        return ByHidden(field, precision, chosen) if precision and hidden else ByObserved(field, chosen)
+    def solver(chosen: Measurement, hidden: bool, most: int) -> DenseKriging:
+        return ByHidden(field, precision, chosen, most) if precision and hidden else ByObserved(field, chosen, most)
 
-    if len(found) == 1 and len(measurement) <= room:
-        return solver(measurement, bool(many[0]))
-    places = [part for i in range(len(found)) for part in (kind == i).nonzero()[:, 0].split(room)]
-    return ByGroup(measurement, [(part, solver(measurement[part], bool(many[part[0]]))) for part in places])
+    if len({*kinds}) == 1 and len(measurement) <= room:
+        return solver(measurement, kinds[0][0], most)
+    parts = []
+    for kind in sorted({*kinds}):
+        every = [i for i, own in enumerate(kinds) if own == kind]
+        most = max(sizes[i][1] for i in every)
+        for places in send(torch.tensor(every), observed.device).split(room):
+            parts.append((places, solver(measurement[places], kind[0], most)))
+    return ByGroup(measurement, parts)
+
+
+Size = tuple[bool, int]  # whether an image is kriged by its hidden pixels, and the number of unknowns
+
+
+def _sizes(measurement: Measurement, invertible: bool) -> list[Size]:
+    """The size of each image's system. The mask is read unless it states the numbers of observed pixels, all of one kind."""
+    operator, pixels = measurement.operator, measurement.grid.pixels
+    assert isinstance(operator, Mask)
+
+    def size(count: int) -> Size:
+        hidden = pixels - count
+        return (True, hidden) if invertible and count > hidden else (False, count)
+
+    if operator.counts is not None:
+        ends = [size(count) for count in operator.counts]
+        if _kind(ends[0]) == _kind(ends[1]):
+            return [max(ends)] * len(measurement)
+    return [size(count) for count in operator.observed.sum((1, 2, 3)).tolist()]
+
+
+def _kind(size: Size) -> tuple[bool, int]:
+    """Systems of one kind are of similar size; all are padded to the largest."""
+    return size[0], math.ceil(math.log2(max(64, size[1])))
 
 
 @dataclass(frozen=True)
@@ -262,12 +296,11 @@ def _matrices(field: GaussianField, grid: Grid, sigma: float) -> Tensor:
     return spectrum + sigma**2 * grid.area * torch.eye(grid.channels, dtype=spectrum.dtype)
 
 
-def _pack(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of the chosen pixels (B, n), n >= 1, padded with 0 to the largest number, and which are valid (B, n)."""
+def _pack(chosen: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Indices of the chosen pixels, at most so many, (B, n), n >= 1, padded with 0, and which are valid (B, n)."""
     flat = chosen.flatten(1)
-    counts = flat.sum(1)
-    order = flat.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : max(1, int(counts.max()))]
-    valid = torch.arange(order.shape[1], device=flat.device) < counts[:, None]
+    order = flat.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : max(1, most)]
+    valid = torch.arange(order.shape[1], device=flat.device) < flat.sum(1)[:, None]
     return torch.where(valid, order, 0), valid
 
 
@@ -288,10 +321,3 @@ def squares(lower: Tensor, columns: Tensor) -> Tensor:
     ends = [round(lower.shape[1] * i / BANDS) for i in range(BANDS + 1)]
     rows = (lower[:, a:b, :b] @ columns[:, :b] for a, b in pairwise(ends) if a < b)
     return torch.stack([torch.linalg.vecdot(r, r, dim=1) for r in rows]).sum(0)
-
-
-def factorise(gram: Tensor) -> Tensor:
-    factor, info = torch.linalg.cholesky_ex(gram)
-    if bool(info.any()):  # float32 does not suffice for smooth fields and close points
-        factor = torch.linalg.cholesky(gram.double())
-    return factor

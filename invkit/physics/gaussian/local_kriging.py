@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from invkit.core.grid import Grid
 from invkit.physics.gaussian import GaussianField
-from invkit.physics.gaussian.kriging import NUGGET, factorise, inverted, squares
+from invkit.physics.gaussian.kriging import NUGGET, inverted, squares
 from invkit.physics.measurement import Measurement
 
 NEAREST = 512  # values that a window is kriged from
@@ -111,3 +111,9 @@ def _windows(grid: Grid, density: float, nearest: int, device: torch.device) -> 
             pixels = rows[top:bottom, None] * grid.width + columns[left:right]
             away = torch.hypot(apart(rows, top, bottom)[:, None], apart(columns, left, right))
             yield pixels.flatten(), away.flatten()
+
+
+def factorise(gram: Tensor) -> Tensor:
+    """The Cholesky factor, in float64 where float32 does not suffice (smooth fields, close points); waits for the device."""
+    factor, info = torch.linalg.cholesky_ex(gram)
+    return torch.linalg.cholesky(gram.double()) if bool(info.any()) else factor

@@ -13,7 +13,7 @@ from torch import Tensor
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.physics.gaussian.field import Achromatic, GaussianField
-from invkit.physics.gaussian.kriging import DENSE_VALUES, NUGGET, factorise
+from invkit.physics.gaussian.kriging import DENSE_VALUES, NUGGET
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.points import PointValues
 from invkit.physics.points import binned
@@ -66,7 +66,7 @@ def _cells(prior: GaussianField, measurement: Measurement, keys: Keys | None, co
     covariance = field.covariance(points.view(-1, 1, *grid.shape), single).flatten(1)  # of the points with all cells
     detail = max(unresolved(field, single), NUGGET * field.pixel_std(single) ** 2)
     noise = (sigma**2 + detail) * torch.eye(len(points), dtype=points.dtype, device=points.device)
-    lower = factorise(covariance @ points.T + noise)
+    lower = torch.linalg.cholesky(covariance @ points.T + noise)
     centre = prior.centre(grid, points)  # (C, 1, 1)
     y = measurement.y.to(points) - centre[..., 0]  # (1, C, N)
     u, error = y.new_zeros(1, grid.channels, grid.pixels), torch.zeros_like(y)

@@ -19,6 +19,9 @@ class Mask(LinearOperator):
 
     observed: Tensor  # (B, 1 or C, H, W) bool
     channels: int = 0  # 0: those of `observed`, or 3 where it has one
+    counts: tuple[int, int] | None = (
+        None  # fewest and most observed pixels of an image, where known without reading `observed`
+    )
 
     def __post_init__(self) -> None:
         if self.observed.ndim != 4 or self.observed.dtype != torch.bool:

@@ -230,6 +230,30 @@ def test_the_parts_of_a_step_are_told_apart(tmp_path):
     assert rows["backward"]["step"] > 20  # launched by another thread
 
 
+def test_the_host_waits_for_the_device_nowhere(tmp_path):
+    """In a step after the first ones, a mean and a sample."""
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    recipe = load_recipe(tmp_path / "r.yaml", ["train.workers=0"])
+    trainer = profiled(recipe, "cuda")
+    grid, keys = trainer.grid(0), Keys.of(0, "waits", range(4), "cuda")
+    x, steps = trainer.problem.images[grid][list(range(4))].cuda(), trainer.run()
+
+    def drawn(label):
+        own = keys.child(label)
+        measurement = trainer.problem.measure(x, own, grid)
+        trainer.model.mean(measurement)
+        trainer.model.sample(measurement, own, 2, recipe.sample)
+
+    next(steps)
+    drawn("first")  # matrices are computed that are kept
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        next(steps)
+        drawn("second")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_the_command_line_says_the_device():
     done = subprocess.run([sys.executable, "-m", "invkit", "doctor"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and torch.cuda.get_device_name() in done.stdout

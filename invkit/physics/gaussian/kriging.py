@@ -69,7 +69,7 @@ class DenseKriging(ABC):
         return self.measurement.grid
 
     def _gram(self, field: GaussianField, chosen: Tensor, most: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Covariance of a field at the chosen (B, 1, H, W) pixels, `most` or fewer in an image, zero where padded; which are valid."""
+        """Covariance of a field at chosen (B, 1, H, W) pixels, at most `most` in an image, 0 where padded; and which are valid."""
         self._points, self._valid = _pack(chosen, most)
         gram = field.gram(self.grid, self._points, self.measurement.y.to(dtype))
         keep = self._valid.repeat_interleave(self.grid.channels, 1)
@@ -211,7 +211,8 @@ def solvable(values: int, grid: Grid) -> bool:
 def dense_kriging(field: GaussianField, measurement: Measurement) -> DenseKriging | None:
     """The dense solver for a mask shared by all channels: for each image by its observed or its hidden pixels, whichever are fewer.
 
-    None where the systems are too large.
+    None where the systems are too large. Images are grouped on the host by the size of their systems, for which a mask is read
+    once, unless it states the numbers of its observed pixels (`Mask.counts`) and all their systems are of one kind.
     """
     observed = measurement.observed
     if observed is None or observed.shape[1] > 1:

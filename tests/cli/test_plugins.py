@@ -79,7 +79,7 @@ def test_plugins_check(invkit, write):
     assert code == 4
     assert [check["name"] for check in json.loads(out)["checks"] if not check["passed"]] == ["adjoint"]
     first, second = err.splitlines()
-    assert not missing(first, "bad", 1, 13) and not missing(second, "adjoint", 1, "1e-12")
+    assert not missing(first, "bad", 1, 14) and not missing(second, "adjoint", 1, "1e-12")
     assert invkit("plugins", "check", "sparse-randm")[0] == 2
     code, out, err = invkit("plugins", "check", "heun")
     assert (code, out) == (2, "") and not missing(err, "heun", "sampler")
@@ -95,14 +95,14 @@ def test_a_check_that_was_skipped_is_not_ok(invkit):
 
 def test_plugins_of_every_kind_are_checked(invkit, write):
     examples = re.findall(r"```python\n(.*?)```", (DOCS / "hooks.md").read_text("utf-8"), re.S)
-    names = ("pixels", "flat", "flat-grey", "brightness_bias")
+    names = ("pixels", "flat", "flat-grey", "brightness_bias", "laplace")
     assert len(examples) == len(names)
-    file = write("\n".join(examples), "four.py")
+    file = write("\n".join(examples), "five.py")
     for name in names:
         code, out, err = invkit("plugins", "check", name, "--plugin", file)
         assert (code, err) == (0, "") and name in out and " ok " in out
     assert json.loads(invkit("plugins", "check", "flat", "count=2", "--plugin", file, "--json")[1])["dataset"] == "flat"
     assert invkit("plugins", "check", "flat", "count=0", "--plugin", file)[0] == 2
-    broken = write("\n".join(examples).replace("torch.ones_like(bias)", "bias.mean()"), "five.py")
+    broken = write("\n".join(examples).replace("torch.ones_like(bias)", "bias.mean()"), "broken.py")
     code, _, err = invkit("plugins", "check", "brightness_bias", "--plugin", broken)
     assert code == 4 and not missing(err, "brightness_bias", "components: count is ()", "4 images")

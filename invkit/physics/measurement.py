@@ -15,7 +15,7 @@ from invkit.physics.operators.mask import Mask
 
 @dataclass(frozen=True, eq=False, init=False)
 class Measurement:
-    """A forward operator, its data y and the law of their noise: all that a reconstructor is given.
+    """A forward operator, its data y and the distribution of their noise: all that a reconstructor is given.
 
     By default the noise is white and Gaussian, with a standard deviation of `sigma`.
     """

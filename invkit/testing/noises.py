@@ -27,7 +27,7 @@ class Subject:
 
 
 def _drawn(law: NoiseLaw, count: int = DRAWS) -> tuple[Law, Tensor, Tensor]:
-    """The laws of `count` images, their noiseless values (count, QUARTERS), one in each quarter of [-1, 1], and measured ones."""
+    """The noise of `count` images, their noiseless values (count, QUARTERS), one in each quarter of [-1, 1], and measured ones."""
     keys = Keys.of(0, "noise", range(count))
     clean = (keys.uniform("clean", QUARTERS).double() + torch.arange(QUARTERS)) * (2 / QUARTERS) - 1
     return law.drawn(keys), clean, law.sample(keys[:], clean)

@@ -60,7 +60,7 @@ def main(run: str, file: str, *rows: str) -> None:
         first = first or (crps, energy)
         error = float((crps - first[0]).std()) / IMAGES**0.5 / float(first[0].mean())
         print(
-            f"{row:24} CRPS {crps.mean():.5f} ratio {crps.mean() / first[0].mean():.4f} ±{2 * error:.4f} energy "
+            f"{row:24} CRPS {crps.mean():.5f} ratio {crps.mean() / first[0].mean():.4f} ±{error:.4f} energy "
             f"{energy.mean() / first[1].mean():.4f} spread/skill {pixels:.3f} 16x16 {blocks:.3f} {IMAGES * COUNT / seconds:.0f}/s"
         )
 

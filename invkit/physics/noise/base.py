@@ -56,12 +56,12 @@ class Law(ABC):
 
 
 class NoiseLaw(Settings, Law, ABC):
-    """A law of noise as settings of a recipe; its typed fields are its settings."""
+    """The distribution of the noise as settings of a recipe; its typed fields are its settings."""
 
     kind: ClassVar[str] = "noise"
 
     def drawn(self, keys: Keys) -> Law:
-        """The laws of some images, where a parameter is drawn for each."""
+        """The distribution for some images, where a parameter is drawn for each."""
         return self
 
     def __getitem__(self, index: slice | Tensor) -> Self:

@@ -75,7 +75,7 @@ class Operator(ABC):
         """An image (B, C, H, W) that fits y, from which the conditional model starts.
 
         `STEPS` steps along the gradient of `|y - A(x)|^2` from `start` (None: zero), for example the prior's mean. A step has the
-        best length for the linearised operator, and is halved until the misfit decreases.
+        best length for the linearised operator, and is halved until the residual decreases.
         """
         x = y.new_zeros(len(self), *self.grid.picture) if start is None else start.expand(len(self), *self.grid.picture)
         r = y - self.forward(x)
@@ -86,8 +86,8 @@ class Operator(ABC):
             before = r.flatten(1).square().sum(1)
             for _ in range(HALVINGS):
                 new = x + step.view(-1, 1, 1, 1) * descent
-                misfit = (y - self.forward(new)).flatten(1).square().sum(1)
-                if bool((better := misfit < before).all()):
+                error = (y - self.forward(new)).flatten(1).square().sum(1)
+                if bool((better := error < before).all()):
                     break
                 step = torch.where(better, step, step / 2)
             x = torch.where(better.view(-1, 1, 1, 1), new, x)
@@ -164,7 +164,7 @@ class LinearOperator(Operator):
         return self.forward(u)
 
     def initial(self, y: Tensor, start: Tensor | None = None) -> Tensor:
-        """The image nearest to `start` among those of the least misfit: `start + A+ (y - A start)`."""
+        """The image nearest to `start` among those that fit y best: `start + A+ (y - A start)`."""
         return self.pinv(y) if start is None else start + self.pinv(y - self.forward(start))
 
 

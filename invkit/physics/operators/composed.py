@@ -30,53 +30,6 @@ def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Composed(LinearOperator):
-    """`A = A_n ... A_1`.
-
-    The pseudo-inverse is iterative. It fits the measurement to a relative error of `TOLERANCE`; where the composition is
-    ill-posed, as for a blur followed by a mask, the most attenuated components are not recovered.
-    """
-
-    operators: tuple[LinearOperator, ...]  # in the order of application
-
-    @property
-    def grid(self) -> Grid:
-        return self.operators[0].grid
-
-    @property
-    def range_shape(self) -> tuple[int, ...]:
-        return self.operators[-1].range_shape
-
-    @property
-    def range_weight(self) -> float:
-        return self.operators[-1].range_weight
-
-    @property
-    def pinv_tolerance(self) -> float:
-        return max(5 * TOLERANCE, *(operator.pinv_tolerance for operator in self.operators))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for operator in self.operators:
-            x = operator.forward(x)
-        return x
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        for operator, before in zip(self.operators[:0:-1], self.operators[-2::-1], strict=True):
-            # the range of `before` has weight `range_weight`, the same space as a domain of `operator` has weight `area`
-            y = operator.adjoint(y) * (operator.grid.area / before.range_weight)
-        return self.operators[0].adjoint(y)
-
-    def pinv(self, y: Tensor) -> Tensor:
-        return least_squares(self, y, TOLERANCE)
-
-    def measured(self, y: Tensor) -> Tensor:
-        return self.operators[-1].measured(y)
-
-    def __len__(self) -> int:
-        return len(self.operators[0])
-
-
-@dataclass(frozen=True, eq=False)
 class Chained(Operator):
     """`A = A_n o ... o A_1`, of which some are not linear."""
 
@@ -126,3 +79,27 @@ class Chained(Operator):
 
     def __len__(self) -> int:
         return len(self.operators[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Composed(LinearOperator, Chained):
+    """`A = A_n ... A_1`, all of them linear.
+
+    The pseudo-inverse is iterative. It fits the measurement to a relative error of `TOLERANCE`; where the composition is
+    ill-posed, as for a blur followed by a mask, the most attenuated components are not recovered.
+    """
+
+    operators: tuple[LinearOperator, ...]
+
+    @property
+    def pinv_tolerance(self) -> float:
+        return max(5 * TOLERANCE, *(operator.pinv_tolerance for operator in self.operators))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        for operator, before in zip(self.operators[:0:-1], self.operators[-2::-1], strict=True):
+            # the range of `before` has weight `range_weight`, the same space as a domain of `operator` has weight `area`
+            y = operator.adjoint(y) * (operator.grid.area / before.range_weight)
+        return self.operators[0].adjoint(y)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return least_squares(self, y, TOLERANCE)

@@ -8,6 +8,8 @@ from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting, Settings
 from invkit.data.base import Dataset, Images, Split
 from invkit.data.decoding import read_image, read_mask
+from invkit.diffusion.networks import Network
+from invkit.diffusion.samplers import Sampler
 from invkit.evaluation.metrics.base import Means, Metric, Outcome
 from invkit.physics.degradation import Degradation
 from invkit.physics.measurement import Measurement
@@ -38,6 +40,7 @@ __all__ = [
     "Measurement",
     "Method",
     "Metric",
+    "Network",
     "NoiseLaw",
     "Operator",
     "Outcome",
@@ -45,6 +48,7 @@ __all__ = [
     "PluginError",
     "RecipeError",
     "Reconstructor",
+    "Sampler",
     "Separable",
     "Settings",
     "Sources",

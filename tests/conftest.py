@@ -21,13 +21,10 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.core.settings import PathSetting
 from invkit.data.base import Dataset, Images, Split
-from invkit.evaluation.metrics import METRICS
 from invkit.physics.degradation import Degradation
-from invkit.physics.noise import NOISES
 from invkit.physics.operators.base import LinearOperator
-from invkit.plugins.loader import registry
-from invkit.plugins.registry import CORE, Registry
-from invkit.reconstructors import METHODS
+from invkit.plugins.loader import load, registry
+from invkit.plugins.registry import Registry
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,7 +64,7 @@ class Folder(Dataset):
 @pytest.fixture
 def stand_ins() -> Registry:
     own = {"degradation": {"sparse-random": Some, "both": Both}, "dataset": {"photos": Folder, "images": Folder}}
-    return Registry({**CORE, "method": METHODS, "metric": METRICS, "noise": NOISES, **own})
+    return Registry({**load([]).classes, **own})
 
 
 @pytest.fixture

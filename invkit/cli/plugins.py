@@ -111,12 +111,16 @@ def plugins_new(name: str, folder: Path | None) -> None:
 @click.argument("name")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--draws", type=click.IntRange(min=1), default=10, show_default=True, help="Number of operators sampled.")
+@click.option("--kind", metavar="KIND", help="Kind of the plugin, if several have this name.")
 @plugin_files
 @json_output
-def plugins_check(name: str, overrides: tuple[str, ...], draws: int, plugins: tuple[str, ...], as_json: bool) -> None:
+def plugins_check(
+    name: str, overrides: tuple[str, ...], draws: int, kind: str | None, plugins: tuple[str, ...], as_json: bool
+) -> None:
     """Run the conformance checks on a plugin. Exit code 4 if a check fails.
 
-    NAME is a degradation, a data set, a method, a metric or a noise law, and KEY=VALUE are settings to check it with.
+    NAME is a degradation, a data set, a method, a metric, a network, a noise law or a sampler, and KEY=VALUE are settings to
+    check it with.
     """
     from rich.console import Console
 
@@ -127,11 +131,13 @@ def plugins_check(name: str, overrides: tuple[str, ...], draws: int, plugins: tu
     registry = load_registry(plugins)
     checks = {
         "dataset": testing.check_dataset, "method": testing.check_method, "metric": testing.check_metric,
-        "noise": testing.check_noise,
+        "network": testing.check_network, "noise": testing.check_noise, "sampler": testing.check_sampler,
     }  # fmt: skip
-    kind = descriptions(registry, name)[0]["kind"]
-    if kind not in ("degradation", *checks):
-        raise click.UsageError(f"{name} is a {kind}, which plugins cannot provide; there are no checks for it")
+    kinds = [item["kind"] for item in descriptions(registry, name)]
+    if not (found := [own for own in kinds if own in ("degradation", *checks) and kind in (None, own)]):
+        other = f"no {kind}" if kind else "which plugins cannot provide; there are no checks for it"
+        raise click.UsageError(f"{name} is a {' and a '.join(kinds)}, {other}")
+    kind, others = found[0], found[1:]
     subject = resolve_one(registry, kind, name, overrides) if overrides else registry.get(kind, name)
     if kind == "degradation":
         report = replace(testing.check_degradation(subject, draws=draws), degradation=name)
@@ -141,4 +147,6 @@ def plugins_check(name: str, overrides: tuple[str, ...], draws: int, plugins: tu
         print_result(report.as_dict())
     else:
         Console().print(report)
+    for other in others:
+        click.echo(f"{name} is also a {other}: invkit plugins check {name} --kind {other}", err=True)
     report.raise_for_failures()

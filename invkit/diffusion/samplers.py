@@ -27,6 +27,9 @@ class Sampler(Settings, ABC):
     """A discretisation of the reverse process along falling noise levels."""
 
     kind: ClassVar[str] = "sampler"
+    order: ClassVar[float | None] = (
+        1  # the error of the samples' distribution falls with steps^-order; None: without steps
+    )
 
     @abstractmethod
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
@@ -44,6 +47,7 @@ class Sampler(Settings, ABC):
 class Heun(Sampler):
     """Second-order steps along the probability-flow ODE (Karras et al. 2022, EDM, algorithm 2; churn, algorithm 2 gamma)."""
 
+    order: ClassVar[float | None] = 2
     churn: float = Field(0.0, ge=0, description="S_churn: amount of noise added again along the way, 0 for none")
 
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
@@ -67,6 +71,8 @@ class Heun(Sampler):
 
 class Dpmpp2M(Sampler):
     """Multistep second-order steps in ln sigma (Lu et al. 2022, DPM-Solver++, algorithm 2): one call per step."""
+
+    order: ClassVar[float | None] = 2
 
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
         sigmas = levels.tolist()
@@ -144,6 +150,8 @@ class Langevin(Sampler):
 
 class OneStep(Sampler):
     """A sample by one network call at noise level infinity, of a model trained for it (`train.one_step_share`)."""
+
+    order: ClassVar[float | None] = None
 
     def walk(self, denoise: Denoise, noise: Noise, levels: Tensor, x: Tensor) -> Tensor:
         return denoise(x / float(levels[0]), math.inf)

@@ -1,8 +1,12 @@
-"""Hook implementations of invkit itself: built-in degradations, datasets, methods, metrics and noise laws."""
+"""Hook implementations of invkit itself: built-in degradations, datasets, methods, metrics, networks, noise laws
+and samplers.
+"""
 
 from collections.abc import Mapping
 
 from invkit.data.base import Dataset
+from invkit.diffusion.networks import NETWORKS, Network
+from invkit.diffusion.samplers import SAMPLERS, Sampler
 from invkit.evaluation.metrics import METRICS, Metric
 from invkit.physics.degradation import Degradation
 from invkit.physics.noise import NOISES, NoiseLaw
@@ -39,6 +43,12 @@ def invkit_metrics() -> Mapping[str, type[Metric]]:
 
 
 @hookimpl
+def invkit_networks() -> Mapping[str, type[Network]]:
+    """Built-in networks."""
+    return NETWORKS
+
+
+@hookimpl
 def invkit_noises() -> Mapping[str, type[NoiseLaw]]:
     """Built-in noise laws."""
     return NOISES
@@ -48,3 +58,9 @@ def invkit_noises() -> Mapping[str, type[NoiseLaw]]:
 def invkit_reconstructors() -> Mapping[str, type[Method]]:
     """Built-in reconstructors."""
     return METHODS
+
+
+@hookimpl
+def invkit_samplers() -> Mapping[str, type[Sampler]]:
+    """Built-in samplers."""
+    return SAMPLERS

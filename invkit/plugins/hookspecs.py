@@ -9,6 +9,8 @@ import pluggy
 
 if TYPE_CHECKING:
     from invkit.data.base import Dataset
+    from invkit.diffusion.networks import Network
+    from invkit.diffusion.samplers import Sampler
     from invkit.evaluation.metrics.base import Metric
     from invkit.physics.degradation import Degradation
     from invkit.physics.noise import NoiseLaw
@@ -79,5 +81,31 @@ def invkit_noises() -> Mapping[str, type[NoiseLaw]]:
         @hookimpl
         def invkit_noises():
             return {"laplace": Laplace}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_samplers() -> Mapping[str, type[Sampler]]:
+    """Samplers, by name in `sample.method`.
+
+    Example::
+
+        @hookimpl
+        def invkit_samplers():
+            return {"euler": Euler}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_networks() -> Mapping[str, type[Network]]:
+    """Networks of the conditional model, by name in `model`.
+
+    Example::
+
+        @hookimpl
+        def invkit_networks():
+            return {"plain-cnn": PlainCnn}
     """
     raise NotImplementedError

@@ -7,8 +7,9 @@ from typing import Any
 from invkit.core.errors import PluginError, RecipeError, suggest
 from invkit.core.settings import Settings
 from invkit.data.base import Dataset
-from invkit.diffusion import FIELDS, PRECONDITIONINGS, SAMPLERS, SCHEDULES
-from invkit.diffusion.networks import NETWORKS
+from invkit.diffusion import FIELDS, PRECONDITIONINGS, SCHEDULES
+from invkit.diffusion.networks import Network
+from invkit.diffusion.samplers import Sampler
 from invkit.evaluation.metrics import Metric
 from invkit.physics.degradation import Degradation
 from invkit.physics.noise import NoiseLaw
@@ -18,15 +19,15 @@ HOOKS: dict[str, type[Settings]] = {  # hook -> base class of the implementation
     "invkit_datasets": Dataset,
     "invkit_degradations": Degradation,
     "invkit_metrics": Metric,
+    "invkit_networks": Network,
     "invkit_noises": NoiseLaw,
     "invkit_reconstructors": Method,
+    "invkit_samplers": Sampler,
 }
 CORE: dict[str, Mapping[str, type[Settings]]] = {  # kinds without a hook
-    "network": NETWORKS,
     "field": FIELDS,
     "schedule": SCHEDULES,
     "preconditioning": PRECONDITIONINGS,
-    "sampler": SAMPLERS,
 }
 KINDS = (*(base.kind for base in HOOKS.values()), *CORE)
 

@@ -14,7 +14,19 @@ from invkit.testing.check import check_degradation
 from invkit.testing.datasets import check_dataset
 from invkit.testing.methods import check_method
 from invkit.testing.metrics import check_metric
+from invkit.testing.networks import check_network
 from invkit.testing.noises import check_noise
 from invkit.testing.report import Check, Report
+from invkit.testing.samplers import check_sampler
 
-__all__ = ["Check", "Report", "check_dataset", "check_degradation", "check_method", "check_metric", "check_noise"]
+__all__ = [
+    "Check",
+    "Report",
+    "check_dataset",
+    "check_degradation",
+    "check_method",
+    "check_metric",
+    "check_network",
+    "check_noise",
+    "check_sampler",
+]

@@ -81,8 +81,14 @@ def test_plugins_check(invkit, write):
     first, second = err.splitlines()
     assert not missing(first, "bad", 1, 14) and not missing(second, "adjoint", 1, "1e-12")
     assert invkit("plugins", "check", "sparse-randm")[0] == 2
-    code, out, err = invkit("plugins", "check", "heun")
-    assert (code, out) == (2, "") and not missing(err, "heun", "sampler")
+    code, out, err = invkit("plugins", "check", "x0")
+    assert (code, out) == (2, "") and not missing(err, "x0", "preconditioning")
+    code, out, err = invkit("plugins", "check", "denoise", "--kind", "sampler")
+    assert (code, err) == (0, "") and "posterior" in out
+    code, out, err = invkit("plugins", "check", "denoise", "--kind", "metric")
+    assert (code, out) == (2, "") and not missing(err, "denoise is a degradation and a sampler, no metric")
+    code, out, err = invkit("plugins", "check", "denoise", "--draws", "1")
+    assert code == 0 and "linearity" in out and not missing(err, "--kind sampler")
     code, out, err = invkit("plugins", "check", "images")
     assert (code, out) == (4, "") and not missing(err, "ImageFiles", "KEY=VALUE")
 
@@ -95,9 +101,9 @@ def test_a_check_that_was_skipped_is_not_ok(invkit):
 
 def test_plugins_of_every_kind_are_checked(invkit, write):
     examples = re.findall(r"```python\n(.*?)```", (DOCS / "hooks.md").read_text("utf-8"), re.S)
-    names = ("pixels", "flat", "flat-grey", "brightness_bias", "laplace")
+    names = ("pixels", "flat", "flat-grey", "brightness_bias", "laplace", "euler", "plain-cnn")
     assert len(examples) == len(names)
-    file = write("\n".join(examples), "five.py")
+    file = write("\n".join(examples), "all.py")
     for name in names:
         code, out, err = invkit("plugins", "check", name, "--plugin", file)
         assert (code, err) == (0, "") and name in out and " ok " in out

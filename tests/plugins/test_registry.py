@@ -43,8 +43,8 @@ def test_an_unknown_name(entry):
     broken = load([entry("broken", "1 / 0")])
     with raises(PluginError, "degradation 'blurr'", "broken (invkit-broken)", "ZeroDivisionError"):
         broken.get("degradation", "blurr")
-    with raises(RecipeError, "sampler 'huen'", "'heun'"):  # no plugin provides samplers
-        broken.get("sampler", "huen")
+    with raises(RecipeError, "schedule 'edn'", "'edm'"):  # no plugin provides schedules
+        broken.get("schedule", "edn")
 
 
 def test_a_name_whose_class_failed_is_told_apart(entry):

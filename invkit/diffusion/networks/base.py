@@ -14,7 +14,11 @@ Fill = Literal["gaussian", "mean", "zero"]
 
 
 class Network(Settings, ABC):
-    """Settings of a model: an initial estimate, and a network `forward(x: (B, in, h, w), embedding: (B, E)) -> (B, out, h, w)`."""
+    """Settings of a model: an initial estimate, and a network.
+
+    The network is `forward(x: (B, in, h, w), embedding: (B, E), seed: scalar tensor or None) -> (B, out, h, w)`. Random numbers,
+    as of dropout, come from a generator seeded with `seed`; without a seed there are none.
+    """
 
     kind: ClassVar[str] = "network"
 

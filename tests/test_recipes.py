@@ -85,8 +85,15 @@ def methods(recipe):
     return plain(recipe, plugins.registry())["eval"]["methods"]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-@pytest.mark.parametrize("size", ["narrow", pytest.param("whole", marks=pytest.mark.slow)])
+TWINS = {f"cifar10_{task}" for task in TASKS}  # with the embedded photographs, those of the same task that begin with photos_
+
+
+def sizes(path):
+    narrow = pytest.mark.slow if path.stem in TWINS else ()
+    return [pytest.param(path, "narrow", marks=narrow), pytest.param(path, "whole", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("path", "size"), sum(map(sizes, RECIPES), []), ids=lambda v: getattr(v, "stem", v))
 def test_two_steps(path, size, tmp_path, monkeypatch):
     """Narrow networks take seconds; everything else is as the recipe says."""
     monkeypatch.setattr(Cifar10, "missing", lambda _: "no network in tests")

@@ -56,7 +56,8 @@ def set_determinism(strict: bool) -> None:
     """With `strict`, use deterministic kernels only; on CUDA an operation without one raises an error that names it."""
     if strict:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(strict)
+    if strict != torch.are_deterministic_algorithms_enabled():  # the call imports the compiler: seconds
+        torch.use_deterministic_algorithms(strict)
     torch.backends.cudnn.benchmark = not strict
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import chain
 
 import pytest
 from support import ROOT
@@ -85,15 +86,19 @@ def methods(recipe):
     return plain(recipe, plugins.registry())["eval"]["methods"]
 
 
-TWINS = {f"cifar10_{task}" for task in TASKS}  # with the embedded photographs, those of the same task that begin with photos_
+TWINS = {
+    f"cifar10_{task}" for task in TASKS
+}  # with the embedded photographs, those of the same task that begin with photos_
 
 
 def sizes(path):
-    narrow = pytest.mark.slow if path.stem in TWINS else ()
-    return [pytest.param(path, "narrow", marks=narrow), pytest.param(path, "whole", marks=pytest.mark.slow)]
+    yield pytest.param(path, "narrow", marks=pytest.mark.slow if path.stem in TWINS else ())
+    yield pytest.param(path, "whole", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("path", "size"), sum(map(sizes, RECIPES), []), ids=lambda v: getattr(v, "stem", v))
+@pytest.mark.parametrize(
+    ("path", "size"), chain.from_iterable(map(sizes, RECIPES)), ids=lambda v: getattr(v, "stem", v)
+)
 def test_two_steps(path, size, tmp_path, monkeypatch):
     """Narrow networks take seconds; everything else is as the recipe says."""
     monkeypatch.setattr(Cifar10, "missing", lambda _: "no network in tests")

@@ -17,6 +17,9 @@ from invkit.physics.gaussian.posterior import GaussianPosterior
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 
+# of an estimate without Cholesky: Gauss-Newton steps, and the error of a linear one in posterior standard deviations
+STEPS, TOLERANCE = 3, 0.03
+
 
 @dataclass(frozen=True, eq=False)
 class InitialEstimate:
@@ -130,7 +133,8 @@ def initial_estimate(
     `gaussian`: the posterior mean under the prior. For a mask shared by all channels, each channel is kriged separately, with
     the mean spectrum of the channels; the same small solve (for many values, one in each neighbourhood) gives the pointwise
     standard deviation, the leave-one-out error and the weights `K^-1 r`, where `r = y - A m`. Nonlinear operators and
-    other noise are approximated, see `LaplacePosterior`. `mean` and `zero`: `operator.initial(y, start)` from the mean colour or
+    other noise are approximated, see `LaplacePosterior`. Without Cholesky few steps are enough, as the network corrects the
+    estimate. `mean` and `zero`: `operator.initial(y, start)` from the mean colour or
     zero, which stays where nothing is observed. In these two, and for all other operators, `std` and `loo_error` are one, and the
     data channel is `operator.initial(y)`: the pseudo-inverse of a linear operator.
 
@@ -147,7 +151,7 @@ def initial_estimate(
     centre = prior.centre(grid, y).expand(len(y), *grid.picture)
     if fill == "gaussian":
         if not isinstance(operator, Mask) or operator.observed.shape[1] > 1 or measurement.noise.white is None:
-            return plain(posterior_of(prior, measurement).mean())
+            return plain(posterior_of(prior, measurement, STEPS, TOLERANCE).mean())
         grey = Measurement(Mask(operator.observed, 1, operator.counts), y[:, :1], measurement.sigma)
         missing = (y - operator.forward(centre)).transpose(0, 1).unsqueeze(2)  # (C, B, 1, H, W)
         mean, variance, weights, loo_error = _krige(Achromatic(prior, grid.channels), grey, missing)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -26,6 +27,23 @@ MANY = 20_000
 
 def drawn(law, clean=CLEAN, count=MANY):
     return law.sample(Keys.of(0, "noise", range(count)), clean.expand(count, -1))
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """Keys whose uniform numbers are all the smallest or the largest one."""
+
+    value: float
+
+    def uniform(self, label, *shape):
+        return torch.full((1, *shape), self.value)
+
+
+@pytest.mark.parametrize("value", [0.0, 1 - 2**-24])
+def test_counts_are_finite_at_the_ends_of_the_uniform_numbers(value):
+    rate = torch.tensor([[0.0, 1e-6, 0.5, 40.0, 9000.0]], dtype=torch.float64)
+    found = poisson(Extreme(value), rate)[0].tolist()
+    assert found == pytest.approx(stats.poisson.ppf(2.0**-49 if value == 0 else 1 - 2.0**-49, rate[0].numpy()), abs=1)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.03, 0.7, 5.0, 40.0, 3000.0])

@@ -6,7 +6,7 @@ from torch import Tensor
 from invkit.core.keys import Keys
 from invkit.physics.gaussian import GaussianField
 from invkit.physics.gaussian.kriging import NUGGET
-from invkit.physics.gaussian.posterior import GaussianPosterior
+from invkit.physics.gaussian.posterior import TOLERANCE, GaussianPosterior
 from invkit.physics.measurement import Measurement
 from invkit.physics.operators.base import LinearOperator
 from invkit.physics.operators.linearised import Linearised
@@ -79,8 +79,10 @@ class LaplacePosterior:
 
 
 def posterior_of(
-    field: GaussianField, measurement: Measurement, steps: int = STEPS
+    field: GaussianField, measurement: Measurement, steps: int = STEPS, tolerance: float = TOLERANCE
 ) -> GaussianPosterior | LaplacePosterior:
-    """The posterior of a field: exact for linear operators with white Gaussian noise, approximate for others."""
+    """The posterior of a field: exact for linear operators with white Gaussian noise, in `steps` approximate for others."""
     exact = isinstance(measurement.operator, LinearOperator) and measurement.noise.white is not None
-    return GaussianPosterior(field, measurement) if exact else LaplacePosterior(field, measurement, steps)
+    if exact:
+        return GaussianPosterior(field, measurement, tolerance=tolerance)
+    return LaplacePosterior(field, measurement, steps)

@@ -21,6 +21,7 @@ from invkit.physics.operators.base import LinearOperator, linear
 from invkit.physics.operators.least_squares import dot, times
 from invkit.physics.operators.mask import Mask
 
+TOLERANCE = 3e-3  # error of the conjugate gradients, in posterior standard deviations
 ROUNDING = 1e-12  # relative residual that float64 reaches
 Map = Callable[[Tensor], Tensor]
 
@@ -34,7 +35,7 @@ class GaussianPosterior:
     """
 
     def __init__(
-        self, field: GaussianField, measurement: Measurement, *, tolerance: float = 3e-3, max_steps: int = 2000,
+        self, field: GaussianField, measurement: Measurement, *, tolerance: float = TOLERANCE, max_steps: int = 2000,
         variance: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.field, self.measurement, self.grid = field, measurement, measurement.grid

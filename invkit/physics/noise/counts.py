@@ -77,7 +77,7 @@ def poisson(keys: Keys, rate: Tensor) -> Tensor:
     It starts from the normal approximation with the correction for skewness (Cornish & Fisher 1938), and goes on in single counts.
     """
     high, low = (keys.uniform(f"poisson/{i}", *rate.shape[1:]).double() for i in range(2))
-    u = high + (low + 0.5) * 2.0**-24
+    u = high + low * 2.0**-24 + 2.0**-49  # between 0 and 1, without either
     z = torch.special.ndtri(u)
     n = (rate + rate.sqrt() * z + (z * z - 1) / 6).round().clamp(min=0)
     term = (torch.special.xlogy(n, rate) - rate - torch.lgamma(n + 1)).exp()

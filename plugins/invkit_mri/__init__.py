@@ -14,11 +14,12 @@ __all__ = ["MRI", "Cartesian", "Phantoms"]
 
 
 class MRI(Degradation):
-    """Measure some lines of the Fourier transform of the image, as seen by each coil: Cartesian MRI with `1 / acceleration` of the lines.
+    """Cartesian MRI: some lines of the Fourier transform of the image, as seen by each coil.
 
     `y_c = P F S_c x`: S_c multiplies by the sensitivity map of coil c, F is the centred orthonormal Fourier transform, and P keeps
-    lines (rows of k-space) completely. Images of two channels are complex, their real and imaginary part; all other channels are real
-    images, each measured on its own. Values of a noise level sigma have that standard deviation in real and imaginary part.
+    complete lines, rows of k-space (Pruessmann et al. 1999; Lustig et al. 2007). Images of two channels are complex, real and
+    imaginary part; all other channels are real images, each measured on its own. `noise.sigma` is the standard deviation of both
+    parts of a value.
     """
 
     acceleration: float = Field(
@@ -33,13 +34,16 @@ class MRI(Degradation):
         0.08, ge=0, le=1, description="share of the lines, the lowest frequencies, that are always measured"
     )
     density: float = Field(
-        2.0, ge=0, le=8, description="variable: a line of frequency f is drawn in proportion to (1 - |f| / f_max)^density"
+        2.0,
+        ge=0,
+        le=8,
+        description="variable: a line of frequency f is drawn in proportion to (1 - |f| / f_max)^density",
     )
     coils: int = Field(1, ge=1, le=64, description="coils around the image, simulated; 1: uniform sensitivity")
     maps: PathSetting | None = Field(
         None,
-        description="sensitivity maps in place of simulated ones: an npy file of complex numbers (coils, height, width), brought to the "
-        "grid and divided by their root sum of squares",
+        description="sensitivity maps in place of simulated ones: an npy file of complex numbers (coils, height, width), brought "
+        "to the grid and divided by their root sum of squares",
         examples=[str(Path(__file__).parent / "examples" / "coils.npy")],
     )
 

@@ -85,8 +85,8 @@ class Cartesian(LinearOperator):
         return self._channels((self.maps.to(k)[:, :, None].conj() * _back(whole, 3)).sum(1))
 
     def spectral(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:
-        """A complex image of one coil has the singular value 1 in measured lines. A real one has `sqrt(1 / 2)` where a line is measured
-        and the line of the opposite frequency, which has the conjugate values, is not.
+        """A complex image of one coil has the singular value 1 in measured lines. A real one has `sqrt(1 / 2)` where a line is
+        measured and the line of the opposite frequency, which has the conjugate values, is not.
         """
         if not self._single:
             return self._by_column(f, x)

@@ -75,7 +75,7 @@ def _smooth(
 
 
 class Phantoms(Dataset):
-    """Complex images as of MRI, in two channels (real and imaginary part): ellipses of constant magnitude, shading and a smooth phase.
+    """Complex images as of MRI, in two channels (real and imaginary part): random ellipses with a smooth phase.
 
     The magnitude is between 0 and 1. Images are averages over cells, and the same phantom on every grid.
     """

@@ -118,8 +118,12 @@ def _rescaled(
 
 
 def _rgb(x: Tensor) -> Rgb:
-    """Convert an image (C, H, W) in [-1, 1] to bytes; unless C = 3, channels are averaged to grey."""
-    values = ((x.detach().float().cpu().numpy().clip(-1, 1) + 1) * 127.5).round()
+    """Convert an image (C, H, W) in [-1, 1] to bytes: two channels, real and imaginary part, to the magnitude, with black at
+    zero; other numbers of channels than 3 to their mean.
+    """
+    x = x.detach().float().cpu()
+    x = 2 * x.norm(dim=0, keepdim=True) - 1 if len(x) == 2 else x
+    values = ((x.numpy().clip(-1, 1) + 1) * 127.5).round()
     if len(values) != 3:
         values = values.mean(0, keepdims=True).repeat(3, 0)
     return np.ascontiguousarray(values.transpose(1, 2, 0).astype(np.uint8))

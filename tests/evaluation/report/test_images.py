@@ -54,6 +54,11 @@ def grey(value: float) -> int:
     return round((value + 1) * 127.5)
 
 
+def test_two_channels_are_real_and_imaginary_part():
+    x = torch.tensor([[[0.6, 0.0]], [[-0.8, 0.5]]])
+    assert np.asarray(Image.open(io.BytesIO(image_png(x)))).tolist() == [[255, 128]]
+
+
 def test_every_column_shows_what_it_was_given():
     truth, measurement = measured()
     samples = torch.stack([flat(0.5), flat(-0.5), flat(0.0)])

@@ -38,7 +38,7 @@ def invkit_degradations() -> Mapping[str, type[Degradation]]:
 
 def examples():
     """The degradations in the docs, without that of the tutorial's plugin."""
-    for page in (ROOT / "README.md", *sorted(DOCS.glob("*.md"))):
+    for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
         text = page.read_text("utf-8")
         blocks = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S))
         inline = map(yaml.safe_load, re.findall(r"`(\{name: (?:[^`{}]|\{[^{}]*\})*\})`", text))

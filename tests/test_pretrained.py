@@ -33,7 +33,7 @@ def test_sums_files_and_cards_are_of_the_same_models():
     assert {"photos-sparse", "photos-prior"} <= set(NAMES) and {path.stem for path in SHIPPED.glob("*.md")} == set(
         NAMES
     )
-    listed = re.findall(r"^\| `pretrained:([\w-]+)`", (DOCS / "models.md").read_text("utf-8"), re.M)
+    listed = re.findall(r"^\| `pretrained:([\w-]+)`", (DOCS / "howto/models.md").read_text("utf-8"), re.M)
     assert sorted(listed) == NAMES
 
 

@@ -11,7 +11,7 @@ from support import DOCS
 from invkit.cli import main as cli
 from invkit.plugins.loader import registry
 
-PAGE = (DOCS / "write_a_plugin.md").read_text("utf-8")
+PAGE = (DOCS / "tutorials/write_a_plugin.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.M | re.S)
 
 

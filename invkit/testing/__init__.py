@@ -7,7 +7,7 @@ In a plugin's test::
     def test_my_blur_conforms():
         check_degradation(MyBlur).raise_for_failures()
 
-`invkit plugins check NAME` does the same on the command line; `docs/conformance.md` describes each check.
+`invkit plugins check NAME` does the same on the command line; `docs/reference/conformance.md` describes each check.
 """
 
 from invkit.testing.check import check_degradation

@@ -16,7 +16,7 @@ CONFORMING = (
     "downsampling",
     "structured-random",
     "mri",
-)  # on every grid; docs/deepinv.md lists the others
+)  # on every grid; docs/reference/deepinv.md lists the others
 
 
 class DeepInverse(Degradation):
@@ -28,7 +28,7 @@ class DeepInverse(Degradation):
     ] = Field(description="which of DeepInverse's operators")  # fmt: skip
     settings: dict[str, Any] = Field(
         {},
-        description="its settings, by their names in docs/deepinv.md",
+        description="its settings, by their names in docs/reference/deepinv.md",
         examples=[{key: value} for key, value in (("share", 0.4), ("sigma", 2.0), ("factor", 4), ("srf", "flat"))]
         + [{"angles": 8}, {"acceleration": 2}],
     )

@@ -1,4 +1,6 @@
-"""Hold every physics of DeepInverse that recipes may name to the contract of degradations; prints the table of docs/deepinv.md.
+"""Hold every physics of DeepInverse that recipes may name to the contract of degradations.
+
+Prints the table of docs/reference/deepinv.md.
 
 python tests/benchmarks/deepinv_table.py [draws]
 """

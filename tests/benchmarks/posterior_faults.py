@@ -1,6 +1,8 @@
-"""Which metric shows which fault of posterior samples: the table of docs/metrics.md and the picture of docs/uncertainty.md.
+"""Which metric shows which fault of posterior samples.
 
-    PYTHONPATH=tests python tests/benchmarks/posterior_faults.py [docs/uncertainty.png]
+Makes the table of docs/reference/metrics.md and the picture of docs/explanation/uncertainty.md.
+
+    PYTHONPATH=tests python tests/benchmarks/posterior_faults.py [docs/explanation/uncertainty.png]
 
 Half a minute on one core.
 """

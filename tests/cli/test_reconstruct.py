@@ -15,7 +15,7 @@ from support.messages import missing
 
 from invkit.cli import main as cli
 
-PAGE = DOCS / "reconstruct.md"
+PAGE = DOCS / "howto/reconstruct.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
 
 

@@ -1,4 +1,4 @@
-"""Hooks are typed, have an example, and stand in `docs/hooks.md` exactly as they are."""
+"""Hooks are typed, have an example, and stand in `docs/reference/hooks.md` exactly as they are."""
 
 import inspect
 import re
@@ -12,7 +12,7 @@ from invkit.plugins import hookspecs
 from invkit.plugins.loader import load
 from invkit.plugins.registry import HOOKS
 
-PAGE = DOCS / "hooks.md"
+PAGE = DOCS / "reference/hooks.md"
 
 FOUND = dict(inspect.getmembers(hookspecs, lambda value: hasattr(value, "invkit_spec")))
 

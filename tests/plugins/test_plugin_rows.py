@@ -8,7 +8,7 @@ import pytest
 from support import DOCS
 from support.messages import missing
 
-HOOKS = (DOCS / "hooks.md").read_text("utf-8")
+HOOKS = (DOCS / "reference/hooks.md").read_text("utf-8")
 EXAMPLES = [text for text in re.findall(r"```python\n(.*?)```", HOOKS, re.S) if "FlatGrey" in text or "Bias" in text]
 RECIPE = """\
 data: {name: fields, train_size: 24, test_size: 6}

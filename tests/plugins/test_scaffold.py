@@ -68,7 +68,7 @@ def test_nothing_half_written_stays(exists, stand_ins, tmp_path, monkeypatch):
 
 
 def test_it_conforms_runs_and_tests_itself_as_it_is(stand_ins, distribution, invkit, tmp_path, monkeypatch):
-    """As its README says; that it builds and installs is tested with docs/write_a_plugin.md."""
+    """As its README says; that it builds and installs is tested with docs/tutorials/write_a_plugin.md."""
     project = new_plugin("my_blur", tmp_path / "project", stand_ins, "0.1.0")
     made = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["project"]
     points = "\n".join(f"{name} = {module}" for name, module in made["entry-points"]["invkit"].items())

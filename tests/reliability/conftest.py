@@ -1,4 +1,4 @@
-"""Collects what the tests of reliability tried, and writes it into `docs/reliability.md` where INVKIT_RECORD is set."""
+"""Collects what the tests of reliability tried, and writes it into `docs/results/reliability.md` where INVKIT_RECORD is set."""
 
 import os
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from support import DOCS
 
-PAGE = DOCS / "reliability.md"
+PAGE = DOCS / "results/reliability.md"
 BEGIN, END = "<!-- figures: written by the tests -->\n", "<!-- end of figures -->\n"
 HEAD = ["| what | tried | failed |", "| --- | ---: | ---: |"]
 

@@ -41,7 +41,7 @@ def test_every_check_has_a_mutant_that_it_alone_catches():
 
 
 def test_the_page_names_every_check():
-    page = (DOCS / "conformance.md").read_text("utf-8")
+    page = (DOCS / "reference/conformance.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert rows == list(CHECKS)
 

@@ -51,7 +51,7 @@ def write_outputs(out: Path, name: str, result: Result) -> dict[str, Any]:
 
 
 def _images(result: Result) -> tuple[dict[str, bytes], float | None]:
-    """PNG images by name, and the standard deviation at the brightest colour of `deviation.png`, see docs/reconstruct.md."""
+    """PNG images by name, and the standard deviation at the brightest colour of `deviation.png`, see docs/howto/reconstruct.md."""
     posterior, interval = result.posterior, result.interval
     measurement, mean, samples = posterior.measurement, posterior.mean, posterior.samples
     images = {"measured": measured_png(measurement), "mean": image_png(mean[0])}

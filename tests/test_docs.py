@@ -19,7 +19,7 @@ def functions(file):
     return {node.name for node in body if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize(("name", "least"), [("theory", 20), ("reconstructors", 10)])
+@pytest.mark.parametrize(("name", "least"), [("explanation/theory", 20), ("reference/reconstructors", 10)])
 def test_every_test_that_a_page_names_exists(name, least):
     page = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
     assert len(set(NAME.findall(page))) >= least

@@ -224,7 +224,7 @@ class ConditionalModel(nn.Module):
         """Posterior samples (K, B, C, H, W), keyed by image."""
         shape = (count, len(measurement), *measurement.grid.picture)
         out = torch.empty(shape, dtype=torch.float32, device=measurement.y.device)
-        levels = self.schedule.levels(settings.steps)
+        levels = settings.levels(self.schedule)
         for places, condition in self._conditions(measurement, estimate):
             chunks = keys[places].chunks(count, passes.at_once, passes.first)
             draws = [self._draw(condition.repeat(n), own, levels, settings, passes.called) for n, own in chunks]

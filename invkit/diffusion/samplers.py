@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invkit.core.settings import Settings, retired
+from invkit.diffusion.schedules import EdmSchedule, Schedule
 
 Denoise = Callable[[Tensor, float], Tensor]
 Noise = Callable[[str], Tensor]  # a label to an independent draw of the noise field
@@ -175,8 +176,21 @@ class Sample(Settings):
 
     method: Sampler = Field(default_factory=Dpmpp2M, description="the sampler")
     steps: int = Field(15, ge=1, le=MAX_STEPS, description="steps of the sampler")
+    sigma_min: float | None = Field(
+        None, gt=0, description="lowest noise level but zero; null: that of diffusion.schedule; for the schedule edm"
+    )
     _retired = retired(coarse=[])
 
     @property
     def calls(self) -> int:
         return self.method.calls(self.steps)
+
+    def levels(self, schedule: Schedule) -> Tensor:
+        """`steps + 1` decreasing noise levels (float64), the last one zero. Raises ValueError where `sigma_min` does not fit."""
+        if self.sigma_min is None:
+            return schedule.levels(self.steps)
+        if not isinstance(schedule, EdmSchedule):
+            raise ValueError("sample.sigma_min is for the schedule edm; leave it out with sample.sigma_min=null")
+        if self.sigma_min >= schedule.highest:
+            raise ValueError(f"sample.sigma_min should be below the highest noise level, {schedule.highest:g}")
+        return schedule.model_copy(update={"sigma_min": self.sigma_min}).levels(self.steps)

@@ -56,6 +56,10 @@ class EdmSchedule(Schedule):
     log_mean: float = Field(-0.6, description="mean of ln(sigma) in training")
     log_std: float = Field(1.4, gt=0, description="standard deviation of ln(sigma) in training")
 
+    @property
+    def highest(self) -> float:
+        return self.sigma_max or LEAST
+
     def fitted(self, strongest: float) -> Self:
         return self if self.sigma_max else self.model_copy(update={"sigma_max": max(LEAST, ABOVE * strongest)})
 
@@ -63,7 +67,7 @@ class EdmSchedule(Schedule):
         return torch.ones_like(t)
 
     def sigma(self, t: Tensor) -> Tensor:
-        low, high = self.sigma_min ** (1 / self.rho), (self.sigma_max or LEAST) ** (1 / self.rho)
+        low, high = self.sigma_min ** (1 / self.rho), self.highest ** (1 / self.rho)
         return (low + t * (high - low)) ** self.rho
 
     def train_sigma(self, u: Tensor) -> Tensor:

@@ -184,7 +184,7 @@ class TiledModel:
                 draws.append(field.sample(own, self.tiles.grid).unflatten(0, (-1, count)))
             return self.tiles.blend_noise(torch.cat(draws))
 
-        levels = self.model.schedule.levels(settings.steps)
+        levels = settings.levels(self.model.schedule)
         z = settings.method(self._denoiser(count, passes), noise, levels)
         return (self.estimate + self.std * z)[:, None]
 

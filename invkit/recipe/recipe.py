@@ -60,6 +60,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _sampler_of_the_training(self) -> Self:
         self.check_sampler(self.sample.method)
+        self.sample.levels(self.diffusion.schedule)
         return self
 
     def check_sampler(self, method: Sampler) -> None:

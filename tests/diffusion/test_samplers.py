@@ -11,8 +11,8 @@ from support.exact_posterior import NOISES, Exact, errors, propagate, transport
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion import SAMPLERS
-from invkit.diffusion.samplers import Denoising, Dpmpp2M, EulerMaruyama, Heun, Langevin
-from invkit.diffusion.schedules import EdmSchedule
+from invkit.diffusion.samplers import Denoising, Dpmpp2M, EulerMaruyama, Heun, Langevin, Sample
+from invkit.diffusion.schedules import EdmSchedule, FlowSchedule
 
 MEAN, STD = 0.7, 0.4
 
@@ -130,3 +130,14 @@ def test_monte_carlo_on_finer_grids(n, noise, method, steps):
     allowed = 0.02 if isinstance(method, Heun | Dpmpp2M) else 0.12
     error = 2 * math.sqrt(2 * float(covariance.square().sum()) / float(covariance.diagonal().sum()) ** 2 / count)
     assert ratio == pytest.approx(1, abs=allowed + error)
+
+
+def test_the_lowest_level_of_sampling_is_a_setting_of_its_own():
+    schedule = EdmSchedule(sigma_max=30.0)
+    levels = Sample(steps=6, sigma_min=0.05).levels(schedule)
+    assert levels.tolist() == pytest.approx(EdmSchedule(sigma_max=30.0, sigma_min=0.05).levels(6).tolist())
+    assert Sample(steps=6).levels(schedule).tolist() == schedule.levels(6).tolist()
+    with pytest.raises(ValueError, match="below the highest noise level, 30"):
+        Sample(sigma_min=40.0).levels(schedule)
+    with pytest.raises(ValueError, match="for the schedule edm"):
+        Sample(sigma_min=0.05).levels(FlowSchedule())

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from invkit.core.grid import Grid
 from invkit.data.base import Images
 from invkit.evaluation.bootstrap import Bootstrap
 from invkit.evaluation.cache import ResultCache
+from invkit.evaluation.cases import Examples, examples
 from invkit.evaluation.data_fit import MISFIT, misfit_note
-from invkit.evaluation.loop import EvaluationLoop, Examples, GridResults
+from invkit.evaluation.loop import EvaluationLoop, GridResults
 from invkit.evaluation.protocol import Protocol
 from invkit.evaluation.ranking import best
 from invkit.evaluation.table import SCHEMA, to_csv
@@ -36,7 +38,7 @@ class Evaluation:
     cost: dict[str, Any]  # `invkit.cost/1`: seconds and memory, which differ between runs
     record: dict[str, Any]  # hash of the masks by grid
     per_image: list[dict[str, Any]]  # the metrics of each image, row by row
-    examples: dict[str, Examples]  # by grid
+    examples: dict[str, Callable[[], Examples]]  # by grid; images of which nothing was kept are computed again
     arrays: dict[str, dict[str, NDArray[Any]]]  # file stem -> arrays of the first images
     jackknife: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # of `Tabulator.jackknife`
 
@@ -112,7 +114,7 @@ def _add_grid(evaluation: Evaluation, results: GridResults, groups: Sequence[str
     """Tabulate the results of one grid; `groups` are those of its images, `suffix` ends the names of its files."""
     protocol, grid, table = results.loop.protocol, results.loop.images.grid, evaluation.table
     evaluation.arrays.update({f"{name}{suffix}": arrays for name, arrays in results.arrays().items()})
-    evaluation.examples[str(grid)] = results.examples()
+    evaluation.examples[str(grid)] = partial(examples, results)
     evaluation.record[str(grid)] = {"masks_sha256": results.masks_sha256}
     bootstrap = Bootstrap.of(groups, protocol.seed)
     tabulator = Tabulator(results.scores, bootstrap, protocol, grid)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invkit.core.distributed import World
-from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.evaluation.cache import BatchResults, ResultCache, concatenated, gaps, pack, unpack
 from invkit.evaluation.metrics import Outcome, Unavailable
@@ -25,23 +24,11 @@ from invkit.physics.measurement import Measurement
 from invkit.physics.operators.mask import Mask
 from invkit.reconstructors import Reconstructor
 
-SHOWN = 8  # example images of the report
-SHOWN_SAMPLES = 2
+SHOWN = 8  # images whose results are kept for the report
+SHOWN_SAMPLES = 1
+SUMMARY = ("average", "std")  # of all samples
 EXACT = "oracle"  # method that samples the exact posterior
 HASHED = 8  # images whose measured values are hashed
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """The first images of a grid with the estimates of one method, for the report: on the CPU, in [-1, 1], pasted."""
-
-    method: str  # name of the method of `mean`, `samples` and `std`
-    measurement: Measurement
-    truth: Tensor  # (B, C, H, W)
-    reference: Tensor | None  # (B, C, H, W): the mean of the method that the others are compared with
-    mean: Tensor | None  # (B, C, H, W)
-    samples: Tensor | None  # (2, B, C, H, W)
-    std: Tensor | None  # (B, C, H, W): over all K samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +105,7 @@ class EvaluationLoop:
                     outcome = replace(outcome, exact=exact)
                     assert outcome.samples is not None
                     if ids[0] < SHOWN:  # computed for the report only
-                        keep(name, SHOWN, std=outcome.samples.std(0, correction=len(outcome.samples) > 1))
+                        keep(name, SHOWN, **summary(outcome.samples))
                     keep(name, samples=outcome.samples[: max(save_samples, SHOWN_SAMPLES)].transpose(0, 1))
                 else:
                     work = partial(row.method.mean, measurement)
@@ -139,11 +126,16 @@ class EvaluationLoop:
         self, row: MethodScores, truth: Tensor, measurement: Measurement, ids: Sequence[int], mean: Tensor | None
     ) -> Outcome:
         device, count = self.protocol.device, self.protocol.settings.samples
-        label = row.method.name.partition("#")[0]  # rows of one method with different settings share their noise
-        keys = Keys.of(self.protocol.seed, f"eval/sample/{label}", ids, device)
-        work = partial(row.method.sample, measurement, keys, count)
+        work = partial(row.method.sample, measurement, self.protocol.sample_keys(row.method.name, ids), count)
         samples = row.timed(device, work, ids, (count, *truth.shape))
         return Outcome(truth, measurement, "sample", samples[0], samples, mean, self.protocol.law)
+
+
+def summary(
+    samples: Tensor,  # (K, B, C, H, W)
+) -> dict[str, Tensor]:
+    """What the report shows of all samples: their mean and standard deviation, (B, C, H, W) each."""
+    return {"average": samples.mean(0), "std": samples.std(0, correction=len(samples) > 1)}
 
 
 def _measured_bytes(measurement: Measurement, ids: Sequence[int], degradation: Degradation) -> Tensor:
@@ -182,7 +174,7 @@ class GridResults:
         self.masks_sha256 = hashlib.sha256(concatenated(batches, "measured")[""].numpy().tobytes()).hexdigest()
         self.observed_share: NDArray[np.float64] = concatenated(batches, "observed_share")[""].numpy()
         names = ["truth", *(method.name for method in loop.methods)]
-        self._kept = {name: concatenated(batches, f"kept/{name}/") for name in names}
+        self.kept = {name: concatenated(batches, f"kept/{name}/") for name in names}
 
     def arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
         """The arrays to save, by file: float32 in [-1, 1] units, without pasted values; also masks and the images' groups.
@@ -191,9 +183,9 @@ class GridResults:
         """
         save, save_samples = self.loop.protocol.settings.kept(self.loop.count)
         found: dict[str, dict[str, NDArray[Any]]] = {}
-        for name, kept in ((name, kept) for name, kept in self._kept.items() if kept):
+        for name, kept in ((name, kept) for name, kept in self.kept.items() if kept):
             # Sorted, because the order in a file or from another process may differ.
-            tensors = {key: x[:save] for key, x in sorted(kept.items()) if key != "std"}
+            tensors = {key: x[:save] for key, x in sorted(kept.items()) if key not in SUMMARY}
             if "samples" in tensors:
                 tensors["samples"] = tensors["samples"].transpose(0, 1)[:save_samples]
             found[name] = {
@@ -203,19 +195,3 @@ class GridResults:
         groups = [self.loop.images.group(i) for i in range(len(found["truth"]["truth"]))]
         found["truth"]["group"] = np.array(groups, dtype=np.str_)
         return found
-
-    def examples(self) -> Examples:
-        """The first images with the estimates of the last method that samples, else of the last one."""
-        sampling = [row.method.name for row in self.scores if row.readout == "sample" and self._kept[row.method.name]]
-        method = (sampling or [self.scores[-1].method.name])[-1]
-        kept = {key: x[:SHOWN] for key, x in self._kept[method].items()}
-        count = min(SHOWN, len(self._kept["truth"]["truth"]))
-        truth, measurement = self.loop.protocol.measure(self.loop.images, range(count))
-        measurement = measurement.to("cpu")
-        reference = self._kept.get(self.loop.protocol.settings.paired_to, {}).get("mean")
-        mean, samples = kept.get("mean"), kept.get("samples")
-        return Examples(
-            method, measurement, truth.cpu(), None if reference is None else measurement.paste(reference[:SHOWN]),
-            None if mean is None else measurement.paste(mean),
-            None if samples is None else measurement.paste(samples.transpose(0, 1)[:SHOWN_SAMPLES]), kept.get("std"),
-        )  # fmt: skip

@@ -43,6 +43,10 @@ class Protocol:
         operator = self.degradation.sample(Keys.of(self.seed, "eval/operator", ids, self.device), images.grid)
         return x, measure(operator, x, self.noise, Keys.of(self.seed, "eval/noise", ids, self.device))
 
+    def sample_keys(self, method: str, ids: Sequence[int]) -> Keys:
+        """Keys of a method's samples; rows of one method with different settings share their noise."""
+        return Keys.of(self.seed, f"eval/sample/{method.partition('#')[0]}", ids, self.device)
+
     def facts(self, count: int, groups: Mapping[str, int], hashes: Mapping[str, str]) -> dict[str, Any]:
         """The protocol as `table.json` states it: `count` images; number of groups and hash of the masks by grid."""
         return {

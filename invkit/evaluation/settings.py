@@ -9,6 +9,7 @@ from invkit.evaluation.metrics import COLUMNS, Metric, column, named
 from invkit.reconstructors import METHODS, Method
 
 Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
 
 
 class Eval(Settings):
@@ -36,6 +37,10 @@ class Eval(Settings):
     batch: int = Field(16, ge=1, description="images per batch; the table does not depend on it")
     save: Count | Literal["all"] = Field(16, description="number of images whose reconstructions are stored, or all")
     save_samples: Count | Literal["all"] = Field(4, description="number of samples stored of each of them, or all")
+    show: tuple[Index, ...] = Field(
+        (0, 1, 2, 3, 4),
+        description="test images of the report, beside the best, the median and the worst; those beyond eval.images are left out",
+    )
     paired_to: Annotated[str, IsName("method")] = Field(
         "gaussian", description="baseline that the other methods are compared with, if it is among the rows"
     )

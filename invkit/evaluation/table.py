@@ -167,15 +167,15 @@ def lay_out(table: Table) -> Layout:
     only = {"degradation": rows[0]["degradation"]}  # for tables whose differences do not contain it
     better = directions(table)
     marks = {
-        _key({**only, **entry}, entry["metric"]): mark(entry, better.get(entry["metric"]))
+        row_key({**only, **entry}, entry["metric"]): mark(entry, better.get(entry["metric"]))
         for entry in table.get("differences", ())
     }
-    ranks = _ranks(table)
+    rank_of = ranks(table)
     reasons: dict[str, int] = {}
     body, ranked = [], []
     for i, row in enumerate(rows):
         cells = [values[i] for values in names.values()]
-        ranked.append((*[""] * len(cells), *(ranks.get(_key(row, name), "") for name in metrics)))
+        ranked.append((*[""] * len(cells), *(rank_of.get(row_key(row, name), "") for name in metrics)))
         for name in metrics:
             entry = row["metrics"].get(name)
             if entry is None:
@@ -184,7 +184,7 @@ def lay_out(table: Table) -> Layout:
                 foot = reasons.setdefault(entry["reason"], len(reasons) + 1)
                 cells.append("–" + str(foot).translate(_SUPERSCRIPT))
             else:
-                cells.append(f"{cell(entry)}{_between(entry)} {marks.get(_key(row, name), '')}".rstrip())
+                cells.append(f"{cell(entry)}{_between(entry)} {marks.get(row_key(row, name), '')}".rstrip())
         body.append(tuple(cells))
     notes = [_counts(table)]
     if any(marks.values()):
@@ -219,17 +219,17 @@ def _family(table: Table) -> str:
     return f", with a simultaneous confidence of {CONFIDENCE:.0%} for all {number} paired differences{each}"
 
 
-def _ranks(table: Table) -> dict[Key, str]:
+def ranks(table: Table) -> dict[Key, str]:
     """The rank of each ranked cell: "best" or "tied"."""
-    ranks = {}
+    found = {}
     for entry in table.get("best", ()):
         for row in entry["alike"]:
-            ranks[_key({**entry, **row}, entry["metric"])] = "tied"
-        ranks[_key({**entry, **entry["best"]}, entry["metric"])] = "best"
-    return ranks
+            found[row_key({**entry, **row}, entry["metric"])] = "tied"
+        found[row_key({**entry, **entry["best"]}, entry["metric"])] = "best"
+    return found
 
 
-def _key(row: Mapping[str, Any], metric: str) -> Key:
+def row_key(row: Mapping[str, Any], metric: str) -> Key:
     return row["run"], row["degradation"], row["method"], row["readout"], tuple(row["grid"]), metric
 
 

@@ -31,6 +31,7 @@ from invkit.experiment.trained_model import Trained, unfinished, weights_sha256
 from invkit.experiment.trained_operator import foreign_operator
 from invkit.experiment.unlearned import unlearned_note
 from invkit.physics.degradations import Nothing
+from invkit.recipe.citations import citations
 from invkit.recipe.recipe import Recipe
 from invkit.recipe.resolve import plain
 from invkit.reconstructors import Method, Reconstructor, Sources
@@ -70,7 +71,7 @@ def evaluate_run(session: Session, trained: Trained, priors: Priors) -> dict[str
     if world.first:
         result.write(folder.eval)
         record = folder.update_record({"evaluation": result.record, "evaluated": {**checkpoint, **versions}})
-        write_report(folder.report, folder.path, result, record)
+        write_report(folder.report, folder.path, result, record, citations(recipe))
         stamp.write(folder)
         cache.remove()
     return result.table

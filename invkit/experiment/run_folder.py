@@ -78,6 +78,7 @@ def cache_settings(recipe: Recipe) -> dict[str, Any]:
         "delta",
         "images",
         "paired_to",
+        "show",
     )  # the number of images, and how results are tabulated
     return {**kept, "eval": {key: value for key, value in kept["eval"].items() if key not in tabulated}}
 

@@ -15,7 +15,11 @@ from invkit.experiment.provenance import changed_code, plugin_code
 from invkit.experiment.run_folder import RunFolder, flat, table_settings, without_secrets
 from invkit.recipe.recipe import Recipe
 
-ADDED = {"eval.alpha": 0.1, "eval.delta": 0.1}  # settings that earlier versions did not have, with their effect there
+ADDED = {
+    "eval.alpha": 0.1,
+    "eval.delta": 0.1,
+    "eval.show": [0, 1, 2, 3, 4],
+}  # settings that earlier versions did not have, with their effect there
 
 
 def fingerprint(*parts: object) -> str:

@@ -36,7 +36,7 @@ class ClosedForm(Reconstructor):
 
 
 class GaussianMethod(Method):
-    """The posterior of the Gaussian field fitted to the training images; approximated where the operator is not linear."""
+    """The posterior of the Gaussian field fitted to the training images (kriging, Matheron 1963); approximated if not linear."""
 
     def build(self, sources: Sources) -> Reconstructor:
         return ClosedForm("gaussian", partial(posterior_of, sources.model.prior))

@@ -59,7 +59,7 @@ def test_a_method_that_refuses_has_an_empty_row_and_the_others_theirs():
     assert row(result, "gaussian", "sample")["metrics"]["crps"]["value"] > 0
     cost = next(r for r in result.cost["rows"] if (r["method"], r["readout"]) == ("model", "sample"))
     assert cost["seconds_per_image"] is None
-    assert result.examples["16x16"].method == "model"
+    assert result.examples["16x16"]().estimates["model"].sample is None
     empty = [entry["crps"] for entry in result.per_image if (entry["method"], entry["readout"]) == ("model", "sample")]
     assert empty == [""] * 8
 

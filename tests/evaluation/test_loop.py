@@ -102,18 +102,6 @@ def test_a_few_pictures_are_kept_whatever_the_batch_cut(batch):
     np.testing.assert_array_equal(result.arrays["truth"]["truth"], Draws()[range(16)])
 
 
-def test_shown_is_what_the_method_made_and_not_the_truth():
-    shown = table_of(Exact("model", bias=0.1), Exact(), images=20, samples=5, batch=3).examples["16x16"]
-    assert shown.method == "gaussian"
-    torch.testing.assert_close(shown.truth, Draws()[range(8)])
-    observed = shown.measurement.observed.expand_as(shown.truth)
-    for picture in (shown.mean, *shown.samples):
-        assert torch.equal(picture[observed], shown.truth[observed])
-        assert not (picture == shown.truth)[~observed].any()
-    spread = shown.std[~observed].double().square().mean().sqrt()
-    assert float(spread) == pytest.approx(DEVIATION, rel=0.05)
-
-
 def test_fewer_pictures_than_asked_for_are_counted():
     result = table_of(Flat(), source=Draws(count=5))
     assert result.table["images"] == 5

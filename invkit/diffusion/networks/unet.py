@@ -186,7 +186,7 @@ class UNetSettings(Network):
 
 
 class FnoUNetSettings(UNetSettings):
-    """The FNO U-Net: each block adds a spectral convolution of the lowest frequencies to its local convolution.
+    """The FNO U-Net: each block adds a spectral convolution of the lowest frequencies (Li et al. 2021) to its local one.
 
     It is a neural operator: it works on the grid of the finest training images (or `reference`), so kernels keep their size
     in the domain, and images on other grids are resampled without aliasing at input and output (Raonic et al. 2023, CNO).

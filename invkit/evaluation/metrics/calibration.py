@@ -46,7 +46,7 @@ def central_interval(outcome: Outcome, percent: int) -> tuple[Tensor, Tensor]:
 
 
 class Crps(BlockMetric):
-    """Continuous ranked probability score on [0, 1]: the fair estimator; for a point or mean, the absolute error."""
+    """Continuous ranked probability score on [0, 1]: the fair estimator (Ferro 2014); for a point or mean, the absolute error."""
 
     better = "lower"
 

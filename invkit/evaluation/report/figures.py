@@ -1,10 +1,12 @@
-"""Plots of the report: reliability, error against predicted standard deviation, and quality against cost."""
+"""Plots of the report: reliability, error against predicted deviation, ranks, quality against cost, and the training loss."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 NOMINAL = (50, 80, 90, 95)
 FEW = 1e-3  # smallest share of a row's pixels for a point of the error curve
@@ -46,7 +48,7 @@ def reliability_figure(table: Table) -> Figure | None:
         return None
     axes.plot([40, 100], [40, 100], color="0.6", lw=1, ls="--", zorder=0)
     axes.set(xlabel="nominal, %", ylabel="truths inside, %", xlim=(45, 100), ylim=(40, 100))
-    _legend(axes, several)
+    _legend(axes, True)
     return figure
 
 
@@ -69,11 +71,9 @@ def deviation_figure(table: Table) -> Figure | None:
     axes.plot(line, line, color="0.6", lw=1, ls="--", zorder=0)
     axes.set(xlabel="predicted standard deviation", ylabel="root mean squared error", xscale="log", yscale="log")
     axes.set(xlim=line, ylim=line)
-    for axis in (axes.xaxis, axes.yaxis):  # for a decade or less, the default labels overlap
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    _legend(axes, several)
+    _plain_ticks(axes.xaxis)
+    _plain_ticks(axes.yaxis)
+    _legend(axes, True)
     return figure
 
 
@@ -124,6 +124,40 @@ def cost_figures(table: Table, cost: Mapping[str, Any]) -> dict[str, Figure]:
     return figures
 
 
+def training_figure(records: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """The loss over the steps, and its mean over a moving window of a twentieth of them; None without losses."""
+    records = [record for record in records if "loss" in record]  # not those of a validation
+    if not records:
+        return None
+    steps, losses = [np.array([record[key] for record in records], float) for key in ("step", "loss")]
+    figure, axes = plain_figure()
+    axes.plot(steps, losses, color="0.75", lw=0.8, label="each record")
+    if (window := len(losses) // 20) > 1:
+        axes.plot(steps, _smoothed(losses, window), color="C0", lw=1.5, label=f"mean of {window} records")
+        _legend(axes, False)
+    axes.set(xlabel="step", ylabel="loss", yscale="log" if losses.min() > 0 else "linear")
+    if losses.min() > 0:
+        _plain_ticks(axes.yaxis)
+    return figure
+
+
+def _smoothed(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """The mean over a window around each value, shorter at the ends; of logarithms if all are positive."""
+    logarithms = values.min() > 0
+    sums = np.concatenate([[0.0], np.cumsum(np.log(values) if logarithms else values)])
+    at = np.arange(len(values))
+    first, last = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
+    means = (sums[last] - sums[first]) / (last - first)
+    return np.exp(means) if logarithms else means
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Ticks at 1, 2 and 5 of each decade: for a decade or less, the default labels overlap."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _bars(entries: Sequence[Mapping[str, Any]], scale: float = 1) -> list[list[float]]:
     """Lengths of the error bars below and above each value, times `scale`."""
     below = [max(0, e["value"] - (e["value"] if e["lo"] is None else e["lo"])) for e in entries]
@@ -152,5 +186,10 @@ def _value(row: Mapping[str, Any], metric: str) -> float | None:
 
 
 def _legend(axes: Any, outside: bool) -> None:
-    place = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if outside else {}
-    axes.legend(frameon=False, fontsize=8, **place)
+    """A legend within the axes, or below them, which makes the figure higher."""
+    if not outside:
+        axes.legend(frameon=False, fontsize=9)
+        return
+    figure, entries = axes.figure, len(axes.get_legend_handles_labels()[0])
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-entries // 2))
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)

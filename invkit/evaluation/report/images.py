@@ -62,19 +62,33 @@ def sample_sheet(
 
 def image_png(
     x: Tensor,  # (C, H, W), in [-1, 1]
+    step: int = 1,
 ) -> bytes:
-    """A PNG of an image, one pixel per cell; greyscale if it has one channel."""
+    """A PNG of an image, one pixel per `step` x `step` cells; greyscale if it has one channel."""
     rgb = _rgb(x)
-    return _encoded(Image.fromarray(rgb if len(x) == 3 else rgb[..., 0]))
+    return _encoded(Image.fromarray(rgb if len(x) == 3 else rgb[..., 0]).reduce(step))
 
 
-def measured_png(measurement: Measurement) -> bytes:
+def heat_png(
+    x: Tensor,  # (H, W), in [0, 1]; larger values have the last colour
+    step: int = 1,
+) -> bytes:
+    """A PNG of an error or a standard deviation."""
+    return _encoded(Image.fromarray(_heat(x.numpy())).reduce(step))
+
+
+def scale_png() -> bytes:
+    """The colours of `heat_png` from 0 to 1, from left to right."""
+    return _encoded(Image.fromarray(_heat(np.linspace(0, 1, 128)[None])))
+
+
+def measured_png(measurement: Measurement, step: int = 1) -> bytes:
     """A PNG of the first measurement: hidden pixels are transparent; without a mask, y if an image, else its pseudo-inverse."""
     measurement = binned(measurement)
     y = measurement.y
     if measurement.observed is None and y.ndim in (3, 4):
-        return _encoded(Image.fromarray(_rescaled(y if y.ndim == 4 else y.unsqueeze(1))[2][0]))
-    return _encoded(Image.fromarray(_measured(measurement)[0]))
+        return _encoded(Image.fromarray(_rescaled(y if y.ndim == 4 else y.unsqueeze(1))[2][0]).reduce(step))
+    return _encoded(Image.fromarray(_measured(measurement)[0]).reduce(step))
 
 
 def deviation_png(

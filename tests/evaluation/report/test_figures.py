@@ -1,6 +1,7 @@
 import pytest
 
-from invkit.evaluation.report.figures import cost_figures, deviation_figure, reliability_figure
+from invkit.evaluation.report.figures import cost_figures, deviation_figure, reliability_figure, training_figure
+from invkit.evaluation.report.headline import headline
 
 
 def entry(value: float | None, lo: float | None = None, hi: float | None = None) -> dict:
@@ -66,3 +67,28 @@ def test_quality_is_drawn_over_seconds(table):
 def test_every_degradation_has_its_own_quality(table):
     table["rows"].append(row("model", "mean", "rain", psnr=entry(12)))
     assert list(cost_figures(table, cost(table))) == ["8x8, coins", "8x8, rain"]
+
+
+def test_the_loss_is_smoothed_as_it_is_drawn():
+    """The mean of a power of two per record over a window is, of logarithms, its middle; of losses of both signs, their mean."""
+    records = [{"step": i, "loss": 2.0**-i} for i in range(60)] + [{"step": 60, "validation": {}}]
+    axes = training_figure(records).axes[0]
+    assert axes.get_yscale() == "log" and len(axes.lines[0].get_xdata()) == 60
+    assert axes.lines[1].get_ydata()[30] == pytest.approx(2.0**-30)
+    axes = training_figure([{"step": i, "loss": i - 30.0} for i in range(60)]).axes[0]
+    assert axes.get_yscale() == "linear" and axes.lines[1].get_ydata()[40] == pytest.approx(10)
+    assert len(training_figure(records[:3]).axes[0].lines) == 1 and training_figure([]) is None
+
+
+def test_the_headline_has_the_error_of_the_coverage_and_the_time(table):
+    table["rows"][1]["metrics"]["ssim"] = entry(0.5123, 0.5023, 0.5223)
+    table["best"] = [{"run": "toy", "degradation": "coins", "grid": [8, 8], "metric": "crps", "alike": [],
+                      "best": {"method": "model", "readout": "sample"}}]  # fmt: skip
+    found = headline(table, cost(table))
+    assert found.head == ("PSNR, dB", "SSIM", "CRPS", "coverage error, %", "calls", "time, s")
+    [(_, _, first), (method, readout, cells)] = found.groups[""]
+    assert (method, readout) == ("model", "sample")
+    assert [c.value for c in cells] == ["19.0", ".512", ".0500", "10.0", "1", "1"]
+    assert (cells[1].half, cells[2].rank, first[2].rank, first[3].value) == ("±.010", "best", "", "–")
+    table["rows"].append(row("model", "mean", "rain", psnr=entry(12)))
+    assert list(headline(table, cost(table)).groups) == ["coins, 8x8", "rain, 8x8"]

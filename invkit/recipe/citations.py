@@ -56,7 +56,7 @@ def _references() -> tuple[tuple[str, str], ...]:
 
 
 def _pages() -> tuple[Path, Path]:
-    return PACKAGE / "references.md", PACKAGE.parent / "docs" / "references.md"  # a wheel; a source tree
+    return PACKAGE / "references.md", PACKAGE.parent / "docs" / "reference" / "references.md"  # a wheel; a source tree
 
 
 def _plain(text: str) -> str:

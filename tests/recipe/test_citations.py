@@ -8,7 +8,7 @@ from invkit.plugins.loader import registry
 from invkit.recipe.citations import citations
 from invkit.recipe.recipe import load_recipe
 
-PAGE = Path(__file__).parents[2] / "docs" / "references.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "references.md"
 
 
 @pytest.mark.parametrize(

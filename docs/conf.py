@@ -1,4 +1,4 @@
-"""Settings of the documentation site: `python -m sphinx -W -b html docs docs/_build`."""
+"""Settings of the documentation site: `python -m sphinx -W -b html docs docs/_build/html`."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ python_use_unqualified_type_names = True
 html_theme = "furo"
 html_title = "invkit"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files = ["site.css"]  # tables scroll, pictures have white paper also in the dark
 html_show_sphinx = False
 html_show_sourcelink = False
 suppress_warnings = ["misc.highlighting_failure"]

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import reference
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[2]
@@ -15,7 +17,15 @@ def of_the_root(name: str) -> str:
     return (ROOT / name).read_text("utf-8").replace("](docs/", "](../")
 
 
-GENERATED: dict[str, Callable[[], str]] = {name: lambda name=name: of_the_root(name) for name in PROJECT}
+GENERATED: dict[str, Callable[[], str]] = {
+    **{name: partial(of_the_root, name) for name in PROJECT},
+    "recipe": reference.recipe,
+    "values": reference.values,
+    "gallery": reference.gallery,
+    "commands": reference.commands,
+    "functions": reference.functions,
+    "bibtex": reference.bibtex,
+}
 
 
 def fill(text: str) -> str:
@@ -26,4 +36,5 @@ def fill(text: str) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", lambda app, name, source: source.__setitem__(0, fill(source[0])))
+    app.connect("autodoc-process-docstring", reference.as_rst)
     return {"parallel_read_safe": True}

@@ -20,6 +20,8 @@ from invkit.physics.operators.mixed import Mixed
 class Compose(Degradation):
     """Several degradations in turn, each applied to the measurement of the one before.
 
+    `y = A_n ... A_2 A_1 x`.
+
     All but the last have to measure images (C', H', W'), which are the domain of the next; noise is added once, at the end.
     Lengths of a later part are in units of the shorter side of its own domain. Adjacent masks compose to a mask, and
     separable operators (Gaussian blur, super-resolution, colour) to a separable one.
@@ -59,6 +61,8 @@ def _range_grid(shape: tuple[int, ...], i: int, part: Degradation) -> Grid:
 
 class Mixture(Degradation):
     """One of several degradations for each image, drawn with probabilities proportional to the weights.
+
+    `y = A_i x` with the probability `weights_i / sum(weights)`.
 
     The table has rows for each of them. A part of weight 0 is evaluated but never trained on. A mixture of masks gives
     masks; otherwise the measured values are flattened, and padded with zeros to the longest. All parts are linear.
@@ -116,7 +120,10 @@ def _linear(operator: Operator, i: int) -> LinearOperator:
 
 
 class Nothing(Degradation):
-    """No pixel is observed: the posterior is the prior, as zero-shot methods need it."""
+    """No pixel is observed: the posterior is the prior, as zero-shot methods need it.
+
+    `y = 0 x`.
+    """
 
     def sample(self, keys: Keys, grid: Grid) -> LinearOperator:
         return Mask(torch.zeros(len(keys), 1, *grid.shape, dtype=torch.bool, device=keys.device), grid.channels)

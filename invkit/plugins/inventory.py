@@ -67,7 +67,7 @@ def descriptions(found: Registry, name: str) -> list[dict[str, Any]]:
                     "name": name,
                     "from": str(found.origins.get((kind, name), "core")),
                     "documentation": inspect.cleandoc(cls.__doc__ or ""),
-                    "settings": [_setting(key, cls) for key in cls.model_fields],
+                    "settings": [setting(key, cls) for key in cls.model_fields],
                 }
             )
     if described:
@@ -92,7 +92,8 @@ def description_text(described: list[dict[str, Any]]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _setting(name: str, cls: type[Settings]) -> dict[str, Any]:
+def setting(name: str, cls: type[Settings]) -> dict[str, Any]:
+    """Type, default, limits and description of one setting, as plain data."""
     info = cls.model_fields[name]
     default = info.get_default(call_default_factory=True)
     return {

@@ -45,11 +45,13 @@ class Recipe(Settings):
     """The sections of a recipe."""
 
     seed: int = Field(0, ge=0, lt=2**63, description="seed of all random numbers of the run")
-    data: Dataset
-    degradation: Degradation
-    noise: NoiseLaw = Noise()
+    data: Dataset = Field(description="the images")
+    degradation: Degradation = Field(description="how an image is measured")
+    noise: NoiseLaw = Field(Noise(), description="distribution of the measured values about the noiseless ones")
     diffusion: Diffusion = Diffusion()
-    model: Network = NETWORKS["fno-unet"]()
+    model: Network = Field(
+        NETWORKS["fno-unet"](), description="the network, and the estimate to which it adds a residual"
+    )
     train: Train = Train()
     sample: Sample = Sample()
     eval: Eval = Eval()

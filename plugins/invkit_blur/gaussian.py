@@ -13,7 +13,8 @@ from invkit_blur.base import Blur
 class GaussianBlur(Blur):
     """Convolve with a Gaussian; the image is mirrored at its border.
 
-    The cosine of k half-cycles per unit length is multiplied by `exp(-(pi k width)^2 / 2)`, the same on every grid.
+    `y = exp(width^2 Laplace / 2) x`: the cosine of k half-cycles per unit length is multiplied by
+    `exp(-(pi k width)^2 / 2)`, the same on every grid.
     """
 
     width: float = Field(0.05, gt=0, le=1, description="standard deviation, relative to the shorter side")

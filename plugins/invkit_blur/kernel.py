@@ -15,7 +15,10 @@ from invkit_blur.base import Blur
 
 
 class KernelBlur(Blur):
-    """Convolve with a kernel from a file, divided by its sum, with periodic boundary."""
+    """Convolve with a kernel from a file, divided by its sum, with periodic boundary.
+
+    `y(p) = sum_q k(q) x(p - q)`, with `sum_q k(q) = 1`.
+    """
 
     file: PathSetting = Field(
         description="the kernel: a matrix in an npy file, or an image whose grey values are the weights"

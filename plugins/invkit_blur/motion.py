@@ -13,7 +13,10 @@ POINTS = 16  # of quadrature per cell of the length of the line
 
 
 class MotionBlur(Blur):
-    """Average the image over a uniform motion along a line, with periodic boundary."""
+    """Average the image over a uniform motion along a line, with periodic boundary.
+
+    `y(p) = 1 / L integral x(p + s t) ds` over s from -L / 2 to L / 2, with L the `length` and t the unit vector of `angle`.
+    """
 
     length: float = Field(0.2, gt=0, le=1, description="length of the line, relative to the shorter side")
     angle: float | Literal["random"] = Field(

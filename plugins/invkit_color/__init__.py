@@ -15,7 +15,10 @@ def _needs_colour(grid: Grid) -> None:
 
 
 class Grey(Degradation):
-    """Measure a weighted sum of red, green and blue in each pixel."""
+    """Measure a weighted sum of red, green and blue in each pixel.
+
+    `y = w_1 x_red + w_2 x_green + w_3 x_blue` with the `weights` w.
+    """
 
     weights: tuple[float, float, float] = Field(
         (0.299, 0.587, 0.114), description="weights of red, green and blue, not all zero (default: luma of Rec. 601)"
@@ -38,7 +41,10 @@ class Grey(Degradation):
 
 
 class Bayer(Degradation):
-    """Observe one colour in each pixel, in a periodic 2x2 pattern (Bayer 1976)."""
+    """Observe one colour in each pixel, in a periodic 2x2 pattern (Bayer 1976).
+
+    `y_c(p) = x_c(p)` where the pattern has the colour c; the other two values of a pixel are hidden.
+    """
 
     pattern: Literal["RGGB", "BGGR", "GRBG", "GBRG"] = Field(
         "RGGB", description="colours of the upper left 2x2 pixels in reading order"

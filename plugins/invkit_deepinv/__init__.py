@@ -20,7 +20,10 @@ CONFORMING = (
 
 
 class DeepInverse(Degradation):
-    """Measure with a linear physics of DeepInverse; its random masks and matrices are drawn for each image."""
+    """Measure with a linear physics of DeepInverse; its random masks and matrices are drawn for each image.
+
+    `y = A x` with the A of the physics.
+    """
 
     physics: Literal[
         "inpainting", "demosaicing", "decolorize", "denoising", "downsampling", "downsampling-matlab", "blur", "blur-fft",

@@ -6,7 +6,10 @@ from invkit.api import Degradation, Grid, Keys, LinearOperator, Separable, hooki
 
 
 class Denoise(Degradation):
-    """Measure the image itself; `noise.sigma` is the standard deviation of its noise."""
+    """Measure the image itself; `noise.sigma` is the standard deviation of its noise.
+
+    `y = x + sigma e`, e standard normal.
+    """
 
     @property
     def resolution_law(self) -> float:

@@ -12,7 +12,10 @@ ROUNDING = 1e-9  # of lengths: a centre on the upper left edge of a box is in it
 
 
 class Box(Degradation):
-    """Hide a square box."""
+    """Hide a square box.
+
+    `y = M x`: M is 0 in the box and 1 elsewhere.
+    """
 
     side: float = Field(0.5, gt=0, lt=1, description="side of the box, relative to the shorter side")
     place: tuple[float, float] | Literal["random"] = Field(
@@ -40,7 +43,10 @@ class Box(Degradation):
 
 
 class Boxes(Degradation):
-    """Hide several boxes of random height, width and position, drawn for each image; they may overlap."""
+    """Hide several boxes of random height, width and position, drawn for each image; they may overlap.
+
+    `y = M x`: M is 0 in the boxes and 1 elsewhere.
+    """
 
     count: int = Field(4, ge=1, le=64, description="number of boxes")
     side: tuple[float, float] = Field(

@@ -12,6 +12,8 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, Pat
 class MaskImage(Degradation):
     """Observe the white pixels of an image of the mask and hide the black ones.
 
+    `y = M x`: M is 1 where the mask is white and 0 where it is black.
+
     The mask is cropped to the aspect of the grid, as images are; a cell is observed if at least half of it is white.
     """
 

@@ -4,7 +4,10 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, str
 
 
 class Strokes(Degradation):
-    """Hide freehand strokes: thick polylines with random start and random turns, drawn for each image."""
+    """Hide freehand strokes: thick polylines with random start and random turns, drawn for each image.
+
+    `y = M x`: M is 0 on the strokes and 1 elsewhere.
+    """
 
     count: int = Field(4, ge=1, le=64, description="number of strokes")
     length: float = Field(1.0, gt=0, le=10, description="length of a stroke, relative to the shorter side")

@@ -51,6 +51,8 @@ class Light(Operator):
 class LowLight(Degradation):
     """The light that falls on each pixel; with `noise: {name: poisson}`, the photons that are counted.
 
+    `y = 2 ((x + 1) / 2)^gamma - 1`.
+
     The values of a photograph are about its light to the power 1 / 2.2, so that counts of a grey pixel are few. `gamma: 1` is for
     images whose values are proportional to light.
     """

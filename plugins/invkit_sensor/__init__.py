@@ -43,7 +43,10 @@ class Clip(Operator):
 
 
 class Saturation(Degradation):
-    """An exposure that is too long: what is brighter than `1 / exposure` of white is white."""
+    """An exposure that is too long: what is brighter than `1 / exposure` of white is white.
+
+    `y = min(max(exposure (x + 1) - 1, -1), 1)`.
+    """
 
     exposure: float | tuple[float, float] = Field(
         2.0,

@@ -8,7 +8,10 @@ from invkit.api import Degradation, Field, Grid, Keys, LinearOperator, Mask, str
 
 
 class Lines(Degradation):
-    """Observe every `stride`-th row or column."""
+    """Observe every `stride`-th row or column.
+
+    `y = M x`: M is 1 on these lines and 0 elsewhere.
+    """
 
     stride: int = Field(2, ge=1, description="distance between two observed lines")
     along: Literal["rows", "columns"] = Field("rows", description="whether lines are rows or columns")
@@ -30,7 +33,10 @@ class Lines(Degradation):
 
 
 class Checkerboard(Degradation):
-    """Observe every second pixel, in a checkerboard pattern."""
+    """Observe every second pixel, in a checkerboard pattern.
+
+    `y = M x`: `M(i, j)` is 1 where i + j is even, or odd.
+    """
 
     first: Literal["seen", "hidden", "random"] = Field(
         "seen", description="whether the upper left pixel is observed (seen) or hidden; or random, drawn for each image"
@@ -47,7 +53,10 @@ class Checkerboard(Degradation):
 
 
 class HalfImage(Degradation):
-    """Observe one half of the image, including the middle line if their number is odd."""
+    """Observe one half of the image, including the middle line if their number is odd.
+
+    `y = M x`: M is 1 on the `side` and 0 elsewhere.
+    """
 
     side: Literal["left", "right", "top", "bottom", "random"] = Field(
         "left", description="the observed half; or random, drawn for each image"
@@ -71,7 +80,10 @@ class HalfImage(Degradation):
 
 
 class StrokePixels(Degradation):
-    """Observe the pixels along freehand strokes, drawn for each image."""
+    """Observe the pixels along freehand strokes, drawn for each image.
+
+    `y = M x`: M is 1 on the strokes and 0 elsewhere.
+    """
 
     count: int = Field(8, ge=1, le=64, description="number of strokes")
     length: float = Field(1.0, gt=0, le=10, description="length of a stroke, relative to the shorter side")

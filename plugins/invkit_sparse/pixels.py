@@ -17,7 +17,10 @@ def _ranked(score: torch.Tensor, count: int, grid: Grid, batch: int) -> Mask:
 
 
 class RandomPixels(Degradation):
-    """Observe a share of the pixels, of exact count, chosen at random without replacement."""
+    """Observe a share of the pixels, of exact count, chosen at random without replacement.
+
+    `y = M x`: M is 1 at `fraction` of the pixels and 0 elsewhere.
+    """
 
     fraction: float | tuple[float, float] = Field(
         0.1, description="share of observed pixels, in (0, 1]; or [low, high], drawn uniformly for each image"
@@ -73,7 +76,10 @@ class RandomPixels(Degradation):
 
 
 class GridPixels(Degradation):
-    """Observe every `stride`-th pixel along both axes."""
+    """Observe every `stride`-th pixel along both axes.
+
+    `y = M x`: M is 1 in every `stride`-th row and column, and 0 elsewhere.
+    """
 
     stride: int = Field(3, ge=1, description="distance between two observed pixels")
     offset: tuple[int, int] | Literal["random"] = Field(
@@ -105,7 +111,10 @@ class GridPixels(Degradation):
 
 
 class CenterPixels(Degradation):
-    """Observe the pixels nearest the centre: a disc of exact count or share, or a square block."""
+    """Observe the pixels nearest the centre: a disc of exact count or share, or a square block.
+
+    `y = M x`: M is 1 in the disc or block and 0 elsewhere.
+    """
 
     n: int | None = Field(
         None,

@@ -45,7 +45,10 @@ def _matrix(degradation: Downsampling, n: int, device: torch.device) -> Tensor:
 
 
 class BlockMean(Downsampling):
-    """Measure exact averages over larger cells, as a coarser sensor does."""
+    """Measure exact averages over larger cells, as a coarser sensor does.
+
+    `y(q) = 1 / area(q) integral x` over the measured cell q.
+    """
 
     def weights(self, n: int, m: int) -> Tensor:
         edges = torch.arange(m + 1, dtype=torch.float64)[:, None] * n / m
@@ -56,7 +59,10 @@ class BlockMean(Downsampling):
 
 
 class GaussianDownsampling(Downsampling):
-    """Measure a smaller image through a Gaussian filter; weights are renormalised at the border."""
+    """Measure a smaller image through a Gaussian filter; weights are renormalised at the border.
+
+    `y(q) = sum_p w(p - q) x(p) / sum_p w(p - q)`, with `w(d) = exp(-d^2 / (2 width^2))` and d in measured cells.
+    """
 
     width: float = Field(0.5, gt=0, le=2, description="standard deviation of the filter, in measured cells")
 
@@ -69,7 +75,10 @@ class GaussianDownsampling(Downsampling):
 
 
 class BicubicDownsampling(Downsampling):
-    """Measure a smaller image through the anti-aliased bicubic filter (Keys 1981, a = -1/2), renormalised at the border."""
+    """Measure a smaller image through the anti-aliased bicubic filter (Keys 1981, a = -1/2), renormalised at the border.
+
+    `y(q) = sum_p w(p - q) x(p) / sum_p w(p - q)`, with w Keys' cubic, stretched by `factor`.
+    """
 
     def weights(self, n: int, m: int) -> Tensor:
         coarse, fine = _centres(n, m)

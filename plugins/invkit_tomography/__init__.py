@@ -11,7 +11,10 @@ __all__ = ["Geometry", "Radon", "Tomography"]
 
 
 class Tomography(Degradation):
-    """Measure a parallel-beam sinogram: line integrals, for each angle and detector bin; the shorter side has length 1."""
+    """Measure a parallel-beam sinogram: line integrals, for each angle and detector bin; the shorter side has length 1.
+
+    `y(t, s) = integral x` along the line `u cos t + v sin t = s`, averaged over the width of the bin.
+    """
 
     angles: int = Field(24, ge=1, le=2048, description="number of directions, evenly spaced over the arc")
     arc: tuple[float, float] = Field(

@@ -3,21 +3,21 @@
 from html import escape
 from pathlib import Path
 
-WIDTH, HEIGHT, BOX, ROW = 720, 330, (150, 62), 100
+WIDTH, HEIGHT, BOX, COLUMN, ROW = 400, 430, (158, 52), 210, 86
 BOXES = {  # name -> column, row, lines
     "image": (0, 0, ("image x", "from a data set")),
     "measurement": (1, 0, ("measurement y", "A x + noise")),
-    "estimate": (2, 0, ("initial estimate", "kriging")),
-    "network": (3, 0, ("network", "denoises a residual")),
-    "samples": (3, 1, ("samples", "images that fit y")),
-    "numbers": (2, 1, ("mean, std, intervals", "of the samples")),
-    "baselines": (1, 1, ("other methods", "on the same y")),
-    "table": (2, 2, ("table and report", "all methods, with intervals")),
+    "baselines": (0, 1, ("other methods", "on the same y")),
+    "estimate": (1, 1, ("initial estimate", "kriging")),
+    "network": (1, 2, ("network", "denoises a residual")),
+    "samples": (1, 3, ("samples", "images that fit y")),
+    "table": (0, 4, ("table and report", "all methods, with intervals")),
+    "numbers": (1, 4, ("mean, std, intervals", "of the samples")),
 }
 ARROWS = (
-    ("image", "measurement", "degradation"), ("measurement", "estimate", ""), ("estimate", "network", ""),
+    ("image", "measurement", "A"), ("measurement", "estimate", ""), ("estimate", "network", ""),
     ("network", "samples", "8 to 20 calls"), ("samples", "numbers", ""), ("measurement", "baselines", ""),
-    ("baselines", "table", ""), ("numbers", "table", "compared with x"),
+    ("baselines", "table", "compared with x"), ("numbers", "table", ""),
 )  # fmt: skip
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#222}.s{font-size:11px;fill:#555}"
@@ -27,7 +27,7 @@ STYLE = (
 
 def centre(name: str) -> tuple[float, float]:
     column, row, _ = BOXES[name]
-    return 90 + column * 180, 50 + row * ROW
+    return 92 + column * COLUMN, 44 + row * ROW
 
 
 def arrow(start: str, end: str, label: str) -> str:
@@ -39,13 +39,13 @@ def arrow(start: str, end: str, label: str) -> str:
     else:
         y, v = y + half_height, v - half_height
     text = f'<text class="s" text-anchor="{"middle" if y == v else "start"}" x="{(x + u) / 2 + 6 * (y != v):g}" '
-    text += f'y="{(y + v) / 2 + (-38 if y == v else 4):g}">{escape(label)}</text>'
+    text += f'y="{(y + v) / 2 + (-6 if y == v else 4):g}">{escape(label)}</text>'
     return f'<path marker-end="url(#a)" d="M{x:g} {y:g}L{u:g} {v:g}"/>' + (text if label else "")
 
 
 def diagram() -> str:
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         "<title>From an image to samples and a table</title>",
         f"<style>{STYLE}</style>",
         '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">',

@@ -24,14 +24,17 @@ from invkit.physics.strokes import strokes
 from invkit.plugins.hookspecs import hookimpl
 from invkit.reconstructors import Method, Sources
 from invkit.reconstructors.base import Reconstructor
+from invkit.reconstructors.zeroshot import DenoiserPrior, ImagePrior, Prior
 
 __all__ = [
     "Convolution",
     "DataError",
     "Dataset",
     "Degradation",
+    "DenoiserPrior",
     "Field",
     "Grid",
+    "ImagePrior",
     "Images",
     "Keys",
     "LinearOperator",
@@ -46,6 +49,7 @@ __all__ = [
     "Outcome",
     "PathSetting",
     "PluginError",
+    "Prior",
     "RecipeError",
     "Reconstructor",
     "Sampler",

@@ -119,8 +119,8 @@ def plugins_check(
 ) -> None:
     """Run the conformance checks on a plugin. Exit code 4 if a check fails.
 
-    NAME is a degradation, a data set, a method, a metric, a network, a noise law or a sampler, and KEY=VALUE are settings to
-    check it with.
+    NAME is a degradation, a data set, a method, a metric, a network, a noise law, a prior or a sampler, and KEY=VALUE are
+    settings to check it with.
     """
     from rich.console import Console
 
@@ -131,7 +131,8 @@ def plugins_check(
     registry = load_registry(plugins)
     checks = {
         "dataset": testing.check_dataset, "method": testing.check_method, "metric": testing.check_metric,
-        "network": testing.check_network, "noise": testing.check_noise, "sampler": testing.check_sampler,
+        "network": testing.check_network, "noise": testing.check_noise, "prior": testing.check_prior,
+        "sampler": testing.check_sampler,
     }  # fmt: skip
     kinds = [item["kind"] for item in descriptions(registry, name)]
     if not (found := [own for own in kinds if own in ("degradation", *checks) and kind in (None, own)]):

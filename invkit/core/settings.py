@@ -87,14 +87,15 @@ class IsName:
 RELATIVE_PATH = "relative_path"
 
 
-def _absolute(path: str, info: ValidationInfo) -> str:
+def absolute(path: str, info: ValidationInfo) -> str:
+    """The path itself. Within a recipe, an error that has a relative one replaced and read again."""
     if info.context is not None and path and path != os.path.abspath(path):
         raise PydanticCustomError(RELATIVE_PATH, "should be an absolute path")
     return path
 
 
 # A path: relative to the recipe, or to the working directory if given on the command line.
-PathSetting = Annotated[str, AfterValidator(_absolute)]
+PathSetting = Annotated[str, AfterValidator(absolute)]
 
 PRETRAINED = "pretrained:"  # begins the name of a model that ships with invkit
 
@@ -127,6 +128,6 @@ def named_paths(settings: BaseModel, key: str = "") -> dict[str, str]:
 
 def _contains_path(annotation: Any, metadata: Iterable[Any] = ()) -> bool:
     own = (*metadata, *getattr(annotation, "__metadata__", ()))
-    return any(getattr(item, "func", None) is _absolute for item in own) or any(
+    return any(getattr(item, "func", None) is absolute for item in own) or any(
         map(_contains_path, get_args(annotation))
     )

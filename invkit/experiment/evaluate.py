@@ -99,10 +99,10 @@ def evaluate_methods(
         return recipe.data.open("train", grid, recipe.seed, limit)
 
     images = recipe.open_images("test", session.listener.say)
-    check_priors(recipe, priors, images)
     sources = Sources(
         trained.model, recipe.sample, recipe.data.law(), priors, training if recipe.train.clean else None, tuple(images)
     )
+    check_priors(recipe, sources, images)
     methods, notes = build_all(recipe, sources)
     if not recipe.train.clean:
         notes.append(UNCLEAN)

@@ -1,25 +1,23 @@
-"""Trained priors of the zero-shot methods in a recipe."""
+"""Priors of the zero-shot methods in a recipe."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from invkit.core.errors import DataError, RecipeError
+from invkit.core.errors import DataError, RecipeError, Unavailable, blamed
 from invkit.core.grid import Grid
-from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.diffusion.model import ConditionalModel
 from invkit.experiment.trained_model import Trained
 from invkit.physics.degradations import Nothing
 from invkit.recipe.recipe import Recipe
-from invkit.reconstructors.zeroshot import CLOSED_FORM, FieldPrior, Solver, TrainedPrior
+from invkit.reconstructors import Sources
+from invkit.reconstructors.zeroshot import ImagePrior, Solver
+from invkit.reconstructors.zeroshot.denoising import WORSE, denoised, error_ratios, faults, linear_denoiser
+from invkit.reconstructors.zeroshot.priors import Model
 
-CHECKED = 32  # images on which a trained prior is compared with the linear one
+CHECKED = 32  # images on which a prior is checked
 LEVELS = 12  # of the noise levels of a solver
-TOLERATED = 1.01  # ratio of squared errors
 
 
 def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, ConditionalModel]:
@@ -29,72 +27,70 @@ def load_priors(recipe: Recipe, load: Callable[[Path], Trained]) -> dict[str, Co
     """
     models: dict[str, ConditionalModel] = {}
     for method in recipe.eval.methods:
-        if not isinstance(method, Solver) or method.prior in models or method.prior in CLOSED_FORM:
+        if not isinstance(method, Solver) or not isinstance(method.prior, Model) or method.prior.source in models:
             continue
-        key = f"eval.methods: {method.title}.prior"
+        key, source = f"eval.methods: {method.title}.prior", method.prior.source
         try:
-            trained = load(Path(method.prior))
+            trained = load(Path(source))
         except DataError as error:
             raise DataError(f"{key}: {error}") from None
         if not isinstance(trained.recipe.degradation, Nothing):
             name = trained.recipe.registry.name_of(trained.recipe.degradation)
             raise RecipeError(
-                f"{key}: {method.prior} was trained on {name!r}; a prior is trained on the degradation 'nothing', as the "
+                f"{key}: {source} was trained on {name!r}; a prior is trained on the degradation 'nothing', as the "
                 "recipe photos_prior does"
             )
         if trained.model.channels != recipe.data.channels:
             raise RecipeError(
-                f"{key}: {method.prior} is a prior of images with {trained.model.channels} channels, and the recipe's have "
+                f"{key}: {source} is a prior of images with {trained.model.channels} channels, and the recipe's have "
                 f"{recipe.data.channels}"
             )
         split = trained.folder.recorded_split() if trained.folder else None
         if split and not recipe.data.missing() and (seen := recipe.data.test_images_in(split, recipe.seed)):
             warnings.warn(
-                f"{key}: {method.prior} was trained on {seen} of the test images; train a prior with the same data and seed",
+                f"{key}: {source} was trained on {seen} of the test images; train a prior with the same data and seed",
                 stacklevel=2,
             )
-        models[method.prior] = trained.model
+        models[source] = trained.model
     return models
 
 
-def check_priors(recipe: Recipe, models: Mapping[str, ConditionalModel], images: Mapping[Grid, Images]) -> None:
-    """Compare each trained prior with the linear denoiser of its own fitted field, at the noise levels of the solvers.
+def check_priors(recipe: Recipe, sources: Sources, images: Mapping[Grid, Images]) -> None:
+    """Check how each learned prior denoises test images, at the noise levels of the solvers.
 
-    Raises DataError if its squared error on test images is more than 1 % larger at one of them: the rows of the solvers would
-    then show how little the prior was trained, not how good the solvers are.
+    Raises DataError if its squared error is more than 1 % larger than that of the linear denoiser of images with the same
+    covariance, or falls where the noise rises, or if it is biased: the rows of the solvers would then show what is wrong with the
+    prior, not how good the solvers are.
     """
-    grid, source = next(iter(images.items()))
-    x: Tensor | None = None
+    (grid, source), device = next(iter(images.items())), sources.model.token.device
+    ids = range(min(CHECKED, len(source)))
     for method in recipe.eval.methods:
-        if not isinstance(method, Solver) or method.prior not in models or not method.check_prior:
+        if not isinstance(method, Solver) or not method.prior.learned or not method.check_prior:
             continue
-        model = models[method.prior]
-        if x is None:
-            x = source[range(min(CHECKED, len(source)))].to(model.token.device)
-        levels = method.levels.of(method.steps)[:-1]
-        few = levels[:: max(1, len(levels) // LEVELS)].tolist()
-        ratio, level = max(zip(error_ratios(model, x, few, recipe.seed), few, strict=True))
-        if ratio > TOLERATED:
-            raise DataError(
-                f"eval.methods: {method.title}.prior: at noise level {level:.3g} of {method.title} the denoiser of {method.prior} "
-                f"has {ratio:.2f} times the squared error of the linear denoiser of the same training images, on {len(x)} test "
-                f"images of {grid}; train it longer, or with diffusion.preconditioning=linear; check_prior: false uses it"
-            )
+        name = recipe.registry.registered_name("prior", method.prior)
+        shown = method.prior.source if isinstance(method.prior, Model) else f"prior `{name}`"
+        key, levels = f"eval.methods: {method.title}.prior", method.levels.of(method.steps)[:-1]
+        few, x = levels[:: max(1, len(levels) // LEVELS)].tolist(), source[ids].to(device)
+        with blamed(f"the prior {name!r}", method.prior):
+            prior = method.built_prior(sources)
+            try:
+                found = denoised(prior, x, few, [source.group(i) for i in ids], recipe.seed)
+            except Unavailable:  # stated in the table
+                continue
+        about = f"on {len(x)} test images of {grid}; "
+        if linear := linear_denoiser(prior, grid):
+            ratio, level = max(zip(error_ratios(prior, linear, x, few, recipe.seed), few, strict=True))
+            if ratio > WORSE:
+                raise DataError(
+                    f"{key}: at noise level {level:.3g} of {method.title} the denoiser of {shown} has {ratio:.2f} times the "
+                    f"squared error of the linear denoiser of the same training images, {about}{_advice(method.prior)}"
+                )
+        for fault in faults(found):
+            raise DataError(f"{key}: {shown}: {fault}, {about}{_advice(method.prior)}")
 
 
-@torch.no_grad()
-def error_ratios(
-    model: ConditionalModel,
-    x: Tensor,  # (B, C, H, W)
-    levels: Sequence[float],
-    seed: int = 0,
-) -> list[float]:
-    """At each noise level, the squared error of a prior's denoiser over that of the linear denoiser of its fitted field."""
-    trained, grid = TrainedPrior(model), Grid(x.shape[2], x.shape[3], x.shape[1])
-    linear = FieldPrior(model.prior, model.diffusion.field, trained.std(grid))
-    found = []
-    for i, level in enumerate(levels):
-        noisy = x + level * trained.noise(Keys.of(seed, f"prior/{i}", range(len(x)), x.device), grid, "noise")
-        own, other = (float((prior.denoise(noisy, level) - x).square().mean()) for prior in (trained, linear))
-        found.append(own / other)
-    return found
+def _advice(prior: ImagePrior) -> str:
+    own = (
+        "train it longer, or with diffusion.preconditioning=linear" if isinstance(prior, Model) else "see its settings"
+    )
+    return f"{own}; check_prior: false uses it"

@@ -13,7 +13,7 @@ from invkit.core.settings import Settings
 from invkit.plugins.registry import Origin
 from invkit.recipe.recipe import Recipe
 
-TABLE_ONLY = ("metric", "method")  # kinds that a training does not depend on
+TABLE_ONLY = ("metric", "method", "prior", "sampler")  # kinds that a training does not depend on
 
 
 def plugin_code(recipe: Recipe) -> dict[str, str]:
@@ -21,13 +21,21 @@ def plugin_code(recipe: Recipe) -> dict[str, str]:
 
     The code is the plugin file, or all modules of an installed package, whose version may stay while it is edited.
     """
-    found = {}
+    found = {
+        f"{settings.kind} {name}": _described(origin, type(settings), recipe.registry.files)
+        for settings, name, origin in _implementations(recipe)
+        if origin.distribution != "invkit"
+    }
+    return dict(sorted(found.items()))
+
+
+def _implementations(recipe: Recipe) -> Iterator[tuple[Settings, str, Origin]]:
+    """The settings within a recipe that have a provider, with their names."""
     for settings in _settings(recipe):
         name = recipe.registry.name_of(settings)
         origin = recipe.registry.origins.get((getattr(settings, "kind", ""), name or ""))
-        if name and origin and origin.distribution != "invkit":
-            found[f"{settings.kind} {name}"] = _described(origin, type(settings), recipe.registry.files)
-    return dict(sorted(found.items()))
+        if name and origin:
+            yield settings, name, origin
 
 
 def changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -78,14 +86,8 @@ def environment(recipe: Recipe, device: str) -> dict[str, Any]:
     """What is needed to reproduce a run: versions, plugins, seed, device, commit. No environment variables."""
     from importlib.metadata import version
 
-    origins = recipe.registry.origins
-    chosen = recipe.eval
-    used = [("degradation", recipe.degradation), ("dataset", recipe.data)]
-    used += [*(("method", one) for one in chosen.methods), *(("metric", one) for one in chosen.metrics)]
     plugins = {
-        f"{kind} {name}": str(origins[kind, name])
-        for kind, settings in used
-        if (name := recipe.registry.name_of(settings)) and (kind, name) in origins and not origins[kind, name].core
+        f"{settings.kind} {name}": str(origin) for settings, name, origin in _implementations(recipe) if not origin.core
     }
     packages = ("invkit", "torch", "torchvision", "torchmetrics", "kornia", "numpy", "pillow")
     return {

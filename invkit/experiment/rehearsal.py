@@ -10,16 +10,18 @@ from invkit.data.base import Chosen, Images
 from invkit.diffusion.model import ConditionalModel
 from invkit.evaluation.evaluator import evaluate_rows
 from invkit.experiment.evaluate import Priors, build_all
+from invkit.experiment.priors import check_priors
 from invkit.experiment.session import Session, protocols
 from invkit.reconstructors import METHODS, Sources
+from invkit.reconstructors.zeroshot import Solver
 
 FEW = {"images": 2, "batch": 2, "samples": 2, "save": 1, "save_samples": 1}
 
 
 def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: Mapping[Grid, Images]) -> None:
-    """Build every method of the recipe; apply those of plugins, and metrics of plugins, to two images.
+    """Build every method of the recipe and check its priors; apply those of plugins, and metrics of plugins, to two images.
 
-    Raises RecipeError, PluginError or NonFiniteError as the evaluation would.
+    Raises RecipeError, DataError, PluginError or NonFiniteError as the evaluation would.
     """
     recipe, registry = session.recipe, session.recipe.registry
 
@@ -35,6 +37,8 @@ def rehearse(session: Session, priors: Priors, model: ConditionalModel, images: 
         opened = training if recipe.train.clean else None
         sources = Sources(model.eval(), sample, recipe.data.law(), priors, opened, grids)
         methods, _ = build_all(recipe, sources)
+        if any(isinstance(method, Solver) and method.prior.learned for method in recipe.eval.methods):
+            check_priors(recipe, sources, recipe.open_images("test"))
         metrics = {name: metric for name, metric in recipe.metrics.items() if from_plugin("metric", name)}
         rows = [method for method in methods if from_plugin("method", method.name)]
         if metrics:

@@ -21,7 +21,7 @@ from invkit.evaluation.saved_samples import evaluate_saved
 from invkit.experiment.callbacks import Listener, RecordingListener
 from invkit.experiment.contents import record_contents, warn_of_changed_files
 from invkit.experiment.evaluate import evaluate_run, stamp_of
-from invkit.experiment.priors import check_priors, load_priors
+from invkit.experiment.priors import load_priors
 from invkit.experiment.provenance import environment
 from invkit.experiment.rehearsal import rehearse
 from invkit.experiment.run_folder import RUNS, RunFolder, warn_of_changed_code, without_secrets
@@ -70,8 +70,6 @@ def run(
             recipe = folder.bound(recipe)
             _download(recipe)
             models = _priors(recipe, torch_device)  # before the training, which may take hours
-            if models and not folder.has_checkpoint:
-                check_priors(recipe, models, recipe.open_images("test"))
             session = Session(recipe, folder, listener, stop, world, torch_device)
             evaluate_run(session, train(session, partial(rehearse, session, models)), models)
     return folder.path

@@ -10,10 +10,12 @@ import yaml
 
 from invkit.core.distributed import World
 from invkit.core.files import write_json
+from invkit.core.settings import PRETRAINED
 from invkit.experiment.contents import table_contents
 from invkit.experiment.provenance import changed_code, plugin_code
 from invkit.experiment.run_folder import RunFolder, flat, table_settings, without_secrets
 from invkit.recipe.recipe import Recipe
+from invkit.reconstructors.zeroshot.priors import WRITTEN
 
 ADDED = {
     "eval.alpha": 0.1,
@@ -65,7 +67,7 @@ class Stamp:
                 if self._as_before(folder, stored["fingerprint"])
                 else "it was computed with other settings or weights"
             )
-        old = ADDED | stored["settings"]
+        old = ADDED | _as_now(stored["settings"])
         for key in sorted(old.keys() | self.settings.keys()):
             if old.get(key) != self.settings.get(key):
                 return f"it was computed with other settings: {key}={old.get(key)!r}, now {self.settings.get(key)!r}"
@@ -80,6 +82,24 @@ class Stamp:
         resolved = yaml.safe_load((folder.path / "resolved.yaml").read_text("utf-8"))
         same = stored == fingerprint(table_settings(resolved), self.weights)
         return same and all(files.get(name, digest).startswith(digest) for name, digest in code)
+
+
+def _as_now(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a table as they are written now: a prior was a text in earlier versions."""
+    methods = [one if isinstance(one, str) else _with_prior(one) for one in settings.get("eval.methods", ())]
+    return {**settings, "eval.methods": methods} if methods else dict(settings)
+
+
+def _with_prior(method: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(text := method.get("prior"), str):
+        return method
+    if text in WRITTEN:
+        return {**method, "prior": {"name": text}}
+    model = text.removeprefix(PRETRAINED)
+    return {
+        **method,
+        "prior": {"name": "run", "path": text} if model == text else {"name": "pretrained", "model": model},
+    }
 
 
 def stored_table(folder: RunFolder, stamp: Stamp, world: World) -> tuple[dict[str, Any] | None, str | None]:

@@ -1,5 +1,5 @@
-"""Hook implementations of invkit itself: built-in degradations, datasets, methods, metrics, networks, noise laws
-and samplers.
+"""Hook implementations of invkit itself: built-in degradations, datasets, methods, metrics, networks, noise laws,
+priors and samplers.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from invkit.physics.degradation import Degradation
 from invkit.physics.noise import NOISES, NoiseLaw
 from invkit.plugins.hookspecs import hookimpl
 from invkit.reconstructors import METHODS, Method
+from invkit.reconstructors.zeroshot import PRIORS, ImagePrior
 
 
 @hookimpl
@@ -52,6 +53,12 @@ def invkit_networks() -> Mapping[str, type[Network]]:
 def invkit_noises() -> Mapping[str, type[NoiseLaw]]:
     """Built-in noise laws."""
     return NOISES
+
+
+@hookimpl
+def invkit_priors() -> Mapping[str, type[ImagePrior]]:
+    """Built-in priors of zero-shot solvers."""
+    return PRIORS
 
 
 @hookimpl

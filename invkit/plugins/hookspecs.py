@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from invkit.physics.degradation import Degradation
     from invkit.physics.noise import NoiseLaw
     from invkit.reconstructors import Method
+    from invkit.reconstructors.zeroshot import ImagePrior
 
 hookspec = pluggy.HookspecMarker("invkit")
 hookimpl = pluggy.HookimplMarker("invkit")
@@ -107,5 +108,18 @@ def invkit_networks() -> Mapping[str, type[Network]]:
         @hookimpl
         def invkit_networks():
             return {"plain-cnn": PlainCnn}
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def invkit_priors() -> Mapping[str, type[ImagePrior]]:
+    """Priors of zero-shot solvers, by name in `prior`.
+
+    Example::
+
+        @hookimpl
+        def invkit_priors():
+            return {"shrinkage": Shrinkage}
     """
     raise NotImplementedError

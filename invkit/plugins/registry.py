@@ -14,6 +14,7 @@ from invkit.evaluation.metrics import Metric
 from invkit.physics.degradation import Degradation
 from invkit.physics.noise import NoiseLaw
 from invkit.reconstructors import Method
+from invkit.reconstructors.zeroshot import ImagePrior
 
 HOOKS: dict[str, type[Settings]] = {  # hook -> base class of the implementations
     "invkit_datasets": Dataset,
@@ -21,6 +22,7 @@ HOOKS: dict[str, type[Settings]] = {  # hook -> base class of the implementation
     "invkit_metrics": Metric,
     "invkit_networks": Network,
     "invkit_noises": NoiseLaw,
+    "invkit_priors": ImagePrior,
     "invkit_reconstructors": Method,
     "invkit_samplers": Sampler,
 }

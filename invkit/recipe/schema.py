@@ -15,8 +15,18 @@ from invkit.recipe.resolve import plain
 
 def recipe_schema(registry: Registry) -> JsonSchemaValue:
     """The schema (draft 2020-12) of recipes with all implementations in a registry."""
-    schema = _Generator(registry).generate(Recipe.__pydantic_core_schema__)
+    schema = _portable(_Generator(registry).generate(Recipe.__pydantic_core_schema__))
     return {"$schema": GenerateJsonSchema.schema_dialect, "title": "invkit recipe", **schema}
+
+
+def _portable(node: Any) -> Any:
+    """A schema without examples that are paths: these are of the machine that made it."""
+    if isinstance(node, list):
+        return [_portable(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    local = any(isinstance(one, str) and one.startswith("/") for one in node.get("examples", ()))
+    return {key: _portable(value) for key, value in node.items() if not (local and key == "examples")}
 
 
 def schema_text(registry: Registry) -> str:
@@ -66,6 +76,10 @@ class _Generator(GenerateJsonSchema):
                 for name, cls in sorted(self.registry.names(base.kind).items())
                 if issubclass(cls, BlockMetric)
             ]
+            if hasattr(base, "texts"):
+                parts.append(
+                    {"description": base.texts, "pattern": f"^(?!({'|'.join(one['const'] for one in bare)})$)"}
+                )
             self.definitions[key] = {"oneOf": [*([{"type": "string", "oneOf": bare + parts}] if bare else []), *named]}
         return reference
 

@@ -16,6 +16,7 @@ from invkit.testing.methods import check_method
 from invkit.testing.metrics import check_metric
 from invkit.testing.networks import check_network
 from invkit.testing.noises import check_noise
+from invkit.testing.priors import check_prior
 from invkit.testing.report import Check, Report
 from invkit.testing.samplers import check_sampler
 
@@ -28,5 +29,6 @@ __all__ = [
     "check_metric",
     "check_network",
     "check_noise",
+    "check_prior",
     "check_sampler",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from invkit.core.errors import RecipeError, Unavailable, first_line
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.data.base import Images
+from invkit.data.base import Dataset, Images
 from invkit.data.gaussian_fields import Fields
 from invkit.diffusion import Sample
 from invkit.diffusion.model import ConditionalModel
@@ -35,9 +35,13 @@ READOUTS = ("point", "mean", "sample")
 
 @lru_cache(maxsize=1)
 def sources() -> Sources:
-    """What `Method.build` may ask for: images of a Gaussian field, and a small model without training."""
-    data = Fields()
-    images = {grid: data.open("train", grid, 0, 64) for grid in GRIDS}
+    """As `sources_of`, for images of a Gaussian field."""
+    return sources_of(Fields(), GRIDS)
+
+
+def sources_of(data: Dataset, grids: tuple[Grid, ...]) -> Sources:
+    """What `Method.build` may ask for: training images of a data set, and a small model without training."""
+    images = {grid: data.open("train", grid, 0, 64) for grid in grids}
     network = NETWORKS["fno-unet"].model_validate(
         {"channels": 8, "mult": (1,), "blocks": 1, "modes": 2, "embedding": 8}
     )
@@ -47,7 +51,7 @@ def sources() -> Sources:
         return data.open("train", grid, 0, min(limit, 64))
 
     priors: dict[str, ConditionalModel] = defaultdict(lambda: model)
-    return Sources(model.eval(), Sample(steps=2), data.law(), priors, training, GRIDS)
+    return Sources(model.eval(), Sample(steps=2), data.law(), priors, training, grids)
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ def test_a_check_that_was_skipped_is_not_ok(invkit):
 
 def test_plugins_of_every_kind_are_checked(invkit, write):
     examples = re.findall(r"```python\n(.*?)```", (DOCS / "reference/hooks.md").read_text("utf-8"), re.S)
-    names = ("pixels", "flat", "flat-grey", "brightness_bias", "laplace", "euler", "plain-cnn")
+    names = ("pixels", "flat", "flat-grey", "brightness_bias", "laplace", "euler", "plain-cnn", "shrinkage")
     assert len(examples) == len(names)
     file = write("\n".join(examples), "all.py")
     for name in names:

@@ -14,11 +14,14 @@ from invkit.diffusion.preconditioning import SpectralPreconditioning
 from invkit.diffusion.settings import Diffusion
 from invkit.experiment import run as experiment
 from invkit.experiment.export import export
-from invkit.experiment.priors import error_ratios, load_priors
+from invkit.experiment.priors import load_priors
 from invkit.experiment.run import evaluate, run
 from invkit.experiment.smoke import smoke_recipe
 from invkit.recipe.recipe import load_recipe
 from invkit.reconstructors.zeroshot import SOLVERS, TrainedPrior
+from invkit.reconstructors.zeroshot.base import PointSolver
+from invkit.reconstructors.zeroshot.denoising import error_ratios, linear_denoiser
+from invkit.reconstructors.zeroshot.priors import Gaussian, Pretrained, Run
 
 RECIPE = """\
 data: {name: photos}
@@ -49,8 +52,11 @@ def rows(path, *names, calls=4):
 
 def test_every_solver_is_a_row_and_what_it_is_not_made_for_is_said(prior):
     table = evaluate(prior, ["degradation.name=sparse-random", rows(prior, *SOLVERS)], "cpu")
-    assert [(row["method"], row["readout"], row["nfe"]) for row in table["rows"]] == [(n, "sample", 4) for n in SOLVERS]
-    assert all(row["metrics"]["crps"]["value"] > 0 for row in table["rows"])
+    readouts = {name: "point" if issubclass(cls, PointSolver) else "sample" for name, cls in SOLVERS.items()}
+    assert [(row["method"], row["readout"], row["nfe"]) for row in table["rows"]] == [
+        (*own, 4) for own in readouts.items()
+    ]
+    assert all(row["metrics"]["crps"]["value"] > 0 for row in table["rows"] if row["readout"] == "sample")
     table = evaluate(prior, ["degradation.name=tomography", rows(prior, "ddrm", "repaint", "diffpir")], "cpu")
     ddrm, repaint, diffpir = (row["metrics"] for row in table["rows"])
     assert not any(missing(entry["reason"], "repaint") for entry in repaint.values())
@@ -95,16 +101,26 @@ def test_a_zero_network_with_spectral_factors_equals_the_linear_denoiser(prior):
     )
     x = load_recipe("quickstart", ["train.grids=[16]", "eval.images=8"]).open_images("test")[Grid(16, 16)][range(8)]
     levels = [0.1, 1.0, 10.0, 80.0]
-    assert error_ratios(fresh, x, levels) == pytest.approx([1] * 4, abs=0.1), "fitted to 64 images and to 512"
+    own = TrainedPrior(fresh)
+    linear = linear_denoiser(own, Grid(16, 16))
+    assert error_ratios(own, linear, x, levels) == pytest.approx([1] * 4, abs=0.1), "fitted to 64 images and to 512"
     with torch.no_grad():
         for p in fresh.network.exit.parameters():
             p.add_(0.3)
-    assert min(error_ratios(fresh, x, levels)) > 1.2
+    assert min(error_ratios(own, linear, x, levels)) > 1.2
 
 
-def test_the_linear_prior_and_the_oracle_are_priors_by_name(prior):
-    recipe = load_recipe("quickstart", ["eval.methods=[{name: ddnm, prior: gaussian}]"])
-    assert recipe.eval.methods[0].prior == "gaussian", "not a path"
+def test_priors_by_name_and_by_path(prior, tmp_path):
+    texts = {"gaussian": Gaussian(), "pretrained:a": Pretrained(model="a"), "/a/b": Run(path="/a/b")}
+    for text, prior_of in texts.items():
+        recipe = load_recipe("quickstart", [f"eval.methods=[{{name: ddnm, prior: '{text}'}}]"])
+        assert recipe.eval.methods[0].prior == prior_of
+        (tmp_path / "again.yaml").write_text(recipe.dump())
+        assert load_recipe(tmp_path / "again.yaml") == recipe
+    (tmp_path / "own.yaml").write_text(
+        "data: photos\ndegradation: sparse-random\neval: {methods: [{name: ddnm, prior: runs/a}]}\n"
+    )
+    assert load_recipe(tmp_path / "own.yaml").eval.methods[0].prior.path == str(tmp_path / "runs/a")
     methods = "eval.methods=[{name: ddnm, prior: gaussian, calls: 4}, {name: ddnm, prior: gaussian, calls: 8}]"
     table = evaluate(prior, ["degradation.name=sparse-random", methods], "cpu")
     assert [row["method"] for row in table["rows"]] == ["ddnm#0", "ddnm#1"]

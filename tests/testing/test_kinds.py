@@ -21,6 +21,8 @@ SETTINGS = {
     "diffpir",
     "daps",
     "tds",
+    "pnp-hqs",
+    "red-diff",
 }  # need a folder, or a prior
 SLOW = {"tv", "ssim"}
 CHECK = {"dataset": check_dataset, "method": check_method, "metric": check_metric}

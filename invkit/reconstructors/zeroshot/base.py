@@ -2,30 +2,23 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from invkit.core.errors import RecipeError
+from invkit.core.errors import DataError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.core.settings import ModelSetting, Settings
+from invkit.core.settings import Settings
 from invkit.diffusion.schedules import EdmSchedule
 from invkit.physics.measurement import Measurement
 from invkit.reconstructors.base import Method, Reconstructor, Sources
-from invkit.reconstructors.gaussian import known_law
-from invkit.reconstructors.zeroshot.closed_form import FieldPrior, MixturePrior
-from invkit.reconstructors.zeroshot.prior import Prior, TrainedPrior
+from invkit.reconstructors.zeroshot.prior import Prior
+from invkit.reconstructors.zeroshot.priors import PriorSetting
 
 CHUNK = 128  # states per network call, limited by the memory that gradients require
-CLOSED_FORM = ("gaussian", "oracle")  # priors without a network
-
-
-def _named(value: str, path: ValidatorFunctionWrapHandler) -> str:
-    """A prior: a name, or else a trained model."""
-    return value if value in CLOSED_FORM else path(value)
 
 
 class Levels(Settings):
@@ -68,12 +61,11 @@ class Solver(Method, ABC):
 
     title: ClassVar[str]  # name of the method
 
-    prior: Annotated[ModelSetting, WrapValidator(_named)] = Field(
-        description="a model trained on the degradation `nothing`: run folder, file of `invkit export`, or pretrained:NAME; "
-        "or a denoiser in closed form: `gaussian`, the linear one of the field fitted to the training images, or `oracle`, that of "
-        "images with a known distribution"
+    prior: PriorSetting = Field(description="a denoiser of images, by name, or the path of a trained model")
+    check_prior: bool = Field(
+        True,
+        description="refuse a prior that is worse than the linear denoiser, biased, or better where there is more noise",
     )
-    check_prior: bool = Field(True, description="refuse a trained prior that is worse than the prior `gaussian`")
     calls: int = Field(
         50,
         ge=2,
@@ -111,11 +103,14 @@ class Solver(Method, ABC):
         """
 
     def build(self, sources: Sources) -> Reconstructor:
-        if self.prior in CLOSED_FORM:
-            return ZeroShot(self, closed_form(self.prior, sources, f"eval.methods: {self.title}.prior"))
-        if self.prior not in sources.priors:
-            raise RecipeError(f"eval.methods: the prior {self.prior} of the method `{self.title}` is not loaded")
-        return ZeroShot(self, TrainedPrior(sources.priors[self.prior]))
+        return ZeroShot(self, self.built_prior(sources))
+
+    def built_prior(self, sources: Sources) -> Prior:
+        """The prior; errors name the method."""
+        try:
+            return self.prior.build(sources)
+        except (RecipeError, DataError) as error:
+            raise type(error)(f"eval.methods: {self.title}.prior: {error}") from None
 
 
 class ZeroShot(Reconstructor):
@@ -141,16 +136,32 @@ class ZeroShot(Reconstructor):
         return torch.cat(samples).unflatten(0, (count, -1))
 
 
-def closed_form(name: str, sources: Sources, key: str) -> Prior:
-    """The prior `gaussian` or `oracle`. Raises RecipeError if the images have no known distribution."""
-    cells = sources.model.constants.reference
-    reference = Grid(cells, cells, sources.model.channels)
-    if name == "gaussian":
-        return FieldPrior.white(sources.model.prior, reference)
-    law = known_law(sources, f"{key}: `oracle`")
-    if any(component.field.margin(reference) for component in law.components):
-        raise RecipeError(f"{key}: `oracle` requires fields without padding")
-    return MixturePrior.white(law, reference)
+class PointSolver(Solver, ABC):
+    """A solver that makes one estimate of each image. Its random numbers are the same for all images."""
+
+    def build(self, sources: Sources) -> Reconstructor:
+        return PointZeroShot(self, self.built_prior(sources))
+
+
+class PointZeroShot(Reconstructor):
+    """A solver of point estimates with a prior."""
+
+    readouts = ("point",)
+
+    def __init__(self, solver: PointSolver, prior: Prior) -> None:
+        self.name, self.solver, self.prior = solver.title, solver, prior
+
+    def nfe(self, readout: str) -> int:
+        return self.solver.steps * self.solver.cost
+
+    @torch.no_grad()
+    def mean(self, measurement: Measurement) -> Tensor:
+        keys = Keys.of(0, self.name, [0], measurement.y.device)
+        draws, levels = Draws(self.prior, keys, measurement.grid), self.solver.levels.of(self.solver.steps)
+        return self.solver.walk(self.prior, measurement, draws, levels)
+
+    def sample(self, measurement: Measurement, keys: Keys, count: int) -> Tensor:
+        raise NotImplementedError(f"{self.name} has a point estimator only")
 
 
 def start(prior: Prior, measurement: Measurement, noise: Draws, level: float) -> Tensor:
@@ -165,4 +176,4 @@ def ancestral(x: Tensor, clean: Tensor, here: float, there: float, n: Tensor) ->
     return ratio * x + (1 - ratio) * clean + there * (1 - ratio) ** 0.5 * n
 
 
-__all__ = ["CHUNK", "CLOSED_FORM", "Draws", "Solver", "ZeroShot", "ancestral", "start"]
+__all__ = ["CHUNK", "Draws", "Solver", "ZeroShot", "ancestral", "start"]

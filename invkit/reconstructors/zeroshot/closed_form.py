@@ -1,4 +1,4 @@
-"""Priors in closed form: the denoiser of a Gaussian field or of a mixture of fields, in place of a network."""
+"""Priors whose noise is white: the denoiser of a Gaussian field or of a mixture of fields, or any other denoiser."""
 
 from abc import ABC
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from invkit.reconstructors.zeroshot.prior import Prior
 
 
 @dataclass(frozen=True)
-class ClosedFormPrior(Prior, ABC):
-    """A prior of known distribution, and its noise."""
+class WhiteNoisePrior(Prior, ABC):
+    """A prior with the noise of a stationary field, white noise by `white`; mean and standard deviation are those of `data`."""
 
     data: GaussianField | GaussianMixture
     field: GaussianField  # of the noise
@@ -49,7 +49,7 @@ class ClosedFormPrior(Prior, ABC):
 
 
 @dataclass(frozen=True)
-class FieldPrior(ClosedFormPrior):
+class FieldPrior(WhiteNoisePrior):
     """`D(x) = m + S (S + sigma^2 scale^2 L)^-1 (x - m)` in every cosine mode, with the colour covariances S of images, L of noise.
 
     The exact denoiser of samples of the field `data`, and the best linear one of images with the same second moments.
@@ -65,7 +65,7 @@ class FieldPrior(ClosedFormPrior):
 
 
 @dataclass(frozen=True)
-class MixturePrior(ClosedFormPrior):
+class MixturePrior(WhiteNoisePrior):
     """A mixture of Wiener filters: the exact denoiser of a mixture of fields without padding, for white noise."""
 
     data: GaussianMixture

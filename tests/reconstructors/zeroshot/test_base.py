@@ -20,9 +20,11 @@ from invkit.physics.operators.composed import Composed
 from invkit.physics.operators.mask import Mask
 from invkit.physics.operators.separable import Separable
 from invkit.recipe.recipe import load_recipe
-from invkit.reconstructors.zeroshot import SOLVERS, FieldPrior, Prior, ZeroShot, base, dps
-from invkit.reconstructors.zeroshot.base import Levels
+from invkit.reconstructors.zeroshot import SOLVERS as ALL
+from invkit.reconstructors.zeroshot import FieldPrior, Prior, ZeroShot, base, dps
+from invkit.reconstructors.zeroshot.base import Levels, PointSolver
 
+SOLVERS = {name: cls for name, cls in ALL.items() if not issubclass(cls, PointSolver)}  # those that draw samples
 GRID = Grid(10, 10, 1)
 PRIOR = FieldPrior(MATERN, NOISE)
 PRODUCTS = {"dps": 1, "pigdm": 1, "mmps": 3, "tds": 1}  # vector-Jacobian products per call of the denoiser

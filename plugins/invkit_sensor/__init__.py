@@ -1,4 +1,4 @@
-"""Sensors: exposures that saturate, and converters that count in a few bits."""
+"""Sensors: exposures that saturate, converters that count in a few bits, and JPEG."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from invkit.api import Degradation, Field, Grid, Keys, NoiseLaw, Operator, hookimpl, log_mass
+from invkit_sensor.jpeg import Jpeg
+
+__all__ = ["Clip", "Converter", "Jpeg", "Saturation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ class Converter(NoiseLaw):
 
 @hookimpl
 def invkit_degradations() -> Mapping[str, type[Degradation]]:
-    return {"saturation": Saturation}
+    return {"saturation": Saturation, "jpeg": Jpeg}
 
 
 @hookimpl

@@ -1,18 +1,24 @@
 """Photon counts and sensors: forward models by hand, likelihoods of SciPy, rows of the table."""
 
+import io
 import json
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from invkit_photon import LowLight
-from invkit_sensor import Converter, Saturation
+from invkit_sensor import Converter, Jpeg, Saturation
+from invkit_sensor.jpeg import steps
+from PIL import Image
 from scipy import stats
 from support.runs import TINY
 
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
+from invkit.data.photos import Photos
+from invkit.physics.noise.quantised import Uniform
 
 GRID = Grid(1, 4, 1)
 X = torch.tensor([[[[-1.2, -0.5, 0.0, 1.0]]]], dtype=torch.float64)
@@ -50,6 +56,29 @@ def test_a_converter_has_the_likelihoods_of_its_cells(clean):
     y = law.sample(Keys.of(0, "c", range(4000)), torch.full((4000, 1), clean, dtype=torch.float64))
     shares = torch.stack([((y - value).abs() < 1e-6).double().mean() for value in values])
     assert float((shares - found).abs().max()) < 4.5 * 0.5 / 4000**0.5
+
+
+@pytest.mark.parametrize("quality", [10, 75])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rounded_coefficients_are_decoded_as_a_file_of_pillow(quality, channels):
+    grid = Grid(16, 24, channels)
+    x = Photos().open("test", Grid(16, 24), 0)[[0]].double()[:, :channels]
+    pixels = ((x[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).squeeze(2).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=0)
+    with Image.open(file) as opened:
+        theirs, tables = np.asarray(opened, float).reshape(16, 24, channels), opened.quantization
+    for chroma, table in tables.items():
+        assert list(table) == steps(quality, bool(chroma)).flatten().tolist()
+    operator = Jpeg(quality=quality).sample(Keys.of(0, "j", [0]), grid)
+    law = Uniform(step=1.0, sigma=0.0)
+    exact = torch.from_numpy(pixels.reshape(theirs.shape)).double().permute(2, 0, 1)[None]
+    y = law.sample(
+        Keys.of(0, "j", [0]), operator.forward((exact - 128) / 127.5)
+    )  # a file has zero at 128, not at 127.5
+    ours = (operator.pinv(y) * 127.5 + 128).clamp(0, 255)[0].permute(1, 2, 0).numpy()
+    # a file also rounds luma and colour differences before the transform
+    assert np.abs(ours - theirs).mean() < 0.3 * np.abs(theirs - pixels.reshape(theirs.shape).astype(float)).mean()
 
 
 @pytest.mark.parametrize(

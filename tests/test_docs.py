@@ -1,4 +1,4 @@
-"""The pages on theory and on reconstructors name tests that exist."""
+"""The pages on theory and on reconstructors name tests that exist, and links between files lead somewhere."""
 
 import ast
 import re
@@ -30,3 +30,25 @@ def test_a_name_that_is_made_up_is_missed():
     # In two parts, so that this file does not name them itself.
     no_function, no_file = "tests/test_api.py::" + "test_nothing", "tests/test_none.py::" + "test_nothing"
     assert missing(f"`{no_function}`, `{no_file}` and `tests/test_docs.py::functions`") == {no_function, no_file}
+
+
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(?:#[^)]*)?\)")
+FILES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts),
+]
+
+
+def broken(text, folder):
+    """The links of a page whose target is no file beside it, as on a page that hosts the code."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    return [target for target in LINK.findall(prose) if not (folder / target).exists()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_to_a_file_leads_to_one(path):
+    assert broken(path.read_text("utf-8"), path.parent) == []
+
+
+def test_a_link_to_no_file_is_found():
+    assert broken("[a](README.md) [b](docs/none.md#x) [c](https://example.org)", ROOT) == ["docs/none.md"]

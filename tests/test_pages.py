@@ -81,7 +81,11 @@ def test_the_page_does_what_it_says(page, tmp_path, monkeypatch):
             words = [*map(str, small(shlex.split(line)))]
             if words[0] == "pip":
                 continue
-            program = [sys.executable, *(["-m", "invkit"] if words[0] == "invkit" else [])]
+            program = [
+                sys.executable,
+                "-P",
+                *(["-m", "invkit"] if words[0] == "invkit" else []),
+            ]  # not the folder above
             done = subprocess.run([*program, *words[1:]], capture_output=True, text=True, check=False, timeout=600)
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
             if target:

@@ -74,6 +74,7 @@ def test_every_command_and_option_is_documented():
         own = text.split(f"## `{path}`\n")[1].split("\n## ")[0] if path != "invkit" else text
         for parameter in command.params:
             assert path == "invkit" or all(name in own for name in parameter.opts if name.startswith("-")), path
+            assert not isinstance(parameter, click.Option) or parameter.help, f"{path} {parameter.opts}: no help"
         for name, child in getattr(command, "commands", {}).items():
             visit(child, f"{path} {name}")
 

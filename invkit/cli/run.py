@@ -81,7 +81,14 @@ def run(
 
 @click.command("eval")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN... [KEY=VALUE]...")
-@click.option("--format", "format_", type=click.Choice(["table", "json", "csv", "md", "html"]), default="table")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "csv", "md", "html"]),
+    default="table",
+    show_default=True,
+    help="How the table is printed; table: as text.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
 @click.option("--columns", metavar="NAME,NAME...", help="Print only these metrics of the table.")
 @click.option("--wide", is_flag=True, help="Print all metrics and notes, not only what fits on a line.")

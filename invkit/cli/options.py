@@ -55,12 +55,21 @@ def print_result(value: Any) -> None:
     click.echo(value if isinstance(value, str) else json.dumps(value, indent=2, default=str))
 
 
+def _usage(error: click.ClickException) -> str:
+    """A mistake on the command line in one line, with the command that explains it."""
+    message = " ".join(error.format_message().split())
+    if isinstance(error, click.NoSuchOption) and "." in error.option_name:
+        return f"{message} Settings of a recipe have no dashes: {error.option_name.lstrip('-')}=VALUE"
+    context = getattr(error, "ctx", None)
+    return message if context is None else f"{message.rstrip('.')}; `{context.command_path} --help` explains"
+
+
 def report_error(error: BaseException) -> int:
     """Print an error and return its exit code."""
     if os.environ.get("INVKIT_DEBUG") == "1":
         traceback.print_exception(error)
     if isinstance(error, click.ClickException):
-        error.show()
+        click.echo(f"error: {_usage(error)}", err=True)
         return error.exit_code
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code

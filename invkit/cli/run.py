@@ -132,11 +132,13 @@ def evaluate(
     from invkit.evaluation.combine import merge_runs, per_image
     from invkit.evaluation.table import select
     from invkit.experiment.run_folder import RunFolder
-    from invkit.experiment.seeds import any_evaluation
+    from invkit.experiment.seeds import any_evaluation, check_columns
 
     with console_progress(device) as listener:
         registry = load_registry(plugins)
         places = [RunFolder.find(folders[0], into)] if into else folders
+        if columns:
+            check_columns(columns.split(","), places, overrides, registry)
         found = [any_evaluation(folder, overrides, device, listener, registry, from_saved, name) for folder in places]
     if not distributed.is_first_process():
         return

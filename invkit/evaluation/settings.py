@@ -27,7 +27,7 @@ class Eval(Settings):
     metrics: tuple[Metric, ...] = Field(
         tuple(map(named, COLUMNS)), min_length=1, description="columns of the table, in this order"
     )
-    grids: tuple[int | tuple[int, int], ...] | None = Field(
+    grids: tuple[Count | tuple[Count, Count], ...] | None = Field(
         None, min_length=1, description="grids to evaluate on: n or [height, width]; null: those of train.grids"
     )
     checkpoint: Literal["last", "best"] = Field(

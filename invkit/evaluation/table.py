@@ -136,14 +136,19 @@ def mark(entry: Mapping[str, Any], better: str | None) -> str:
     return "▲" if (value > 0) == (better == "higher") else "▼"
 
 
+def check_names(columns: Sequence[str], names: Sequence[str]) -> None:
+    """Raises RecipeError for a column that is not among the names of a table's metrics."""
+    for column in columns:
+        if column not in names:
+            raise RecipeError(
+                f"--columns: no metric {column!r} in the table{suggest(column, names)}; it has {', '.join(names)}"
+            )
+
+
 def select(table: Table, metrics: Sequence[str]) -> dict[str, Any]:
     """The table with only these metrics, in this order. Raises RecipeError for a metric that it does not have."""
     names = list(dict.fromkeys(name for row in table["rows"] for name in row["metrics"]))
-    for name in metrics:
-        if name not in names:
-            raise RecipeError(
-                f"--columns: no metric {name!r} in the table{suggest(name, names)}; it has {', '.join(names)}"
-            )
+    check_names(metrics, names)
     rows = [
         {**row, "metrics": {name: row["metrics"][name] for name in metrics if name in row["metrics"]}}
         for row in table["rows"]

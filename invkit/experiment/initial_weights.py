@@ -56,7 +56,7 @@ def find_weights(source: str) -> InitialWeights:
         folder = RunFolder.find(Path(source))
         checkpoint = evaluated(folder, flat(folder.settings).get("eval.checkpoint") == "best")
         if checkpoint is None:
-            raise DataError(f"{source} has no checkpoint yet")
+            raise DataError(f"{source} has no checkpoint yet; `invkit run` with its recipe resumes the training")
     except DataError as error:
         raise DataError(f"train.init: {error}") from None
     return InitialWeights(source, checkpoint)

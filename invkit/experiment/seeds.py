@@ -13,6 +13,7 @@ from invkit.core.files import make_folder, write_json
 from invkit.evaluation.evaluator import JACKKNIFE, Evaluation
 from invkit.evaluation.report.page import write_report
 from invkit.evaluation.seeds import LEAST, Jackknife, joint_table
+from invkit.evaluation.table import check_names
 from invkit.experiment.callbacks import Listener
 from invkit.experiment.run import evaluation, run
 from invkit.experiment.run_folder import RUNS, RunFolder, seed_runs
@@ -69,6 +70,21 @@ def any_evaluation(
         return evaluation(path, overrides, device, listener, registry, from_saved, name)
     folders = [evaluation(one, overrides, device, listener, registry, name=name)[1] for one in runs]
     return _joint(found, folders) if is_first_process() else ({}, RunFolder(found))
+
+
+def check_columns(
+    columns: Sequence[str], runs: Sequence[Path | RunFolder], overrides: Sequence[str], registry: Registry
+) -> None:
+    """Raises RecipeError for a name that is no metric of the recipe of any of the runs, before anything is computed."""
+    names: dict[str, None] = {}
+    for given in runs:
+        path = given if isinstance(given, RunFolder) or given.exists() or given.is_absolute() else RUNS / given
+        one = (
+            path if isinstance(path, RunFolder) or (path / "resolved.yaml").exists() else (seed_runs(path) or [path])[0]
+        )
+        folder = one if isinstance(one, RunFolder) else RunFolder.find(one)
+        names |= dict.fromkeys(folder.recipe(tuple(overrides), registry).metrics)
+    check_names(columns, list(names))
 
 
 def _joint(path: Path, folders: Sequence[RunFolder]) -> tuple[dict[str, Any], RunFolder]:

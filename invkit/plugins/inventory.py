@@ -73,6 +73,7 @@ def descriptions(found: Registry, name: str) -> list[dict[str, Any]]:
     if described:
         return described
     message = f"unknown name {name!r}{suggest(name, {known for kind in KINDS for known in found.names(kind)})}"
+    message += "; `invkit plugins` lists all names"
     if found.failures:
         raise PluginError(f"{message}; failed to load: {'; '.join(map(str, found.failures))}")
     raise RecipeError(message)

@@ -136,6 +136,8 @@ def _line(error: BaseException) -> str:
     first = first_line(error)
     if isinstance(error, ImportError) and error.name == "invkit.api":  # a name missing in this version
         first += f"; the plugin needs another version of invkit than {entry_points.version_of('invkit')}"
+    elif isinstance(error, ModuleNotFoundError):
+        first += "; install the package that has it with pip"
     name = type(error).__name__
     return name if first == name else f"{name}: {first}"
 

@@ -35,7 +35,9 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
             continue
         value = read_value(right, place) if right.strip() else Tree()
         if value.problems:
-            problems += [Problem(place, path, problem.message) for problem in value.problems]
+            cut = sum(map(right.count, "[{")) > sum(map(right.count, "]}"))
+            hint = "; put quotes around an override that contains spaces" if cut else ""
+            problems += [Problem(place, path, problem.message + hint) for problem in value.problems]
             continue
         if path in LISTS and isinstance(value.data, int | str):
             value = read_value(f"[{right}]", place)
@@ -87,5 +89,9 @@ def with_value(node: Any, path: Path, value: Any, above: Path = ()) -> tuple[Any
         raise ValueError(f"{dotted(above)} is {brief(node)} and has no settings")
     if key == "name" and not rest and above:
         return {"name": value}, (*above, key)
+    if node is None and str(key).isdigit():
+        raise ValueError(
+            f"{dotted(above)} is not written in the recipe, so it has no items to change; give the whole list"
+        )
     child, path = with_value((node or {}).get(key), tuple(rest), value, (*above, key))
     return {**(node or {}), key: child}, path

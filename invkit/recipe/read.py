@@ -37,6 +37,10 @@ def find(recipe: str | Path) -> Path:
 def read_recipe(recipe: str | Path) -> tuple[Path, bytes, Tree]:
     """The path, bytes and tree of a recipe. Raises RecipeError if it cannot be read or is not a mapping."""
     path = find(recipe)
+    if path.is_dir():
+        raise RecipeError(
+            f"{path}:1:1: a folder, and no run (it has no resolved.yaml); give a recipe, such as quickstart"
+        )
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
@@ -44,7 +48,8 @@ def read_recipe(recipe: str | Path) -> tuple[Path, bytes, Tree]:
         raise RecipeError(f"{path}:1:1: cannot be read: {error.strerror}") from None
     tree = read(raw, str(path))
     if tree.data is None and tree.problems:
-        raise RecipeError("\n".join(map(str, tree.problems)))
+        other = "" if path.suffix in (".yaml", ".yml") else f"; {path.name} is no recipe, which is a .yaml file"
+        raise RecipeError("\n".join(f"{problem}{other}" for problem in tree.problems))
     if not isinstance(tree.data, dict):
         raise RecipeError(f"{tree.place(())}: a recipe is a mapping of sections (data:, degradation:, ...)")
     return path, raw, tree

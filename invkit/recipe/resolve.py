@@ -21,6 +21,11 @@ from invkit.plugins.registry import Registry
 from invkit.recipe.overrides import COMMAND_LINE, override, with_value
 from invkit.recipe.yaml_reader import Path, Problem, Tree, brief
 
+SECTIONS = {  # how to write a section that a recipe needs
+    "data": "; write data: {name: photos}, or {name: images, root: FOLDER}",
+    "degradation": "; write degradation: {name: sparse-random}; `invkit plugins` lists the others",
+}
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -168,7 +173,9 @@ def _messages(details: Iterable[ErrorDetails], node: Any) -> Iterator[tuple[Path
 
 
 def _with_setting(node: Any, path: Path) -> str:
-    """How to write the missing setting `path` of an implementation; empty for other settings."""
+    """How to write the missing setting `path` of an implementation, or a missing section; empty for other settings."""
+    if len(path) == 1:
+        return SECTIONS.get(str(path[0]), "")
     for key in path[:-1]:
         node = node[key]
     name = node.get("name") if isinstance(node, dict) else node

@@ -106,7 +106,7 @@ class _Reader:
     def _document(self, events: Iterator[Any]) -> Any:
         next(events)  # start of the stream
         if isinstance(next(events), yaml.StreamEndEvent):
-            raise _StopError(0, 0, "empty; nothing is set here")
+            raise _StopError(0, 0, "empty; `invkit show quickstart` prints a recipe to start from")
         data = self._node(next(events), events, ())
         next(events)  # end of the document
         if not isinstance(after := next(events), yaml.StreamEndEvent):

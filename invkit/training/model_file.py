@@ -67,6 +67,8 @@ def read_model(path: Path) -> Checkpoint:
         return Checkpoint(int(manifest["step"]), tensors, {**manifest["meta"], "sha256": digest})
     except DAMAGE as error:
         reason = "it has no " * isinstance(error, KeyError) + first_line(error)
+    if path.suffix in (".yaml", ".yml"):
+        raise DataError(f"{path} is a recipe; `invkit run {path}` trains a model, then give its run folder")
     raise DataError(f"{path} is damaged, or no model of invkit ({reason}); `invkit export RUN FILE` writes one")
 
 

@@ -1,11 +1,14 @@
 """The recipe sections `train` and `log`."""
 
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from invkit.core.device import Precision
 from invkit.core.settings import ModelSetting, Settings
+
+Cells = Annotated[int, Field(ge=1)]
 
 
 class Train(Settings):
@@ -25,7 +28,6 @@ class Train(Settings):
     steps: int | None = Field(None, ge=1, description="optimiser steps; 2000 if neither steps nor budget is given")
     budget: str | None = Field(
         None,
-        pattern=r"^\d+(\.\d+)?[smhd]$",
         description="training time instead of `steps`, such as 90s, 10m, 2h or 1d; not reproducible. On a CPU it is the processor "
         "time of the main thread, so that other work on the machine does not shorten the training",
     )
@@ -73,7 +75,7 @@ class Train(Settings):
         None,
         description="mirror images left to right at random; null: if the data set says that mirror images are alike",
     )
-    grids: tuple[int | tuple[int, int], ...] = Field(
+    grids: tuple[Cells | tuple[Cells, Cells], ...] = Field(
         (32,), min_length=1, description="grids, one chosen at random for each step: n or [height, width]"
     )
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
@@ -92,6 +94,13 @@ class Train(Settings):
     on_nonfinite: Literal["stop", "skip"] = Field(
         "stop", description="at a loss or gradient that is not finite: stop, or skip the step"
     )
+
+    @field_validator("budget")
+    @classmethod
+    def _duration(cls, budget: str | None) -> str | None:
+        if budget is not None and not re.fullmatch(r"\d+(\.\d+)?[smhd]", budget):
+            raise ValueError("should be a number followed by s, m, h or d, as in 10m")
+        return budget
 
     @model_validator(mode="after")
     def _length(self) -> Self:

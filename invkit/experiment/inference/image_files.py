@@ -79,7 +79,7 @@ def _outputs(name: str) -> set[str]:
 def _check_file(path: Path, others: Sequence[str]) -> None:
     where = printable(os.fspath(path))
     if not path.exists():
-        raise DataError(f"{where}: no such file")
+        raise DataError(f"{where}: no such file or folder in {Path.cwd()}")
     if not path.is_file():
         raise DataError(f"{where}: not a file")
     if path.suffix.lower() not in (*SUFFIXES, *others):
@@ -120,9 +120,12 @@ def read_mask(path: Path, inverted: bool = False) -> Tensor:
     An `inverted` mask is white at missing pixels, as in photo editors and OpenCV.
     """
     if not path.is_file():
-        raise DataError(f"{printable(str(path))}: no such mask")
+        raise DataError(f"{printable(str(path))}: no such mask in {Path.cwd()}")
     observed = decoding.read_mask(path) != inverted
     if not observed.any():
         color = "white" if inverted else "black"
-        raise DataError(f"{printable(str(path))}: the mask is {color} everywhere, so that no pixel is observed")
+        raise DataError(
+            f"{printable(str(path))}: the mask is {color} everywhere, so that no pixel is observed; white means observed, "
+            "or missing with --invert-mask"
+        )
     return torch.from_numpy(observed)[None, None]

@@ -100,6 +100,8 @@ def _block(n: int) -> Tensor:
 class Jpeg(Degradation):
     """The coefficients of a JPEG file, in units of their steps.
 
+    `y = D T x / q`: T turns colours into luma and colour differences, D is the cosine transform of blocks of 8x8, q are the steps.
+
     With `noise: {name: uniform, step: 1, sigma: 0.1}` they are rounded as in a file, and the likelihood is that of the interval
     that rounds to a value; sigma, in steps, smooths its ends. Colours are luma and two colour differences without subsampling
     (4:4:4). The last blocks of an image whose sides are no multiple of 8 are smaller; a file repeats its last pixels instead.

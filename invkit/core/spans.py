@@ -150,7 +150,7 @@ class _Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         counts, leaves = self.counts, tree_leaves((args, kwargs or {}))
-        if not _is_view(func):
+        if not _is_view(func) and func.namespace != "profiler":
             counts.operations[counts.open[-1]] += 1
         result = func(*args, **(kwargs or {}))
         if any(map(counts.on_device, leaves)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -82,7 +83,12 @@ def _ranges(stored: Tensor | None) -> Tensor | None:
     return stored
 
 
+@lru_cache(maxsize=8)
+def _frequencies(count: int, device: torch.device) -> Tensor:
+    return torch.logspace(0, 1.5, count, dtype=torch.float32, device=device) / 4
+
+
 def embed(sigma: Tensor, size: int) -> Tensor:
     """Sines and cosines of ln(sigma) / 4 at geometric frequencies: (B,) to (B, size)."""
-    phase = sigma.log().view(-1, 1) / 4 * torch.logspace(0, 1.5, size // 2, dtype=torch.float32, device=sigma.device)
+    phase = sigma.log().view(-1, 1) * _frequencies(size // 2, sigma.device)
     return torch.cat([phase.cos(), phase.sin()], 1)

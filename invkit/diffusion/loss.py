@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -34,5 +33,5 @@ class Loss(Settings):
         loss = error.square().sum((1, 2, 3)) / total
         if self.weight == "unit":
             return loss / power
-        level = torch.where(sigma.isinf(), 1.0, sigma)  # at infinity the target is the posterior mean
+        level = sigma.masked_fill(sigma.isinf(), 1.0)  # at infinity the target is the posterior mean
         return loss / level.square() if self.weight == "epsilon" else loss

@@ -179,10 +179,10 @@ class ConditionalModel(nn.Module):
         grid = measurement.grid
         target = condition.estimate.residual(x)
         quantile = ((quantiles - mean_share) / max(1 - mean_share, 1e-9)).clamp(0, 1)
-        sigma = torch.where(quantiles < mean_share, math.inf, self.schedule.train_sigma(quantile))
+        sigma = self.schedule.train_sigma(quantile).masked_fill(quantiles < mean_share, math.inf)
         noise = self.diffusion.field.sample(keys.child("diffusion"), grid)
         level = sigma.view(-1, 1, 1, 1)
-        z = torch.where(level.isinf(), 0.0, target + level * noise)
+        z = (target + level * noise).masked_fill(level.isinf(), 0.0)
         scaling = self.scaling(sigma, condition)
         error = self.denoise(z, sigma, condition, seed, scaling) - target
         where = condition.hidden if weight is None else weight

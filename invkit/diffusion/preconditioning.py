@@ -144,24 +144,27 @@ class SpectralPreconditioning(Preconditioning):
         working: Grid | None = None,
     ) -> Scaling:
         working = working or grid
-        encode, rotate, decode, gain = _pencil_of_each(noise, data, grid, sigma.device)
+        encode, rotate, decode, gain, norm = _pencil_of_each(noise, data, grid, sigma.device)
         s2 = sigma.square().view(-1, 1, 1, 1)
         infinite = s2.isinf()
-        finite = torch.where(infinite, 1.0, s2)
+        finite = s2.masked_fill(infinite, 1.0)
         skip = torch.where(infinite, gain.sqrt(), gain / (gain + finite))
         out = torch.where(infinite, gain, finite * gain / (gain + finite)).sqrt()
-        into = torch.where(infinite, 1.0, (gain + finite).rsqrt())
-        norm = decode.square().sum(-4)  # ([B], C, H, W)
         height, width = (min(n, m) for n, m in zip(grid.shape, working.shape, strict=True))
         within = ..., slice(height), slice(width)  # the modes of both grids
         rotate = rotate[within]
+
+        def into(u: Tensor) -> Tensor:
+            factor = (gain + finite).rsqrt().masked_fill(infinite, 1.0)
+            return idct(_fitted(_mix(rotate, factor[within] * u[within]), working))
+
         return Scaling(
             lambda z: _mix(encode, dct(z)),
-            lambda u: idct(_fitted(_mix(rotate, into[within] * u[within]), working)),
+            into,
             lambda u: skip * u,
             lambda f: _fitted(out[within] * _mix(rotate.transpose(-4, -3), dct(f)[within]), grid),
             lambda u: idct(_mix(decode, u)),
-            (out.square() * norm).sum(1).mean((1, 2)) / grid.channels,
+            (out.square() * norm).sum((1, 2, 3)) / (grid.channels * grid.pixels),
         )
 
 
@@ -188,6 +191,7 @@ class LinearPreconditioning(Preconditioning):
         into = (s**2 + d**2).rsqrt()
         out = power.sqrt().view(-1, 1, 1, 1)
 
+        @lru_cache(maxsize=1)  # of the same tensor for the input and the output of a call
         def skip(z: Tensor) -> Tensor:
             return linear.synthesis(linear.skip(linear.analysis(z)))
 
@@ -235,8 +239,10 @@ def _pencils(noise: GaussianField, fields: tuple[GaussianField, ...], grid: Grid
 @lru_cache(maxsize=32)
 def _pencil(
     noise: GaussianField, data: GaussianField, grid: Grid, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`U^T l^-1/2`, `U` and `l^1/2 U`, (C, C, H, W), and the powers g (C, H, W), with `l^-1/2 d l^-1/2 = U g U^T` in each mode."""
+) -> tuple[Tensor, ...]:
+    """`U^T l^-1/2`, `U` and `V = l^1/2 U`, (C, C, H, W), with `l^-1/2 d l^-1/2 = U g U^T` in each mode; the powers g (C, H, W),
+    and the square norms of V's columns (C, H, W).
+    """
     l, d = ((field.spectrum(grid).double().cpu() / grid.area).permute(2, 3, 0, 1) for field in (noise, data))
     assert l.shape == d.shape and noise.basis == "cosine", "checked by the recipe"
     values, vectors = torch.linalg.eigh(l)
@@ -246,4 +252,5 @@ def _pencil(
     gain, rotate = torch.linalg.eigh(inverse @ d @ inverse)
     found = (rotate.mT @ inverse, rotate, half @ rotate)
     matrices = tuple(m.permute(2, 3, 0, 1).contiguous().to(device, dtype) for m in found)
-    return *matrices, gain.clamp(min=1e-20).permute(2, 0, 1).contiguous().to(device, dtype)
+    powers = gain.clamp(min=1e-20).permute(2, 0, 1).contiguous().to(device, dtype)
+    return *matrices, powers, matrices[2].square().sum(0)

@@ -88,11 +88,12 @@ class SpectralConv(nn.Module):
         z: Tensor,  # (B, J, 2, K, C)
         kernel: Tensor,  # (2, J, K, C[, C])
     ) -> Tensor:
-        (real, imaginary), (a, d) = z.unbind(2), kernel
-        if kernel.ndim == 4:
-            return torch.stack([real * a - imaginary * d, real * d + imaginary * a], 2)
+        a, d = kernel
+        if kernel.ndim == 4:  # (u + i v)(a + i d) = (u a - v d) + i (u d + v a), for all modes in few operations
+            matrices = torch.stack([a, -d, d, a], 1).unflatten(1, (2, 2))  # (J, 2, 2, K, C)
+            return (z[:, :, None] * matrices).sum(3)
         b, j, _, k, c = z.shape
-        a, d = kernel.flatten(1, 2)  # (modes, C, C)
+        a, d = a.flatten(0, 1), d.flatten(0, 1)  # (modes, C, C)
         block = torch.cat([torch.cat([a, d], 2), torch.cat([-d, a], 2)], 1)  # (modes, 2 C, 2 C)
         flat = z.permute(1, 3, 0, 2, 4).reshape(-1, b, 2 * c)
         return torch.bmm(flat, block).view(j, k, b, 2, c).permute(2, 0, 3, 1, 4).contiguous()

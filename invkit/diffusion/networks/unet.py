@@ -31,7 +31,7 @@ def dropout(x: Tensor, p: float, seed: Tensor | None) -> Tensor:
         return x
     generator = torch.Generator(x.device).manual_seed(int(seed))
     keep = torch.rand(x.shape, generator=generator, dtype=torch.float32, device=x.device) >= p
-    return x * keep / (1 - p)
+    return x * (keep / (1 - p))
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class DenseKriging(ABC):
         squares = weights.square().sum(0) / precisions.clamp(min=1e-30)
         counts = len(weights) * (precisions > 0).sum((1, 2, 3))
         mean = squares.sum((1, 2, 3)) / counts.clamp(min=1)
-        return torch.where(counts > 0, mean, 1.0).sqrt()
+        return mean.masked_fill(counts == 0, 1.0).sqrt()
 
     @property
     def grid(self) -> Grid:
@@ -73,7 +73,8 @@ class DenseKriging(ABC):
         self._points, self._valid = _pack(chosen, most)
         gram = field.gram(self.grid, self._points, self.measurement.y.to(dtype))
         keep = self._valid.repeat_interleave(self.grid.channels, 1)
-        return gram * keep[:, :, None].to(gram) * keep[:, None].to(gram), keep  # faster than with booleans
+        each = keep.to(gram)  # faster than with booleans
+        return gram * each[:, :, None] * each[:, None], keep
 
     def _picked(self, x: Tensor) -> Tensor:
         """Values of images (S, B, C, H, W) at the points: (B, n * C, S)."""

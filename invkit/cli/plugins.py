@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
     from invkit.plugins.registry import Registry
 
 
+KINDS = ("degradation", "dataset", "reconstructor", "metric", "noise", "sampler", "network", "prior")
+
+
 @click.group(invoke_without_command=True)
 @json_output
 @click.pass_context
@@ -93,12 +96,15 @@ def _preview(
 @plugins.command("new")
 @click.argument("name")
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
-def plugins_new(name: str, folder: Path | None) -> None:
-    """Create a package with the degradation NAME in DIR.  [default: invkit-NAME]"""
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="degradation", show_default=True, help="What the plugin provides."
+)
+def plugins_new(name: str, folder: Path | None, kind: str) -> None:
+    """Create a package with the plugin NAME in DIR.  [default: invkit-NAME]"""
     from invkit.plugins.scaffold import names, new_plugin
 
     package = names(name)
-    path = new_plugin(name, folder, load_registry(()), __version__)
+    path = new_plugin(name, folder, load_registry(()), __version__, kind)
     click.echo(path)
     click.echo(
         f"next: cd {path} && pip install -e '.[test]' && invkit plugins check {package['name']} && "

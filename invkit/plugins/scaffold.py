@@ -9,16 +9,17 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from invkit.core.errors import RecipeError
-from invkit.plugins.registry import Registry
+from invkit.plugins.registry import HOOKS, Registry
 
 _FILES = {  # template -> file
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
     "gitignore": ".gitignore",
-    "module.py": "{module}.py",
-    "test.py": "tests/test_{stem}.py",
     "recipe.yaml": "recipes/{stem}.yaml",
 }
+KINDS = {
+    hook.removeprefix("invkit_").removesuffix("s"): base.kind for hook, base in HOOKS.items()
+}  # as in hooks -> registry
 
 
 def names(text: str) -> dict[str, str]:
@@ -37,19 +38,21 @@ def names(text: str) -> dict[str, str]:
     return {"name": name, "stem": stem, "module": f"invkit_{stem}", "distribution": f"invkit-{name}", "cls": cls}
 
 
-def new_plugin(text: str, folder: Path | None, registry: Registry, version: str) -> Path:
-    """Create a plugin in a new or empty folder, and return the folder.
+def new_plugin(text: str, folder: Path | None, registry: Registry, version: str, kind: str = "degradation") -> Path:
+    """Create a plugin of a kind (one of `KINDS`) in a new or empty folder, and return the folder.
 
     Raises RecipeError if the name is invalid or taken, or the folder is not empty; after an error no files are left.
     """
-    values = names(text)
+    values = {**names(text), "kind": kind, "registered": KINDS[kind]}
     _check_free(values, registry)
     folder = folder or Path(values["distribution"])
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise RecipeError(f"{folder} exists and is not empty; choose another: invkit plugins new {text} DIR")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     templates = files("invkit.plugins") / "templates" / "plugin"
-    sources = {file.format(**values): templates / f"{template}.j2" for template, file in _FILES.items()}
+    test = f"{kind}_test.py" if (templates / f"{kind}_test.py.j2").is_file() else "other_test.py"
+    own = {f"{kind}.py": "{module}.py", test: "tests/test_{stem}.py"}
+    sources = {file.format(**values): templates / f"{template}.j2" for template, file in (_FILES | own).items()}
     texts = {
         file: environment.from_string(source.read_text("utf-8")).render(**values, invkit=version)
         for file, source in sources.items()
@@ -69,8 +72,10 @@ def new_plugin(text: str, folder: Path | None, registry: Registry, version: str)
 
 
 def _check_free(values: dict[str, str], registry: Registry) -> None:
-    """Raises RecipeError if the degradation or the module exists already."""
-    if origin := registry.origins.get(("degradation", values["name"])):
-        raise RecipeError(f"the degradation {values['name']!r} is already provided by {origin}; choose another name")
+    """Raises RecipeError if the implementation or the module exists already."""
+    if origin := registry.origins.get((values["registered"], values["name"])):
+        raise RecipeError(
+            f"the {values['kind']} {values['name']!r} is already provided by {origin}; choose another name"
+        )
     if importlib.util.find_spec(values["module"]):
         raise RecipeError(f"a module {values['module']} is already installed; choose another name")

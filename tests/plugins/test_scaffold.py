@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from support.messages import missing, raises
 
+from invkit.cli.plugins import KINDS as OFFERED
 from invkit.core.errors import RecipeError
 from invkit.plugins.loader import registry
-from invkit.plugins.scaffold import names, new_plugin
+from invkit.plugins.scaffold import KINDS, names, new_plugin
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,19 @@ def test_nothing_half_written_stays(exists, stand_ins, tmp_path, monkeypatch):
         new_plugin("my_blur", folder, stand_ins, "0.1.0")
     assert len(written) == 3
     assert list(tmp_path.rglob("*")) == ([folder] if exists else [])
+
+
+def test_every_kind_conforms_as_it_is_made_and_its_recipe_is_valid(invkit, tmp_path):
+    assert set(KINDS) == set(OFFERED)
+    for kind in OFFERED[1:]:
+        code, out, err = invkit("plugins", "new", f"my_{kind}", tmp_path / kind, "--kind", kind)
+        assert code == 0 and out.strip() == str(tmp_path / kind), err
+        module = tmp_path / kind / f"invkit_my_{kind}.py"
+        code, out, err = invkit("plugins", "check", f"my-{kind}", "--plugin", module)
+        assert (code, err) == (0, "") and " ok " in out
+        code, out, err = invkit("validate", tmp_path / kind / f"recipes/my_{kind}.yaml", "--plugin", module)
+        assert (code, "ok" in out) == (0, True), err
+        assert f"check_{KINDS[kind]}(My{kind.title()})" in (tmp_path / kind / f"tests/test_my_{kind}.py").read_text()
 
 
 def test_it_conforms_runs_and_tests_itself_as_it_is(stand_ins, distribution, invkit, tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ from invkit.core.signals import stop_requests
     type=float,
     nargs=2,
     metavar="LOW HIGH",
-    help="Values of points and arrays that mean -1 and 1.  [default: -1 1]",
+    help="Values of the inputs that mean -1 and 1, in which results are too.  [default: those of the run]",
 )
 @device_name
 @plugin_files

@@ -65,14 +65,18 @@ def _array(file: BinaryIO) -> NDArray[Any] | None:
     return array
 
 
-def header(file: BinaryIO) -> tuple[Size, bool]:
-    """Height and width of an image in upright orientation, and whether it is grey; a broken file may raise any exception."""
+def header(file: BinaryIO) -> tuple[Size, bool, Range | None]:
+    """Height and width of an image in upright orientation, whether it is grey, and, for more than 8 bits, black and white.
+
+    These are 0 and 65535, and 0 and 1 for floats. A broken file may raise any exception.
+    """
     with file:
         if (array := _array(file)) is not None:
-            return array.shape[:2], array.shape[2] == 1
+            return array.shape[:2], array.shape[2] == 1, None
         with Image.open(file, formats=FORMATS) as image:
             _check_pixels(size := _upright(image))
-            return size, _is_grey(image)
+            deep = (0.0, 65535.0) if _is_16_bit(image) else (0.0, 1.0) if image.mode[0] in "IF" else None
+            return size, _is_grey(image), deep
 
 
 def _check(size: Size, grid: Grid) -> None:

@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 from support import DOCS
 from support.messages import missing
+from support.runs import TINY
 
 from invkit.cli import main as cli
+from invkit.experiment.run import run
+from invkit.recipe.recipe import load_recipe
 
 PAGE = DOCS / "howto/reconstruct.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
@@ -57,6 +60,42 @@ def test_all_kinds_of_input(reconstruct, tmp_path):
     assert any(not missing(line, "p.csv", 2, "16x16") for line in err.splitlines())
     made = sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".npz")
     assert made == ["large.npz", "p-2.npz", "p.npz", "x.npz"]
+
+
+def test_images_of_16_bits_and_temperatures_on_a_rectangle_keep_their_units(reconstruct, write, tmp_path):
+    rng, folder = np.random.default_rng(0), tmp_path / "scans"
+    folder.mkdir()
+    for k in range(6):
+        ramp = 30000 + rng.uniform(-500, 500, 2) @ np.indices((16, 16)).reshape(2, -1)  # smooth, as temperatures are
+        Image.fromarray(ramp.reshape(16, 16).astype(np.uint16)).save(folder / f"{k}.tif")
+    data = f"{{name: images, root: {folder}}}"
+    recipe = TINY.replace("{name: photos}", data).replace(
+        "{name: sparse-random}", "{name: sparse-random, fraction: 0.3}"
+    )
+    model = run(load_recipe(write(recipe)), tmp_path / "run", "cpu")
+    image = rng.integers(20000, 40000, (16, 16), np.uint16)
+    Image.fromarray(image).save("image.tif")
+    x, y = rng.random((2, 120))
+    rows = np.stack([x, y, 15 + 10 * x], 1)
+    np.savetxt("t.csv", rows, delimiter=",", header="x,y,celsius", comments="")
+
+    code, out, err = reconstruct("image.tif", "--samples", 2, "--out", "out", "--json", model=model)
+    assert code == 0, err
+    a, said = np.load("out/image.npz"), json.loads(out)["outputs"][0]
+    assert said["range"] == [0, 65535]
+    np.testing.assert_allclose(a["y"][a["observed"]], image[a["observed"][0]], atol=0.1)
+    assert 20000 < a["mean"].mean() < 40000
+    assert said["deviation_scale"] == pytest.approx(a["deviation"].max(), rel=1e-4)
+
+    code, out, err = reconstruct(
+        "t.csv", "--range", 0, 50, "--grid", "8x16", "--samples", 2, "--out", "out", "--json", model=model
+    )
+    assert code == 0, err
+    b, said = np.load("out/t.npz"), json.loads(out)["outputs"][0]
+    assert (said["grid"], said["range"]) == ([8, 16], [0, 50]) and b["mean"].shape == (1, 8, 16)
+    np.testing.assert_allclose(b["mean"][0].mean(0)[[2, 13]], [15 + 10 * 2.5 / 16, 15 + 10 * 13.5 / 16], atol=1.5)
+    table = np.genfromtxt("out/t.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(table["mean"], b["mean"].ravel(), rtol=1e-5)
 
 
 def test_json(reconstruct, tmp_path):

@@ -35,10 +35,10 @@ def sample_sheet(
     """A PNG with a row per image: measurement, reference, posterior mean, two samples, standard deviation, truth.
 
     Arguments are in [-1, 1] units; exactly observed values are pasted in. The standard deviation is the root mean square
-    over channels, in [0, 1] units or those of `span`, with one scale for the sheet. Images of one channel have a colour bar if
-    `span` is given. Columns that are not given are left out.
+    over channels, in [0, 1] units or those of `span`, with one scale for the sheet. Images other than of two or three channels have
+    a colour bar if `span` is given. Columns that are not given are left out.
     """
-    bar = "" if span is None or measurement.grid.channels > 1 else f"{span[0]:.3g} to {span[1]:.3g}"
+    bar = "" if span is None or measurement.grid.channels in (2, 3) else f"{span[0]:.3g} to {span[1]:.3g}"
     columns: list[tuple[str, str, list[Rgb]]] = [("measurement", bar, _measured(measurement))]
 
     def add(label: str, images: Tensor | None) -> None:

@@ -16,6 +16,7 @@ from invkit.data import decoding
 from invkit.data.decoding import SUFFIXES, Range, decode, header, printable, read
 from invkit.data.listing import UNREAD, image_names, unread_note
 from invkit.data.resampling import to_batch
+from invkit.experiment.inference.unit import PIXELS, Unit
 
 POINTS = (".csv", ".npz")
 LONGEST = 150  # bytes of the name of an output, of the 255 of most file systems
@@ -95,10 +96,19 @@ def _valid_name(stem: str) -> str:
     return kept.strip(". ")[:100].encode()[:LONGEST].decode(errors="ignore").strip(". ") or "_"
 
 
+def image_header(path: Path, channels: int, span: Range | None) -> tuple[Grid, Unit]:
+    """The grid of an image's own pixels, and the unit of its values: `span`, or that of a file of more than 8 bits, else [-1, 1].
+
+    Raises DataError for an unusable image.
+    """
+    (height, width), _, deep = read(path, header)
+    low, high = span or deep or (PIXELS.low, PIXELS.high)
+    return Grid(height, width, channels), Unit(low, high) if low < high else PIXELS
+
+
 def image_grid(path: Path, channels: int) -> Grid:
-    """The grid of an image's own pixels, from its header. Raises DataError for an unusable image."""
-    height, width = read(path, header)[0]
-    return Grid(height, width, channels)
+    """The grid of an image's own pixels. Raises DataError for an unusable image."""
+    return image_header(path, channels, None)[0]
 
 
 def read_image(path: Path, grid: Grid, span: Range | None = None) -> Tensor:

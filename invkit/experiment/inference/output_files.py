@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invkit.core.files import write_atomic
 from invkit.evaluation.report.images import deviation_png, image_png, measured_png, sample_sheet
-from invkit.experiment.inference.unit import Unit
+from invkit.experiment.inference.unit import PIXELS, Unit
 from invkit.reconstructors.posterior import Posterior, write_npz
 
 SHOWN = 4  # samples saved as images; all are in the .npz
@@ -57,7 +57,8 @@ def _images(result: Result) -> tuple[dict[str, bytes], float | None]:
     images = {"measured": measured_png(measurement), "mean": image_png(mean[0])}
     images |= {f"sample_{k + 1}": image_png(x[0]) for k, x in enumerate(samples[:SHOWN])}
     deviation = posterior.deviation if len(samples) > 1 else None
-    span = None if result.columns is None else (result.unit.low, result.unit.high)
+    own = result.columns is not None or result.unit != PIXELS
+    span = (result.unit.low, result.unit.high) if own else None
     scale = None
     if deviation is not None:
         images["deviation"], scale = deviation_png(deviation[0])

@@ -8,7 +8,7 @@ from torch import Tensor
 from invkit.core.errors import DataError, RecipeError
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
-from invkit.experiment.inference.image_files import InputFile, image_grid, read_image
+from invkit.experiment.inference.image_files import InputFile, image_header, read_image
 from invkit.experiment.inference.measured_files import ARRAYS, image_shape, measured_grid, measured_image, read_array
 from invkit.experiment.inference.point_files import Points, read_points
 from invkit.experiment.inference.request import Request
@@ -31,7 +31,7 @@ class PreparedInput:
     points: Points | None = None
     y: Tensor | None = None  # measured values of an array file
     y_shape: tuple[int, ...] | None = None  # of measured values, whether read already or not
-    unit: Unit = PIXELS  # of points and arrays
+    unit: Unit = PIXELS  # of the values of the file, and of the results
 
 
 def prepare(request: Request, file: InputFile) -> PreparedInput:
@@ -65,9 +65,11 @@ def _prepare_points(request: Request, file: InputFile) -> PreparedInput:
 
 
 def _prepare_image(request: Request, file: InputFile) -> PreparedInput:
+    span = request.options.span or request.trained.recipe.data.span
+    pixels, unit = image_header(file.path, request.channels, span)
     if isinstance(request.size, tuple):
-        return PreparedInput(file, Grid(*request.size, request.channels))
-    pixels = grid = image_grid(file.path, request.channels)
+        return PreparedInput(file, Grid(*request.size, request.channels), unit=unit)
+    grid = pixels
     if request.size is not None:
         grid = pixels.scaled(request.size)
     if request.mask is not None and pixels.shape != tuple(request.mask.shape[2:]):
@@ -76,7 +78,7 @@ def _prepare_image(request: Request, file: InputFile) -> PreparedInput:
             f"{file}: {pixels.width}x{pixels.height} pixels, and the mask {request.options.mask} has {width}x{height}; "
             "they must be equal"
         )
-    return PreparedInput(file, grid, pixels)
+    return PreparedInput(file, grid, pixels, unit=unit)
 
 
 def _prepare_measured(request: Request, file: InputFile) -> PreparedInput:
@@ -114,12 +116,13 @@ def measure_input(request: Request, prepared: PreparedInput) -> tuple[Measuremen
         return Measurement(
             PointValues(grid, points.coordinates[None]), y, white_sigma(recipe.noise, "reconstructing points")
         ), None
+    span = request.options.span or recipe.data.span
     if request.mask is not None:
         assert prepared.image_grid is not None
-        x = read_image(file.path, prepared.image_grid, recipe.data.span)
+        x = read_image(file.path, prepared.image_grid, span)
         at, values = observed_points(x, request.mask)
         return bin_points(at[None], values[None], grid, white_sigma(recipe.noise, "--mask")), None
-    x = read_image(file.path, grid, recipe.data.span)
+    x = read_image(file.path, grid, span)
     keys = Keys.of(request.options.seed, "reconstruct", [file.key])
     try:
         operator = recipe.degradation.sample(keys.child("operator"), grid)

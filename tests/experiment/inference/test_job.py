@@ -325,7 +325,6 @@ def test_whose_folder_it_is(go, picture, tmp_path):
         ({"grid": "0"}, RecipeError, ("--grid 0", "48x64")),
         ({"grid": "4x"}, RecipeError, ("--grid 4x",)),
         ({"grid": "40"}, DataError, ("x.png", "13x18", "55x40")),
-        ({"span": (0.0, 1.0)}, RecipeError, ("--range",)),
         ({"samples": 0}, RecipeError, ("--samples",)),
         ({"sampler": "huen"}, RecipeError, ("--sampler", "'huen'", "'heun'")),
         ({"steps": 0}, RecipeError, ("--steps", 0)),
@@ -364,11 +363,11 @@ def test_inputs_that_do_not_fit_are_refused_before_any_work(go, trained, picture
         ({}, {"x.png": 2, "p.csv": 1, "p.npz": 1}),
         ({"mask": "mask.png"}, {"x.png": 2, "mask.png": 1, "p.csv": 1, "p.npz": 1}),
         ({"mask": "mask.png", "grid": "9"}, {"x.png": 2, "mask.png": 1, "p.csv": 1, "p.npz": 1}),
-        ({"grid": "9x9"}, {"x.png": 1, "p.csv": 1, "p.npz": 1}),  # the image's own size is not needed
+        ({"grid": "9x9"}, {"x.png": 2, "p.csv": 1, "p.npz": 1}),
     ],
 )
 def test_no_file_is_read_twice(go, picture, tmp_path, write, monkeypatch, options, times):
-    """A file of points is opened once; an image once for its header, if its size is needed, and once for its pixels."""
+    """A file of points is opened once; an image once for its header, and once for its pixels."""
     Image.new("L", (13, 18), 255).save(tmp_path / "mask.png")
     np.savez(tmp_path / "p.npz", coordinates=np.full((1, 2), 0.5), values=np.zeros((1, 3)))
     inputs = picture(), write("x,y,r,g,b\n0,0,1,1,1\n", "p.csv"), tmp_path / "p.npz"

@@ -19,6 +19,7 @@ from invkit.cli.plugins import plugins
 from invkit.cli.recipes import show, validate
 from invkit.cli.reconstruct import reconstruct
 from invkit.cli.run import evaluate, run
+from invkit.cli.runs import runs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +28,7 @@ def cli() -> None:
     """Inverse problems in imaging: posterior samples from conditional diffusion models, evaluated against baselines."""
 
 
-for command in (run, evaluate, reconstruct, export, models, validate, show, plugins, doctor):
+for command in (run, evaluate, reconstruct, export, models, runs, validate, show, plugins, doctor):
     cli.add_command(command)
 
 

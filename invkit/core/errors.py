@@ -12,7 +12,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 _REFUSED = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
-    errno.ENOENT,
 }  # fmt: skip
 
 # Messages of out-of-memory errors that have no class of their own: of the CPU allocator, CUDA and its libraries.

@@ -35,7 +35,10 @@ def make_folder(folder: Path) -> None:
     """Create a folder and its missing parents, and sync each new entry to disk."""
     if not folder.is_dir():
         make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError:  # a file system that is not for files, as /proc
+            raise RecipeError(f"{folder}: cannot be created; use another path") from None
         sync_folder(folder.parent)
 
 

@@ -23,7 +23,7 @@ from invkit.recipe.yaml_reader import Path, Problem, Tree, brief
 
 SECTIONS = {  # how to write a section that a recipe needs
     "data": "; write data: {name: photos}, or {name: images, root: FOLDER}",
-    "degradation": "; write degradation: {name: sparse-random}; `invkit plugins` lists the others",
+    "degradation": "; write degradation: {name: NAME}; `invkit plugins` lists them",
 }
 
 S = TypeVar("S", bound=Settings)

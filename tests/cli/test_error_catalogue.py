@@ -43,10 +43,6 @@ def test_there_are_many_and_the_page_has_them_all():
     [
         ("the disk is full", OSError(errno.ENOSPC, "No space left on device")),
         ("out of memory", MemoryError()),
-        (
-            "a setting of an earlier run is missing a file",
-            FileNotFoundError(errno.ENOENT, "No such file or directory", "x"),
-        ),
     ],
 )
 def test_what_happens_during_a_run_is_answered_too(invkit, folder, monkeypatch, what, error):

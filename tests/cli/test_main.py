@@ -43,7 +43,7 @@ def test_the_contracts_commands_and_options_are_there(invkit):
 def test_usage(invkit, arguments):
     code, out, err = invkit(*arguments)
     assert (code, out) == (2, "")
-    assert "Error: " in err
+    assert err.startswith("error: ") and err.count("\n") == 1
 
 
 FULL = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
@@ -64,7 +64,7 @@ FULL = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 byte
         (RuntimeError(f"[enforce fail] {FULL}"), 6, "memory"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), 6, "memory"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), 6, "memory"),
-        (click.UsageError("bad"), 2, "Error: bad"),
+        (click.UsageError("bad"), 2, "error: bad"),
         (KeyboardInterrupt(), 130, ""),
         (OSError(errno.EACCES, "denied", "/root/x"), 2, "error: /root/x: denied"),
         (OSError(errno.EACCES, "denied"), 1, "Traceback"),

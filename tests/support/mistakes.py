@@ -29,7 +29,7 @@ GROUPS: dict[str, list[Mistake]] = {
         Mistake("validate no_data.yaml", 2,
                 "data: this setting is missing; write data: {name: photos}, or {name: images, root: FOLDER}"),
         Mistake("validate no_task.yaml", 2,
-                "degradation: this setting is missing; write degradation: {name: sparse-random}"),
+                "degradation: this setting is missing; write degradation: {name: NAME}; `invkit plugins` lists them"),
     ],
     "Settings": [
         Mistake("validate recipe.yaml degradation=sparse-rnadom", 2,
@@ -173,7 +173,7 @@ GROUPS: dict[str, list[Mistake]] = {
                 "eval.methods.0.prior: this setting is missing; write {name: dps, prior: ...}"),
         Mistake("eval run 'eval.methods=[{name: dps, prior: nowhere}]'", 3,
                 "dps.prior: HERE/nowhere, here or in runs, is no run folder"),
-        Mistake("eval run 'eval.methods=[{name: dps, prior: run}]'", 2,
+        Mistake("eval run 'eval.methods=[{name: dps, prior: ./run}]'", 2,
                 "a prior is trained on the degradation 'nothing', as the recipe photos_prior does"),
         Mistake("eval run 'eval.methods=[{name: dps, prior: \"pretrained:photo\"}]'", 2, "there is no such model"),
         Mistake("eval run eval.methods=[oracle]", 2, "requires images with a known distribution: data.name=fields"),
@@ -289,5 +289,4 @@ def _code(text: str) -> str:
 LATER = {  # what happens while a run is computed
     "the disk is full": (6, "saved files are intact: free space and run the same command again"),
     "out of memory": (6, "run the same command again with train.accumulate=N (a divisor of train.batch)"),
-    "a setting of an earlier run is missing a file": (2, "No such file or directory; use another path"),
 }

@@ -10,7 +10,12 @@ from invkit.testing import check_sampler
 from invkit.testing.samplers import CHECKS, Subject
 
 
-@pytest.mark.parametrize("name", sorted(registry().names("sampler")))
+SLOW = {"langevin"}  # many calls in each step
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in sorted(registry().names("sampler"))]
+)
 def test_what_ships_passes(name):
     check_sampler(registry().get("sampler", name), name).raise_for_failures()
 

@@ -64,7 +64,9 @@ def test_pnp_hqs_tends_to_a_posterior_mean(weight):
     assert float((estimate("pnp-hqs", m, 0.4, strength=2 * weight) - expected).abs().max()) > 1e-2
 
 
-@pytest.mark.parametrize(("balance", "weight"), [("bayes", 1.0), ("published", 0.25)])
+@pytest.mark.parametrize(
+    ("balance", "weight"), [("bayes", 1.0), pytest.param("published", 0.25, marks=pytest.mark.slow)]
+)
 def test_red_diff_tends_to_a_posterior_mean(balance, weight):
     m, s2 = blurred(), (0.4 * PRIOR.noise_std(GRID)) ** 2
     expected = posterior_mean(m, s2, 1.0, SIGMA**2 if balance == "bayes" else weight * s2).float()

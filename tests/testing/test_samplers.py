@@ -9,7 +9,6 @@ from invkit.plugins.loader import registry
 from invkit.testing import check_sampler
 from invkit.testing.samplers import CHECKS, Subject
 
-
 SLOW = {"langevin"}  # many calls in each step
 
 

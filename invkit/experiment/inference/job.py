@@ -53,6 +53,8 @@ def reconstruct(
     files = find_inputs(inputs, ARRAYS if options.measured else POINTS)
     if options.mask is not None and all(file.holds_numbers for file in files):
         raise RecipeError("--mask is for images, and no input is one; leave it out")
+    if options.measured and options.span is not None and not any(file.holds_numbers for file in files):
+        raise RecipeError("--range with --measured is for arrays, and no input is of that kind; leave it out")
     for path in inputs:
         if path.is_dir() and (note := unread_note(image_names(path, UNREAD))):
             notify(f"{path}: {note}")

@@ -61,7 +61,7 @@ def plugins_named_in(text):
     """The degradations, and the words of their names, that a text of the core knows."""
     names = {name for name, origin in plugins.registry().origins.items() if origin.plugin != "core"}
     words = {name for _, name in names} | {"superres", "super-res", "inpaint", "deblur", "tomograph", "radon"}
-    words -= {"denoise"}  # also what a sampler calls the network
+    words -= {"denoise", "jpeg"}  # also what a sampler calls the network, and a file format
     return sorted(word for word in words if word in text.lower())
 
 

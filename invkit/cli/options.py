@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from invkit.core.errors import Interrupted, InvkitError, to_user_error
-from invkit.recipe.read import read_recipe
+from invkit.recipe.read import installed, read_recipe
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
     from invkit.plugins.registry import Registry
@@ -21,6 +22,7 @@ plugin_files = click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(exists=True, dir_okay=False), help="Load a plugin file (.py)."
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quietly = click.option("-q", "--quiet", is_flag=True, help="Print results, warnings and errors only.")
 device_name = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -28,6 +30,12 @@ device_name = click.option(
     show_default=True,
     help="Where to compute; auto: on a GPU if there is one.",
 )
+
+
+def recipe_names(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    """What a shell completes a recipe to: the installed ones, and files."""
+    names = [CompletionItem(name) for name in installed() if name.startswith(text)]
+    return [*names, CompletionItem(text, type="file")]
 
 
 def load_registry(plugins: Sequence[str]) -> "Registry":

@@ -82,9 +82,9 @@ class ConsoleListener(Listener):
 
 
 @contextmanager
-def console_progress(device: str) -> Iterator[ConsoleListener]:
-    """A listener that prints the progress of a run on stderr."""
-    listener = ConsoleListener(Console(stderr=True), cpu=pick_device(device).type == "cpu")
+def console_progress(device: str, quiet: bool = False) -> Iterator[ConsoleListener]:
+    """A listener that prints the progress of a run on stderr, or nothing if `quiet`."""
+    listener = ConsoleListener(Console(stderr=True, quiet=quiet), cpu=pick_device(device).type == "cpu")
     try:
         yield listener
     finally:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from invkit.cli.options import load_recipe, load_registry, plugin_files, report_error
+from invkit.cli.options import load_recipe, load_registry, plugin_files, recipe_names, report_error
 from invkit.core.errors import InvkitError
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 
 
 @click.command()
-@click.argument("recipes", nargs=-1, metavar="RECIPE... [KEY=VALUE]...")
+@click.argument("recipes", nargs=-1, metavar="RECIPE... [KEY=VALUE]...", shell_complete=recipe_names)
 @click.option(
     "--schema",
     is_flag=False,
@@ -59,9 +59,9 @@ def _write_schema(file: str, registry: "Registry") -> None:
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=recipe_names)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @plugin_files
 def show(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
-    """Print a recipe with all defaults written out."""
-    click.echo(load_recipe(recipe, overrides, plugins).dump(), nl=False)
+    """Print a recipe with all defaults written out, and where each value comes from."""
+    click.echo(load_recipe(recipe, overrides, plugins).explained(), nl=False)

@@ -1,11 +1,12 @@
 """`invkit reconstruct`."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
 
-from invkit.cli.options import device_name, json_output, plugin_files
+from invkit.cli.options import device_name, json_output, plugin_files, quietly
 from invkit.core.errors import Interrupted
 from invkit.core.signals import stop_requests
 
@@ -55,6 +56,7 @@ from invkit.core.signals import stop_requests
 @device_name
 @plugin_files
 @json_output
+@quietly
 def reconstruct(
     run: Path,
     inputs: tuple[Path, ...],
@@ -73,6 +75,7 @@ def reconstruct(
     device: str,
     plugins: tuple[str, ...],
     as_json: bool,
+    quiet: bool,
 ) -> None:
     """Reconstruct images or points with a trained RUN. Prints the output folder of each.
 
@@ -90,9 +93,9 @@ def reconstruct(
             trained = load(run, device, registry(plugins))
             options = Options(mask, invert_mask, measured, grid, tiles, samples, seed, sampler, steps, calibrated, span)
             outputs = []
-            for output in reconstruct_files(
-                trained, run.name, inputs, out, options, lambda text: click.echo(text, err=True), TextProgress
-            ):
+            show = (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+            progress = partial(TextProgress, write=show) if quiet else TextProgress
+            for output in reconstruct_files(trained, run.name, inputs, out, options, show, progress):
                 outputs.append(output)
                 if not as_json:
                     click.echo(out / output["name"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invkit.cli.options import device_name, load_recipe, load_registry, load_run, plugin_files
+from invkit.cli.options import device_name, load_recipe, load_registry, load_run, plugin_files, quietly, recipe_names
 from invkit.core.signals import stop_requests
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=recipe_names)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder.  [default: runs/<recipe>]")
 @device_name
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 @click.option("--profile", is_flag=True, help="Only print the time and the operations of each part of a training step.")
 @click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes on this machine, one for each GPU.")
 @plugin_files
+@quietly
 def run(
     recipe: str,
     overrides: tuple[str, ...],
@@ -39,6 +40,7 @@ def run(
     profile: bool,
     nproc: int,
     plugins: tuple[str, ...],
+    quiet: bool,
 ) -> None:
     """Train, evaluate and report RECIPE. An interrupted run is resumed, also if its folder is given for RECIPE.
 
@@ -66,7 +68,7 @@ def run(
             return
         if nproc > 1 and "WORLD_SIZE" not in os.environ:
             raise click.exceptions.Exit(distributed.launch([sys.executable, "-m", "invkit", *sys.argv[1:]], nproc))
-        with console_progress(device) as listener:
+        with console_progress(device, quiet) as listener:
             if seeds is None:
                 folder = experiment.run(loaded, out=out, device=device, fresh=fresh, smoke=smoke, listener=listener)
             else:
@@ -103,6 +105,7 @@ def run(
 @click.option("--from-saved", is_flag=True, help="Compute the metrics from stored reconstructions, without the model.")
 @device_name
 @plugin_files
+@quietly
 def evaluate(
     runs: tuple[str, ...],
     format_: str,
@@ -114,6 +117,7 @@ def evaluate(
     from_saved: bool,
     device: str,
     plugins: tuple[str, ...],
+    quiet: bool,
 ) -> None:
     """Print the metric table of trained runs or model files; for a folder of several seeds, their joint table.
 
@@ -134,7 +138,7 @@ def evaluate(
     from invkit.experiment.run_folder import RunFolder
     from invkit.experiment.seeds import any_evaluation, check_columns
 
-    with console_progress(device) as listener:
+    with console_progress(device, quiet) as listener:
         registry = load_registry(plugins)
         places = [RunFolder.find(folders[0], into)] if into else folders
         if columns:

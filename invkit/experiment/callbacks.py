@@ -33,12 +33,16 @@ class ProgressListener(Listener):
 
 
 class RecordingListener(Listener):
-    """Forwards all calls to another listener, and writes messages to the log of the run."""
+    """Forwards all calls to another listener, each message once, and writes messages to the log of the run."""
 
     def __init__(self, listener: Listener, folder: RunFolder) -> None:
         self._listener, self._folder = listener, folder
+        self._said = set[str]()
 
     def say(self, text: str) -> None:
+        if text in self._said:
+            return
+        self._said.add(text)
         self._folder.note(text)
         self._listener.say(text)
 

@@ -1,30 +1,27 @@
-"""Training logs: metrics.jsonl, and TensorBoard if enabled."""
+"""Training logs: metrics.jsonl, and the writers that the recipe names."""
 
 import io
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from invkit.experiment.log_writers import WRITERS, LogWriter
 from invkit.experiment.run_folder import RunFolder
 from invkit.training.settings import Log
 from invkit.training.trainer import StepRecord
 
 
 class RunLogger:
-    """Logs scalars, sample grids and validations. If TensorBoard fails it is disabled, and log.txt records the error."""
+    """Logs scalars, sample grids and validations. A writer that fails is left out, and log.txt records the error."""
 
     def __init__(self, folder: RunFolder, settings: Log, step: int) -> None:
-        self.folder, self.every, self._writer = folder, settings.every, None
-        if settings.tensorboard:
-
-            def start() -> None:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._writer = SummaryWriter(folder.tensorboard, purge_step=step + 1)
-
-            self._try(start)
+        self.folder, self.every = folder, settings.every
+        self._writers: dict[str, LogWriter] = {}
+        for name in settings.to:
+            self._try(name, lambda name=name: self._writers.update({name: WRITERS[name](folder, step)}))
 
     def step(self, record: StepRecord, *, last: bool, skipped: int) -> None:
         if record.step % self.every and not last:
@@ -37,11 +34,7 @@ class RunLogger:
         self._scalars(values, record.step)
 
     def sheet(self, png: bytes, step: int) -> None:
-        def draw(writer: Any) -> None:
-            pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-            writer.add_image("samples", pixels, step, dataformats="HWC")
-
-        self._tensorboard(draw)
+        self._each(lambda writer: writer.image("samples", np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), step))
 
     def validation(self, table: dict[str, Any], step: int) -> None:
         """Log the metrics of the held-out images and their reliability diagram."""
@@ -54,30 +47,34 @@ class RunLogger:
         self.folder.append_metrics({"step": step, "validation": values})
         self._scalars({f"validation/{name}": value for name, value in values.items()}, step)
 
-        def draw(writer: Any) -> None:
+        def draw(writer: LogWriter) -> None:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
 
             from invkit.evaluation.report.figures import reliability_figure
 
             if figure := reliability_figure(table):
                 FigureCanvasAgg(figure)
-                writer.add_figure("reliability", figure, step)
+                writer.figure("reliability", figure, step)
 
-        self._tensorboard(draw)
+        self._each(draw)
 
     def close(self) -> None:
-        self._tensorboard(lambda writer: writer.close())
+        self._each(lambda writer: writer.close())
 
     def _scalars(self, values: dict[str, float], step: int) -> None:
-        self._tensorboard(lambda writer: [writer.add_scalar(name, value, step) for name, value in values.items()])
+        self._each(lambda writer: writer.scalars(values, step))
 
-    def _tensorboard(self, act: Callable[[Any], Any]) -> None:
-        if self._writer is not None:
-            self._try(lambda: act(self._writer))
+    def _each(self, act: Callable[[LogWriter], object]) -> None:
+        for name, writer in list(self._writers.items()):
+            self._try(name, lambda writer=writer: act(writer))
 
-    def _try(self, act: Callable[[], Any]) -> None:
+    def _try(self, name: str, act: Callable[[], object]) -> None:
         try:
             act()
         except Exception as error:  # a failing logger must not stop the training
-            self._writer = None
-            self.folder.note(f"TensorBoard is disabled: {type(error).__name__}: {error}")
+            self._writers.pop(name, None)
+            text = f"the log to {name} is disabled: {type(error).__name__}: {error}"
+            if isinstance(error, ModuleNotFoundError):
+                text += f"; pip install 'invkit[{name}]'"
+                warnings.warn(text, stacklevel=2)
+            self.folder.note(text)

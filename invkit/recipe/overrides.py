@@ -12,6 +12,7 @@ LISTS = {
     ("eval", "grids"),
     ("eval", "methods"),
     ("eval", "metrics"),
+    ("log", "to"),
 }  # also given as `a,b` or a single item
 EXCLUSIVE: dict[Path, str] = {("train", "steps"): "budget", ("train", "budget"): "steps"}
 

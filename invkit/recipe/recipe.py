@@ -24,6 +24,7 @@ from invkit.physics.degradation import Degradation
 from invkit.physics.noise import Noise, NoiseLaw
 from invkit.plugins import loader
 from invkit.plugins.registry import Registry
+from invkit.recipe.origins import with_origins
 from invkit.recipe.overrides import override, with_value
 from invkit.recipe.read import read_recipe
 from invkit.recipe.resolve import plain, resolve
@@ -39,6 +40,7 @@ class Source:
     name: str = field(default="recipe", compare=False)
     text: str = field(default="", compare=False)
     registry: Registry | None = field(default=None, compare=False, repr=False)
+    tree: Tree = field(default_factory=Tree, compare=False, repr=False)
 
 
 class Recipe(Settings):
@@ -162,6 +164,10 @@ class Recipe(Settings):
         """All settings as YAML, with absolute paths; loading it gives an equal recipe."""
         return _as_yaml(plain(self, self.registry))
 
+    def explained(self) -> str:
+        """As `dump`, with a comment after each value on where it comes from."""
+        return with_origins(self.dump(), self._source.tree)
+
     def portable(self) -> str:
         """As `dump`, but of each path only its last part, so that it is looked for beside the file that holds the recipe."""
         data: Any = plain(self, self.registry)
@@ -209,7 +215,8 @@ def parse_recipe(text: str, file: FilePath, overrides: Sequence[str] = (), regis
 
 def _resolved(tree: Tree, text: str, file: FilePath, overrides: Sequence[str], registry: Registry | None) -> Recipe:
     registry = registry or loader.registry()
-    loaded = resolve(Recipe, override(tree, overrides), registry, file.parent)
+    overridden = override(tree, overrides)
+    loaded = resolve(Recipe, overridden, registry, file.parent)
     plain(loaded, registry)  # raises PluginError if several plugins provide the name of a default
-    loaded._source = Source(file.stem, text, registry)
+    loaded._source = Source(file.stem, text, registry, overridden)
     return loaded

@@ -1,7 +1,7 @@
 """The recipe sections `train` and `log`."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -144,4 +144,16 @@ class Log(Settings):
     """Settings of the training log."""
 
     every: int = Field(20, ge=1, description="steps between logged records")
-    tensorboard: bool = Field(True, description="write TensorBoard files")
+    to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        ("tensorboard",),
+        description="where to log besides metrics.jsonl; wandb and mlflow are extras of the installation",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_before(cls, data: Any) -> Any:
+        """`tensorboard: true | false` of earlier versions."""
+        if not isinstance(data, dict) or not isinstance(data.get("tensorboard"), bool):
+            return data
+        rest = {key: value for key, value in data.items() if key != "tensorboard"}
+        return {"to": ("tensorboard",) if data["tensorboard"] else (), **rest}

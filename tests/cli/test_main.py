@@ -117,6 +117,15 @@ def test_a_stream_without_our_characters_gets_similar_ones():
     assert done.stdout.decode("cp1252").strip() == "-18.2 ±0.3 ^ –4 # é ?"
 
 
+@pytest.mark.parametrize(
+    ("typed", "expected"), [("invkit ru", ["plain,run", "plain,runs"]), ("invkit run quick", ["plain,quickstart"])]
+)
+def test_a_shell_completes_commands_and_recipes(typed, expected):
+    words = {"_INVKIT_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    done = subprocess.run([sys.executable, "-m", "invkit"], capture_output=True, text=True, env={**os.environ, **words})
+    assert [line for line in done.stdout.splitlines() if not line.startswith("file,")] == expected
+
+
 @pytest.mark.skipif(os.name != "posix", reason="closes streams in a shell")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
 def test_streams_may_be_closed(closed, tmp_path):

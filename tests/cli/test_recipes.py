@@ -51,8 +51,16 @@ def test_a_mistake_as_a_person_makes_it(write):
 def test_show_prints_a_recipe_that_loads_again(invkit, write):
     code, out, err = invkit("show", write(HEAD), "train.steps=7")
     assert (code, err) == (0, "")
-    assert "  steps: 7\n" in out
-    assert invkit("show", write(out, "again.yaml")) == (0, out, "")
+    origins = {line.partition("#")[0].strip(): line.partition("# ")[2] for line in out.splitlines()}
+    assert (
+        origins["steps: 7"] == "command line"
+        and origins["batch: 64"] == "default"
+        and origins["name: photos"] == "recipe"
+    )
+    again = invkit("show", write(out, "again.yaml"))[1]
+    assert [line.partition("#")[0] for line in again.splitlines()] == [
+        line.partition("#")[0] for line in out.splitlines()
+    ]
 
 
 def test_a_plugin_file(invkit, write):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 from support.messages import missing
@@ -20,16 +21,35 @@ def test_run_and_eval_print_the_table_and_nothing_else_on_stdout(invkit, write, 
     code, out, err = invkit("run", recipe, "--out", tmp_path / "a", "--device", "cpu")
     assert code == 0
     assert not missing(out, "gaussian", "psnr") and not missing(err, "step 3/3", "loss", "report.html")
+    notes = [line for line in err.splitlines() if not line.startswith(("step", "evaluated"))]
+    assert len(set(notes)) == len(notes)
     assert "step 3/3" not in invkit("run", recipe, "--out", tmp_path / "a")[2]
     code, _, err = invkit("run", recipe, "seed=1", "--out", tmp_path / "a")
     assert code == 2
     assert "--fresh" in err
+    code, _, err = invkit("eval", tmp_path / "a", "eval.images=2", "-q")
+    assert code == 0 and "evaluated" not in err and "eval" not in err
     code, out, _ = invkit("eval", tmp_path / "a", trained_run, "--format", "json")
     assert code == 0
     assert [row["run"] for row in json.loads(out)["rows"]] == ["a"] * 5 + ["run"] * 5
     assert invkit("eval", tmp_path / "a", "--format", "json", "--out", tmp_path / "t.json")[:2] == (0, "")
     assert json.loads((tmp_path / "t.json").read_text()) == json.loads((tmp_path / "a/eval/table.json").read_text())
     assert invkit("eval", tmp_path / "a", "--format", "md")[1].startswith("| ")
+
+
+def test_a_run_is_zipped_moved_and_renamed(invkit, tmp_path, trained_run):
+    expected = json.loads(invkit("eval", trained_run, "--format", "json")[1])["rows"]
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", trained_run)
+    folder = tmp_path / "elsewhere" / "another name"
+    shutil.unpack_archive(packed, folder)
+    code, out, err = invkit("eval", folder, "--format", "json")
+    rows = json.loads(out)["rows"]
+    assert (code, err, {row.pop("run") for row in rows}) == (0, "", {"another name"})
+    assert rows == [{key: value for key, value in row.items() if key != "run"} for row in expected]
+    again = invkit("run", folder)  # finished: nothing is computed
+    assert again[0] == 0 and "step" not in again[2]
+    code, out, _ = invkit("eval", folder, "eval.images=2", "--format", "json", "--device", "cpu")
+    assert code == 0 and json.loads(out)["images"] == 2
 
 
 def test_a_run_of_a_plugin_file_is_evaluated_with_it(invkit, write, tmp_path):

@@ -1,10 +1,11 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from support.messages import raises
 
-from invkit.cli.doctor import doctor_report, doctor_text
+from invkit.cli.doctor import doctor_report, doctor_text, minutes
 from invkit.core.errors import PluginError, RecipeError
 from invkit.plugins.inventory import description_text, descriptions, listing, listing_text
 from invkit.plugins.loader import registry
@@ -31,7 +32,9 @@ def test_doctor():
     assert json.loads(json.dumps(report)) == report
     for word in ("9.9", "python", "torch", report["device"], "cores", "memory_gib"):
         assert word in text
-    assert report["memory_gib"] > 0
+    assert report["memory_gib"] > 0 and report["disk_free_gib"] > 0
+    assert re.fullmatch(r"\d+ GFLOP/s on the CPU: the quick start trains in about [\d.]+ \w+", report["speed"])
+    assert minutes(84.0) == "10.4 minutes" and ("slow " in text) == (report["device"] == "cpu")
     assert "loaded" in report["plugins"].values()
 
 

@@ -68,7 +68,7 @@ def smoke(invkit, write, folder, node, *options):
     code, _, err = invkit("run", recipe, "--smoke", "--device", "cpu", "--out", folder / "run", *options)
     assert code == 0, err
     page = unescape((folder / "run" / "report.html").read_text("utf-8"))
-    return "".join(re.search(r"measured by <b>(.*)</b>(.*)", page).groups())
+    return "".join(re.search(r"measurements by <b>(.*)</b>(.*)", page).groups())
 
 
 def test_no_name_and_no_example_is_left_out():
@@ -90,7 +90,7 @@ def test_it_runs_to_its_report(invkit, write, tmp_path, node):
 def test_a_mapping_as_a_setting(invkit, write, tmp_path):
     node = {"name": "adapted", "settings": {"sigma": 2.0, "deep": {"name": 3, "of": [1, {}]}, "none": None}}
     said = smoke(invkit, write, tmp_path, node, "--plugin", write(ADAPTED, "adapted.py"))
-    assert said == "adapted (settings: {sigma: 2.0, deep: {name: 3, of: [1, {}]}, none: None})"
+    assert said == "adapted (settings: {sigma: 2.0, deep: {name: 3, of: [1, {}]}})"
 
 
 def test_parts_are_shown_with_their_names():

@@ -18,8 +18,9 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.experiment.model_file import SHIPPED, shipped
 from invkit.experiment.model_summary import summary
-from invkit.experiment.priors import error_ratios
 from invkit.physics.measurement import measure
+from invkit.reconstructors.zeroshot.denoising import error_ratios, linear_denoiser
+from invkit.reconstructors.zeroshot.prior import TrainedPrior
 
 NAMES = sorted(shipped())
 LARGEST = 8_000_000  # bytes
@@ -81,7 +82,8 @@ def test_the_sparse_one_beats_kriging_on_photographs_that_it_has_not_seen():
 def test_the_prior_is_better_than_the_linear_denoiser():
     trained = invkit.load("pretrained:photos-prior", device="cpu")
     x = trained.recipe.data.open("test", Grid(32, 32), 0, 14)[range(14)]
-    ratios = error_ratios(trained.model, x, [3.0, 1.0, 0.5], 0)
+    prior = TrainedPrior(trained.model)
+    ratios = error_ratios(prior, linear_denoiser(prior, Grid(32, 32)), x, [3.0, 1.0, 0.5])
     assert ratios == pytest.approx([0.862, 0.783, 0.804], abs=0.05)  # of the card
 
 

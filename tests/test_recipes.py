@@ -86,9 +86,8 @@ def methods(recipe):
     return plain(recipe, plugins.registry())["eval"]["methods"]
 
 
-TWINS = {
-    f"cifar10_{task}" for task in TASKS
-}  # with the embedded photographs, those of the same task that begin with photos_
+# the same task with the embedded photographs runs in fast tests, or the same recipe for a GPU
+TWINS = {f"cifar10_{task}" for task in (*TASKS, "masks_cpu", "sparse_cpu")}
 
 
 def sizes(path):

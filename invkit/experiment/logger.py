@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ class RunLogger:
         self.folder, self.every = folder, settings.every
         self._writers: dict[str, LogWriter] = {}
         for name in settings.to:
-            self._try(name, lambda name=name: self._writers.update({name: WRITERS[name](folder, step)}))
+            self._try(name, partial(self._open, name, folder, step))
+
+    def _open(self, name: str, folder: RunFolder, step: int) -> None:
+        self._writers[name] = WRITERS[name](folder, step)
 
     def step(self, record: StepRecord, *, last: bool, skipped: int) -> None:
         if record.step % self.every and not last:
@@ -66,7 +70,7 @@ class RunLogger:
 
     def _each(self, act: Callable[[LogWriter], object]) -> None:
         for name, writer in list(self._writers.items()):
-            self._try(name, lambda writer=writer: act(writer))
+            self._try(name, partial(act, writer))
 
     def _try(self, name: str, act: Callable[[], object]) -> None:
         try:

@@ -153,6 +153,8 @@ class Log(Settings):
     @classmethod
     def _as_before(cls, data: Any) -> Any:
         """`tensorboard: true | false` of earlier versions."""
+        if isinstance(data, dict) and isinstance(data.get("to"), list):
+            data = {**data, "to": tuple(data["to"])}  # what a validator returns is no longer read as JSON
         if not isinstance(data, dict) or not isinstance(data.get("tensorboard"), bool):
             return data
         rest = {key: value for key, value in data.items() if key != "tensorboard"}

@@ -30,8 +30,8 @@ def dropout(x: Tensor, p: float, seed: Tensor | None) -> Tensor:
     if seed is None or p == 0:
         return x
     generator = torch.Generator(x.device).manual_seed(int(seed))
-    keep = torch.rand(x.shape, generator=generator, dtype=torch.float32, device=x.device) >= p
-    return x * (keep / (1 - p))
+    keep = torch.rand(x.shape, generator=generator, dtype=torch.float32, device=x.device).ge_(p)
+    return x * keep.div_(1 - p)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_of_a_budget_and_steps_the_later_applies(invkit, folder, monkeypatch):
     assert code == 0 and "steps: 7" in out and "replaces train.budget=10m" in err
 
 
-def test_a_wrong_column_is_told_before_anything_is_computed(invkit, folder, monkeypatch):
+def test_a_wrong_column_is_reported_before_anything_is_computed(invkit, folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr("invkit.experiment.run.evaluate_run", lambda *_: pytest.fail("computed"))
     code, _, err = invkit("eval", "run", "eval.images=2", "--columns", "psnr,crbs")

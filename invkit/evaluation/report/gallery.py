@@ -17,7 +17,7 @@ TOP = 0.995  # share of the pixels below the end of the colour scale
 
 
 @dataclass(frozen=True)
-class Picture:
+class Panel:
     """An image of the page as a data address; `address` is None where there is nothing to show."""
 
     caption: str
@@ -30,7 +30,7 @@ def uri(data: bytes, kind: str = "png") -> str:
 
 
 def gallery(shown: Examples) -> dict[str, Any]:
-    """What the template needs of one grid: the rule, width of an image, colour scale, and the pictures of every case."""
+    """What the template needs of one grid: the rule, width of an image, colour scale, and the panels of every case."""
     height, width = shown.truth.shape[-2:]
     step = -(-max(height, width) // LARGEST)
     errors = {name: _error(one.mean, shown.truth) for name, one in shown.estimates.items()}
@@ -39,19 +39,19 @@ def gallery(shown: Examples) -> dict[str, Any]:
     top = float(np.quantile(np.concatenate(values), TOP)) if values else 0.0
     top = top or 1.0
 
-    def pictures(b: int, case: str) -> Iterator[tuple[str, str, list[Picture]]]:
-        def picture(caption: str, png: bytes | None, label: str) -> Picture:
-            return Picture(caption, None if png is None else uri(png), f"{label} of {case}")
+    def panels(b: int, case: str) -> Iterator[tuple[str, str, list[Panel]]]:
+        def panel(caption: str, png: bytes | None, label: str) -> Panel:
+            return Panel(caption, None if png is None else uri(png), f"{label} of {case}")
 
         measured, truth = measured_png(shown.measurement[b : b + 1], step), image_png(shown.truth[b], step)
-        yield "", "", [picture("measured", measured, "measurement"), picture("truth", truth, "true image")]
+        yield "", "", [panel("measured", measured, "measurement"), panel("truth", truth, "true image")]
         for name, one in shown.estimates.items():
             deviation, sample = deviations[name], one.sample
             yield name, shown.cases[b].scores.get(name, ""), [
-                picture("estimate", image_png(one.mean[b], step), f"{name}: estimate"),
-                picture("sample", None if sample is None else image_png(sample[b], step), f"{name}: sample"),
-                picture("error", heat_png(errors[name][b] / top, step), f"{name}: absolute error of the estimate"),
-                picture(
+                panel("estimate", image_png(one.mean[b], step), f"{name}: estimate"),
+                panel("sample", None if sample is None else image_png(sample[b], step), f"{name}: sample"),
+                panel("error", heat_png(errors[name][b] / top, step), f"{name}: absolute error of the estimate"),
+                panel(
                     "deviation",
                     None if deviation is None else heat_png(deviation[b] / top, step),
                     f"{name}: standard deviation of the samples",
@@ -61,7 +61,7 @@ def gallery(shown: Examples) -> dict[str, Any]:
     cases = []
     for b, case in enumerate(shown.cases):
         label = f"image {case.image}"
-        cases.append({"label": label, "why": case.why, "columns": list(pictures(b, label))})
+        cases.append({"label": label, "why": case.why, "columns": list(panels(b, label))})
     return {
         "rule": shown.rule, "cases": cases, "width": -(-width // step), "columns": 1 + len(shown.estimates),
         "scale": uri(scale_png()), "top": f"{top:.2g}", "checkerboard": shown.measurement.observed is not None,

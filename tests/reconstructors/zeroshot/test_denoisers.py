@@ -63,7 +63,7 @@ def test_a_file_denoises_as_its_function(name, module, settings, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
-def test_what_is_no_denoiser_is_told(tmp_path):
+def test_what_is_no_denoiser_is_reported(tmp_path):
     with raises(DataError, tmp_path / "none.pt", "no such file"):
         PRIORS["denoiser"](file=str(tmp_path / "none.pt"), level="none", range=(0.0, 1.0)).build(sources())
     (tmp_path / "text.pt").write_text("no")

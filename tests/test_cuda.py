@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -244,14 +245,29 @@ def test_the_host_waits_for_the_device_nowhere(tmp_path):
         trainer.model.mean(measurement)
         trainer.model.sample(measurement, own, 2, recipe.sample)
 
-    next(steps)
-    drawn("first")  # matrices are computed that are kept
+    for i in range(4):  # matrices are computed that are kept, and graphs captured
+        next(steps)
+        drawn(f"before {i}")
     torch.cuda.set_sync_debug_mode("error")
     try:
         next(steps)
-        drawn("second")
+        drawn("last")
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_graphs_give_the_bits_of_ordinary_calls(tmp_path):
+    """Weights and table of a strict run in which steps, means and samples are replayed, on two grids."""
+    folders = {}
+    for graph in ("auto", "off"):
+        (tmp_path / graph).mkdir()
+        changes = ["model.dropout=0", "train.steps=12", "train.grids=[16, 24]", f"train.graph={graph}"]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="CUDA graphs")
+            folders[graph] = trained(tmp_path / graph, *changes)
+    a, b = (load(folder, "cpu").model.state_dict() for folder in folders.values())
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert rows(folders["auto"]) == rows(folders["off"])
 
 
 def test_the_command_line_says_the_device():

@@ -41,7 +41,8 @@ def fast_dtype(device: torch.device, precision: Precision) -> torch.dtype:
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
     """Autocast context for the network: bfloat16, or disabled; see `fast_dtype`."""
     on = fast_dtype(device, precision) == torch.bfloat16
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
+    # each weight is used once; a cache of converted weights would not survive the capture of a CUDA graph
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on, cache_enabled=False)
 
 
 def place(model: M, device: torch.device) -> M:
@@ -50,6 +51,12 @@ def place(model: M, device: torch.device) -> M:
         if isinstance(module, torch.nn.Conv2d):  # five-dimensional spectral weights do not support it
             module.to(memory_format=torch.channels_last)
     return model.to(device)
+
+
+def cells_at_once(device: torch.device) -> int:
+    """Largest number of grid cells in the network at once: 256 images of 32x32, and as many again for each 8 GiB of a GPU."""
+    parts = 1 if device.type != "cuda" else torch.cuda.get_device_properties(device).total_memory >> 33
+    return (1 << 18) * min(16, max(1, parts))
 
 
 def set_determinism(strict: bool) -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from invkit.core.cuda_graphs import Replayed
 from invkit.core.device import Precision, autocast, send
 from invkit.core.grid import Grid
 from invkit.core.keys import Keys
@@ -38,6 +39,7 @@ class ConditionalModel(nn.Module):
         self.precision = precision
         self.channels = len(constants.prior.color)
         self.network = settings.build(3 * self.channels + 2, self.channels)
+        self.replayed: Replayed | None = None  # the network, from CUDA graphs
         self.token = nn.Parameter(torch.zeros(settings.embedding_size))
         self._trained_steps = training_steps(constants.training_ranges)
         self.to(torch.float32)  # torch's default may be another
@@ -153,8 +155,10 @@ class ConditionalModel(nn.Module):
         embedding = torch.where(sigma.isinf()[:, None], self.token, embed(sigma.clamp(max=1e6), len(self.token)))
         x = torch.cat([state, condition.inputs], 1).contiguous(memory_format=torch.channels_last)
         with autocast(x.device, self.precision), span("network"):
-            # a tensor: a number would be compiled into the network
-            raw = self.network(x, embedding, None if seed is None else torch.tensor(seed)).float()
+            if self.replayed is not None:
+                raw = self.replayed(x, embedding).float()
+            else:  # the seed as a tensor: a number would be compiled into the network
+                raw = self.network(x, embedding, None if seed is None else torch.tensor(seed)).float()
         out = scaling.synthesis(scaling.skip(u) + scaling.out(raw))
         return out if condition.hidden is None else out * condition.hidden
 
@@ -226,7 +230,7 @@ class ConditionalModel(nn.Module):
         out = torch.empty(shape, dtype=torch.float32, device=measurement.y.device)
         levels = settings.levels(self.schedule)
         for places, condition in self._conditions(measurement, estimate):
-            chunks = keys[places].chunks(count, passes.at_once, passes.first)
+            chunks = keys[places].chunks(count, passes.most(out.device, measurement.grid.pixels), passes.first)
             draws = [self._draw(condition.repeat(n), own, levels, settings, passes.called) for n, own in chunks]
             z = torch.cat(draws).unflatten(0, (count, -1))
             out[:, places] = condition.estimate.image(z)

@@ -163,7 +163,7 @@ class TiledModel:
             passes.called(len(copies))
             return clean.unflatten(0, (count, -1)).transpose(0, 1)
 
-        return jointly(self.tiles, denoise, max(1, passes.at_once // count))
+        return jointly(self.tiles, denoise, max(1, passes.most(self.std.device, self.tiles.grid.pixels) // count))
 
     @torch.no_grad()
     def mean(self, passes: Passes = ALL) -> Tensor:

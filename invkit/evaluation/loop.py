@@ -52,7 +52,7 @@ class EvaluationLoop:
         """
         known = [b for b in cache.read() if b.first + b.count <= self.count] if cache and world.first else []
         covered = world.gather(json.dumps([(batch.first, batch.count) for batch in known]).encode())[0]
-        missing = gaps(json.loads(covered), self.count, self.protocol.settings.batch)
+        missing = gaps(json.loads(covered), self.count, self.protocol.batch)
         before = self.count - sum(last - first for first, last in missing)
         found, own = list(known), 0
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from invkit.core.device import cells_at_once
 from invkit.core.keys import Keys
 from invkit.data.base import Images
 from invkit.evaluation.bootstrap import INTERVAL
@@ -36,6 +37,15 @@ class Protocol:
     seed: int
     device: torch.device
     law: GaussianField | GaussianMixture | None = None  # the distribution of the images, if known
+
+    @property
+    def batch(self) -> int:
+        """Images per batch."""
+        if self.settings.batch != "auto":
+            return self.settings.batch
+        if self.device.type != "cuda":
+            return 16
+        return min(256, max(16, cells_at_once(self.device) // (1024 * self.settings.samples)))
 
     def measure(self, images: Images, ids: Sequence[int]) -> tuple[Tensor, Measurement]:
         """The true images (B, C, H, W) with these indices, and their measurements, keyed by image."""

@@ -34,7 +34,11 @@ class Eval(Settings):
         "last",
         description="weights to evaluate; best: by CRPS on the images that train.evaluate_every holds out",
     )
-    batch: int = Field(16, ge=1, description="images per batch; the table does not depend on it")
+    batch: Count | Literal["auto"] = Field(
+        "auto",
+        description="images per batch; the table does not depend on it. auto: 16, on a GPU as many as fit with their samples, at "
+        "most 256",
+    )
     save: Count | Literal["all"] = Field(16, description="number of images whose reconstructions are stored, or all")
     save_samples: Count | Literal["all"] = Field(4, description="number of samples stored of each of them, or all")
     show: tuple[Index, ...] = Field(

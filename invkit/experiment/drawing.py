@@ -23,7 +23,6 @@ from invkit.physics.operators.points import PointValues
 from invkit.physics.points import binned
 
 TIMED = 64  # tiles whose time is measured
-CELLS = 1 << 18  # largest number of cells in the network at once: 256 images of 32x32
 Estimates = list[tuple[slice, InitialEstimate]]  # of each part of a batch, on the CPU
 
 
@@ -104,8 +103,7 @@ class Whole(Drawing):
         return self._sampled(drawn, estimates, keys, 1, 0)[0].unflatten(0, (count, -1))
 
     def _sampled(self, measurement: Measurement, estimates: Estimates, keys: Keys, count: int, first: int) -> Tensor:
-        at_once = max(1, min(self.passes.at_once, CELLS // measurement.grid.pixels))
-        passes, device = replace(self.passes, first=first, at_once=at_once), self.device
+        passes, device = replace(self.passes, first=first), self.device
         parts = [
             self.model.sample(measurement[p].to(device), keys[p], count, self.settings, passes, e.to(device)).cpu()
             for p, e in estimates
@@ -140,7 +138,7 @@ class Whole(Drawing):
 
     def _kriged(self, measurement: Measurement) -> Iterator[tuple[slice, Measurement, InitialEstimate]]:
         """Parts of the batch that the network processes at once, with their initial estimates."""
-        step = max(1, CELLS // measurement.grid.pixels)
+        step = self.passes.most(self.device, measurement.grid.pixels)
         for i in range(0, len(measurement), step):
             chunk = measurement[i : i + step].to(self.device)
             yield slice(i, i + step), chunk, self.model.initial_estimate(chunk).to("cpu")

@@ -186,8 +186,8 @@ def _warn_out_of_distribution(
         problem = Problem({grid: source}, protocol.degradation, protocol.noise, protocol.seed)
         values = []
         ids = range(min(protocol.settings.images, len(source), CHECKED))
-        for first in range(0, len(ids), protocol.settings.batch):
-            part = ids[first : first + protocol.settings.batch]
+        for first in range(0, len(ids), protocol.batch):
+            part = ids[first : first + protocol.batch]
             keys = Keys.of(protocol.seed, "unlike", part, trained.device)
             measurement = problem.measure(source[part].to(trained.device), keys, grid)
             values.append(trained.model.statistics(measurement, trained.model.initial_estimate(measurement)))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from invkit.core.arrays import as_tensor
+from invkit.core.cuda_graphs import Replayed
 from invkit.core.device import place
 from invkit.core.errors import DataError
 from invkit.core.grid import Grid, as_grid
@@ -299,6 +300,8 @@ def from_checkpoint(recipe: Recipe, checkpoint: Checkpoint, device: torch.device
     """The model with a checkpoint's averaged weights."""
     model = rebuild(recipe, checkpoint)
     load_weights(model, checkpoint.tensors["average"])
+    if recipe.train.graph == "auto" and device.type == "cuda":
+        model.replayed = Replayed(model.network)
     return Trained(recipe, place(model, device).eval(), device, checkpoint.step)
 
 

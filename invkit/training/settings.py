@@ -91,6 +91,11 @@ class Train(Settings):
     precision: Precision = Field("auto", description="auto: bf16 if the device is fast at it, else float32")
     determinism: Literal["strict", "fast"] = Field("fast", description="strict: deterministic kernels only")
     compile: bool = Field(False, description="compile the network with torch.compile; if that fails, train without")
+    graph: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: on a GPU, calls of the network are captured as CUDA graphs, in training (not with dropout, recompute, "
+        "accumulate or one_step_share) and for means and samples; off: they are not",
+    )
     on_nonfinite: Literal["stop", "skip"] = Field(
         "stop", description="at a loss or gradient that is not finite: stop, or skip the step"
     )

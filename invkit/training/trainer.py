@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from invkit.core.cuda_graphs import Replayed
 from invkit.core.device import send
 from invkit.core.distributed import ALONE, World
 from invkit.core.errors import NonFiniteError, RecipeError
@@ -84,6 +85,10 @@ class Trainer:
             # The cached functions depend on nothing but their arguments.
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
             model.network.compile(dynamic=False)
+        # A captured call is overwritten by the next one: each must be followed by its backward pass.
+        once = settings.accumulate == 1 and not settings.one_step_share
+        if device.type == "cuda" and settings.graph == "auto" and once and model.settings.capturable:
+            model.replayed = Replayed(model.network)
 
     def share(self, step: int) -> float:
         """Completed share of the training after `step` steps, 0 to 1; with a budget, the elapsed share of the time."""

@@ -84,8 +84,9 @@ def validate_measured(model: ConditionalModel, problem: Problem, sample: Sample,
     (images,), (low, high) = problem.images.values(), problem.held or (0.5, 0.5)
     sigma = white_sigma(problem.noise, "train.clean: false")
     device, total, count = next(model.parameters()).device, 0.0, 0.0
-    for first in range(0, len(images), settings.batch):
-        ids = range(first, min(first + settings.batch, len(images)))
+    batch = 16 if settings.batch == "auto" else settings.batch
+    for first in range(0, len(images), batch):
+        ids = range(first, min(first + batch, len(images)))
         keys = Keys.of(problem.seed, "validation", ids, device)
         measured = measurement_of(images[ids].to(device), sigma)
         shown, where = hold(measured, keys.child("held"), (low, high))

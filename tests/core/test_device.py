@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from support.messages import raises
 
-from invkit.core.device import autocast, pick_device, place, set_determinism
+from invkit.core.device import autocast, cells_at_once, pick_device, place, set_determinism
 from invkit.core.errors import RecipeError
 
 
@@ -12,6 +14,16 @@ def test_devices():
     if not torch.cuda.is_available():
         with raises(RecipeError, "--device cuda", "--device cpu"):
             pick_device("cuda")
+
+
+def test_a_gpu_takes_more_at_once_the_more_memory_it_has(monkeypatch):
+    memory = {"total_memory": 0}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(**memory))
+    found = []
+    for gib in (4, 24, 140):
+        memory["total_memory"] = gib << 30
+        found.append(cells_at_once(torch.device("cuda")) // 1024)
+    assert found == [256, 3 * 256, 4096] and cells_at_once(torch.device("cpu")) == 256 * 1024
 
 
 def test_only_convolutions_change_their_layout():

@@ -12,7 +12,6 @@ from invkit.core.grid import Grid
 from invkit.core.keys import Keys
 from invkit.diffusion import Sample
 from invkit.diffusion.samplers import EulerMaruyama
-from invkit.experiment import drawing as module
 from invkit.experiment.trained_model import Trained
 from invkit.physics.gaussian.points import on_cells
 from invkit.physics.gaussian.posterior import GaussianPosterior
@@ -59,7 +58,7 @@ def test_batches_larger_than_memory_are_worked_on_in_parts(trained, monkeypatch)
     m = points(Grid(16, 16), batch=5)
     whole = trained.posterior(m, 3, seed=2)
     seen = []
-    monkeypatch.setattr(module, "CELLS", 2 * 256)
+    monkeypatch.setattr("invkit.diffusion.passes.cells_at_once", lambda device: 2 * 256)
     monkeypatch.setattr(trained.model, "mean", lambda part, estimate: seen.append(len(part)) or part.y)
     parts = trained.sample(m, 3, seed=2)
     trained.mean(m)
@@ -73,7 +72,7 @@ def test_every_part_is_kriged_once(trained, monkeypatch):
     trained.model.constants = replace(trained.model.constants, training_ranges=ranges)
     m = points(Grid(16, 16), batch=5)
     gain, solved = GaussianPosterior.gain, []
-    monkeypatch.setattr(module, "CELLS", 2 * 256)
+    monkeypatch.setattr("invkit.diffusion.passes.cells_at_once", lambda device: 2 * 256)
     monkeypatch.setattr(GaussianPosterior, "gain", lambda self, r: solved.append(self) or gain(self, r))
     for ask in (lambda: trained.posterior(m, 2), lambda: trained.mean(m), lambda: trained.sample(m, 2)):
         solved.clear()
@@ -138,7 +137,7 @@ def test_samples_of_masks_are_the_same_in_any_portions(trained, tiles):
 def test_progress_counts_every_network_call(trained, tiles, monkeypatch):
     m = points(Grid(24, 24), batch=2, count=200)
     seen: list[tuple[int, int]] = []
-    monkeypatch.setattr(module, "CELLS", 3 * 576)
+    monkeypatch.setattr("invkit.diffusion.passes.cells_at_once", lambda device: 3 * 576)
     trained.posterior(m, 5, tiles=tiles, steps=3, progress=lambda done, total: seen.append((done, total)))
     size = 2 * (4 if tiles else 1)
     assert {total for _, total in seen} == {size * (1 + 5 * 5)}  # three steps of heun are five calls

@@ -35,6 +35,11 @@ class Network(Settings, ABC):
     def embedding_size(self) -> int:
         """E, the size of the noise-level embedding."""
 
+    @property
+    def capturable(self) -> bool:
+        """Whether a call in training ignores the seed and can be captured as a CUDA graph."""
+        return False
+
     @abstractmethod
     def working(self, grid: Grid, reference: int, zoom: float = 1.0) -> tuple[int, int]:
         """The network's grid (h, w) for images on `grid`, finer by `zoom`.

@@ -175,6 +175,10 @@ class UNetSettings(Network):
     def embedding_size(self) -> int:
         return self.embedding
 
+    @property
+    def capturable(self) -> bool:
+        return not self.dropout and not self.recompute
+
     def working(self, grid: Grid, reference: int, zoom: float = 1.0) -> tuple[int, int]:
         return grid.shape
 
